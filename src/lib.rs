@@ -1,0 +1,8 @@
+//! sloburn: an SLO burn-rate engine fed by Prometheus remote write.
+//!
+//! Data flows one way, from [`wire`] to the effects of [`engine`]; the modules up to the engine are pure
+//! (no clock, no IO, no threads) and the shells around them live at the edge. `ARCHITECTURE.md` is the map.
+
+pub mod alert;
+pub mod spec;
+pub mod types;

@@ -1,0 +1,16 @@
+//! Vocabulary shared by every stage: time, objectives, labels, matchers, numbers.
+//!
+//! Everything here is a small value with a validating constructor; nothing here knows about SLOs,
+//! windows or IO.
+
+mod label;
+mod matcher;
+mod number;
+mod objective;
+mod time;
+
+pub use label::{LabelError, Labels, METRIC_NAME, is_label_name, is_metric_name};
+pub use matcher::{MatchOp, Matcher, MatcherError, Selector};
+pub use number::{format_value, format_value_exponent};
+pub use objective::{Objective, ObjectiveError};
+pub use time::{DurationError, Span, Timestamp};
