@@ -4,5 +4,8 @@
 //! (no clock, no IO, no threads) and the shells around them live at the edge. `ARCHITECTURE.md` is the map.
 
 pub mod alert;
+pub mod burn;
+pub mod series;
+pub mod sli;
 pub mod spec;
 pub mod types;

@@ -1,8 +1,12 @@
 //! Alerts: the state each condition is in, and what receivers and the API are told of it.
 
+mod machine;
+
 use std::sync::Arc;
 
 use crate::types::{Labels, Span, Timestamp};
+
+pub use machine::{Machine, Standing};
 
 /// Where an alert stands. Inactive alerts do not exist as values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

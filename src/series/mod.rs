@@ -1,0 +1,38 @@
+//! From samples to increments: which series a sample belongs to, and what it adds to that series' count.
+//!
+//! Resets, births, late and duplicate samples, staleness and scrapes cut in two are settled here; what leaves
+//! is a stream of [`Increment`]s whose sum over any set of series is the number of events that happened.
+
+mod counter;
+mod index;
+mod table;
+mod target;
+
+use crate::types::{Labels, Span};
+
+pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
+pub use table::{Liveness, Lookup, Output, RegisterError, STALE_NAN_BITS, SampleError, Table};
+pub use target::{Increment, SETTLE};
+
+/// A series without samples for this long is forgotten.
+pub const IDLE: Span = Span::hours(1);
+
+/// A tracked series: its slot in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesId(pub u32);
+
+/// What a series is bound to, opaque to this module: the caller's index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(pub u32);
+
+/// The canonical bytes of a label set, for hashing: names and values in order, each closed by a byte that
+/// UTF-8 never contains.
+pub fn identity_bytes(labels: &Labels, buffer: &mut Vec<u8>) {
+    buffer.clear();
+    for (name, value) in labels {
+        buffer.extend_from_slice(name.as_bytes());
+        buffer.push(0xff);
+        buffer.extend_from_slice(value.as_bytes());
+        buffer.push(0xff);
+    }
+}

@@ -1,0 +1,350 @@
+//! Good or bad, and total events over time: slices, and a running sum for each window.
+//!
+//! Slices are as fine as the windows that use them need: 10 s for windows up to 1 h, 1 min up to 6 h, 10 min
+//! up to 3 d, 1 h beyond. A slice holds the events with `start < t <= end`, like Prometheus' ranges. A window
+//! `(now - w, now]` is the sum of the slices inside it plus a share of the slice its start falls into.
+//!
+//! **Bound.** A window's figure differs from the exact sum over its samples by at most the events of that one
+//! slice; a window that starts on a slice's edge is exact. On steady traffic the share of a slice in its
+//! window is at most 10 s in 5 min (3.3 %) and under 0.3 % from 1 h on, and proportional counting makes the
+//! actual difference a fraction of that. Integer counts stay integers up to 2^53.
+
+use std::ops::{AddAssign, SubAssign};
+
+use crate::types::{Span, Timestamp};
+
+/// Slice width, and the longest window made of such slices.
+const TIERS: [(Span, Span); 4] = [
+    (Span::seconds(10), Span::hours(1)),
+    (Span::minutes(1), Span::hours(6)),
+    (Span::minutes(10), Span::days(3)),
+    (Span::hours(1), Span::days(92)),
+];
+
+/// Events of a slice or window: what the SLI's numerator counts, and all.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Good or bad events, as the SLI is written.
+    pub numerator: f64,
+    /// All events.
+    pub total: f64,
+}
+
+impl Counts {
+    fn scaled(self, share: f64) -> Self {
+        Self { numerator: self.numerator * share, total: self.total * share }
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, rhs: Self) {
+        self.numerator += rhs.numerator;
+        self.total += rhs.total;
+    }
+}
+
+impl SubAssign for Counts {
+    fn sub_assign(&mut self, rhs: Self) {
+        self.numerator -= rhs.numerator;
+        self.total -= rhs.total;
+    }
+}
+
+/// Counts of one SLI over a fixed set of windows.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    rings: Vec<Ring>,
+    windows: Vec<Window>,
+    now: Timestamp,
+    /// Until this moment no slice begins and none leaves a window.
+    unchanged_until: i64,
+    since: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug)]
+struct Ring {
+    width: i64,
+    /// Number of the newest slice; slice `n` covers `(n * width, (n + 1) * width]`.
+    newest: i64,
+    slices: Box<[Counts]>,
+}
+
+#[derive(Clone, Debug)]
+struct Window {
+    span: Span,
+    ring: usize,
+    /// The slice that the window's start falls into.
+    edge: i64,
+    /// Sum of the slices after `edge`.
+    inside: Counts,
+}
+
+impl Ring {
+    fn slot(&self, number: i64) -> usize {
+        number.rem_euclid(self.slices.len() as i64) as usize
+    }
+
+    /// The slice's counts, if it is one of those kept.
+    fn get(&self, number: i64) -> Counts {
+        let kept = number <= self.newest && number > self.newest - self.slices.len() as i64;
+        if kept { self.slices[self.slot(number)] } else { Counts::default() }
+    }
+
+    /// The number of the slice that holds `at`.
+    fn holding(&self, at: Timestamp) -> i64 {
+        (at.as_millis() - 1).div_euclid(self.width)
+    }
+
+    /// Makes `newest` the newest slice. Later slices, which exist only after the clock went back, are folded
+    /// into it: their events did happen.
+    fn move_to(&mut self, newest: i64) {
+        let len = self.slices.len() as i64;
+        if newest - self.newest >= len || self.newest - newest >= len {
+            self.slices.fill(Counts::default());
+        } else if newest >= self.newest {
+            for number in self.newest + 1..=newest {
+                let slot = self.slot(number);
+                self.slices[slot] = Counts::default();
+            }
+        } else {
+            for number in newest + 1..=self.newest {
+                let slot = self.slot(number);
+                let future = std::mem::take(&mut self.slices[slot]);
+                let slot = self.slot(newest);
+                self.slices[slot] += future;
+            }
+        }
+        self.newest = newest;
+    }
+}
+
+impl Window {
+    fn edge_at(&self, now: Timestamp, width: i64) -> i64 {
+        (now - self.span).as_millis().div_euclid(width)
+    }
+
+    /// Lets slices leave until the edge is that of `now`.
+    fn move_to(&mut self, now: Timestamp, ring: &Ring) {
+        let edge = self.edge_at(now, ring.width);
+        for number in self.edge + 1..=edge {
+            self.inside -= ring.get(number);
+        }
+        self.edge = edge;
+    }
+
+    fn sum_anew(&mut self, now: Timestamp, ring: &Ring) {
+        self.edge = self.edge_at(now, ring.width);
+        self.inside = Counts::default();
+        for number in self.edge + 1..=ring.newest {
+            self.inside += ring.get(number);
+        }
+    }
+}
+
+impl Ledger {
+    /// An empty ledger for these windows, each up to 92 days; they are addressed by their index.
+    pub fn new(windows: &[Span], now: Timestamp) -> Self {
+        let mut rings: Vec<Ring> = Vec::new();
+        let mut placed = Vec::new();
+        for &span in windows {
+            let (width, _) = TIERS.into_iter().find(|(_, reach)| span <= *reach).unwrap_or(TIERS[TIERS.len() - 1]);
+            let width = width.as_millis();
+            let ring = rings.iter().position(|r| r.width == width).unwrap_or_else(|| {
+                rings.push(Ring { width, newest: 0, slices: Box::default() });
+                rings.len() - 1
+            });
+            // One more for the partial slice at each end.
+            let slices = span.as_millis().div_euclid(width) as usize + 2;
+            if rings[ring].slices.len() < slices {
+                rings[ring].slices = vec![Counts::default(); slices].into();
+            }
+            placed.push(Window { span, ring, edge: 0, inside: Counts::default() });
+        }
+        let mut ledger = Self { rings, windows: placed, now, unchanged_until: i64::MIN, since: None };
+        for ring in &mut ledger.rings {
+            ring.newest = ring.holding(now);
+        }
+        for window in &mut ledger.windows {
+            window.edge = window.edge_at(now, ledger.rings[window.ring].width);
+        }
+        ledger
+    }
+
+    /// Moves the windows' end to `now`, which may also lie before the last call's.
+    pub fn advance(&mut self, now: Timestamp) {
+        let forward = now >= self.now;
+        self.now = now;
+        if forward && now.as_millis() < self.unchanged_until {
+            return;
+        }
+        let mut unchanged_until = i64::MAX;
+        for (i, ring) in self.rings.iter_mut().enumerate() {
+            let newest = ring.holding(now);
+            let windows = self.windows.iter_mut().filter(|w| w.ring == i);
+            // Once a turn the sums are made anew, so that fractions never drift.
+            let turned =
+                newest.div_euclid(ring.slices.len() as i64) != ring.newest.div_euclid(ring.slices.len() as i64);
+            if forward && !turned {
+                let mut edges_end = i64::MAX;
+                for window in windows {
+                    window.move_to(now, ring);
+                    edges_end = edges_end.min((window.edge + 1) * ring.width + window.span.as_millis());
+                }
+                ring.move_to(newest);
+                unchanged_until = unchanged_until.min(edges_end);
+            } else {
+                ring.move_to(newest);
+                windows.for_each(|window| window.sum_anew(now, ring));
+                unchanged_until = i64::MIN;
+            }
+            unchanged_until = unchanged_until.min((newest + 1) * ring.width + 1);
+        }
+        self.unchanged_until = unchanged_until;
+    }
+
+    /// Adds counts at `at`; a time after the ledger's now counts as now. What is older than a window's start
+    /// does not reach that window.
+    pub fn add(&mut self, at: Timestamp, counts: Counts) {
+        let at = at.min(self.now);
+        for ring in &mut self.rings {
+            let number = ring.holding(at);
+            if number <= ring.newest - ring.slices.len() as i64 {
+                continue;
+            }
+            let slot = ring.slot(number);
+            ring.slices[slot] += counts;
+        }
+        for window in &mut self.windows {
+            if self.rings[window.ring].holding(at) > window.edge {
+                window.inside += counts;
+            }
+        }
+    }
+
+    /// Notes that the counters were being watched at `at`: windows reaching further back are not yet whole.
+    pub fn watched(&mut self, at: Timestamp) {
+        let at = at.min(self.now);
+        self.since = Some(self.since.map_or(at, |since| since.min(at)));
+    }
+
+    /// The counts of a window that ends now.
+    pub fn window(&self, index: usize) -> Counts {
+        let window = &self.windows[index];
+        let ring = &self.rings[window.ring];
+        let start = (self.now - window.span).as_millis();
+        let share = ((window.edge + 1) * ring.width - start) as f64 / ring.width as f64;
+        let mut counts = window.inside;
+        counts += ring.get(window.edge).scaled(share);
+        counts
+    }
+
+    /// How much of a window lies after the first sample, 0 to 1.
+    pub fn coverage(&self, index: usize) -> f64 {
+        let span = self.windows[index].span;
+        (self.covered(span).as_millis() as f64 / span.as_millis() as f64).min(1.0)
+    }
+
+    /// How much of the last `span` lies after the first sample.
+    pub fn covered(&self, span: Span) -> Span {
+        self.since.map_or(Span::ZERO, |since| self.now.since(since).clamp(Span::ZERO, span))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(1_790_000_000_000 + seconds * 1000)
+    }
+
+    fn one(numerator: f64, total: f64) -> Counts {
+        Counts { numerator, total }
+    }
+
+    #[test]
+    fn a_window_on_slice_edges_is_exact() {
+        let mut ledger = Ledger::new(&[Span::minutes(5), Span::hours(1)], at(0));
+        for i in 1..=60 {
+            ledger.advance(at(i * 10));
+            ledger.add(at(i * 10), one(1.0, 10.0));
+        }
+        assert_eq!(ledger.window(0), one(30.0, 300.0));
+        assert_eq!(ledger.window(1), one(60.0, 600.0));
+        ledger.advance(at(605));
+        assert_eq!(ledger.window(0), one(29.5, 295.0));
+        ledger.advance(at(900));
+        assert_eq!(ledger.window(0), Counts::default());
+        assert_eq!(ledger.window(1), one(60.0, 600.0));
+    }
+
+    #[test]
+    fn the_clock_may_step_both_ways() {
+        let mut ledger = Ledger::new(&[Span::minutes(5), Span::days(30)], at(0));
+        ledger.add(at(0), one(1.0, 10.0));
+        ledger.advance(at(60));
+        ledger.add(at(60), one(1.0, 10.0));
+        ledger.advance(at(30));
+        assert_eq!(ledger.window(0), one(2.0, 20.0));
+        ledger.advance(at(7200));
+        assert_eq!(ledger.window(0), Counts::default());
+        ledger.advance(at(60));
+        ledger.add(at(60), one(0.0, 5.0));
+        assert_eq!(ledger.window(0), one(0.0, 5.0), "an hour's jump loses what the short slices held");
+        assert_eq!(ledger.window(1), one(2.0, 25.0));
+    }
+
+    #[test]
+    fn coverage_grows_from_the_first_sample() {
+        let mut ledger = Ledger::new(&[Span::minutes(5)], at(0));
+        assert_eq!(ledger.coverage(0), 0.0);
+        ledger.watched(at(0));
+        ledger.advance(at(60));
+        assert_eq!(ledger.coverage(0), 0.2);
+        assert_eq!(ledger.covered(Span::days(30)), Span::minutes(1));
+        ledger.advance(at(3600));
+        assert_eq!(ledger.coverage(0), 1.0);
+    }
+
+    const SPANS: [Span; 6] =
+        [Span::minutes(5), Span::minutes(7), Span::hours(1), Span::hours(6), Span::minutes(1008), Span::days(30)];
+
+    proptest! {
+        /// Against the naive sum over every event: off by no more than the slice at the window's start, for
+        /// late events and uneven steps of time.
+        #[test]
+        fn a_window_is_within_one_slice_of_the_naive_sum(
+            steps in prop::collection::vec((0_i64..200_000, 0_i64..900_000, 0_u32..5, 0_u32..50), 1..300),
+        ) {
+            let start = at(0);
+            let mut ledger = Ledger::new(&SPANS, start);
+            let mut now = start;
+            let mut events: Vec<(Timestamp, Counts)> = Vec::new();
+            for (step, late, bad, total) in steps {
+                now = now + Span(step);
+                ledger.advance(now);
+                let event = (now - Span(late), one(f64::from(bad), f64::from(total)));
+                ledger.add(event.0, event.1);
+                events.push(event);
+            }
+            for (i, span) in SPANS.into_iter().enumerate() {
+                let (width, _) = TIERS.into_iter().find(|(_, reach)| span <= *reach).unwrap();
+                let from = now - span;
+                let sum = |a: Timestamp, b: Timestamp| {
+                    let inside = events.iter().filter(|(t, _)| *t > a && *t <= b);
+                    inside.fold(Counts::default(), |mut sum, (_, c)| { sum += *c; sum })
+                };
+                let edge = Timestamp(from.as_millis().div_euclid(width.as_millis()) * width.as_millis());
+                let (exact, slice) = (sum(from, now), sum(edge, edge + width));
+                let got = ledger.window(i);
+                prop_assert!((got.total - exact.total).abs() <= slice.total + 1e-6, "{span}: {got:?} {exact:?} {slice:?}");
+                prop_assert!((got.numerator - exact.numerator).abs() <= slice.numerator + 1e-6);
+                // What has left every slice leaves nothing behind.
+                if exact == Counts::default() && slice == Counts::default() {
+                    prop_assert_eq!(got, Counts::default());
+                }
+            }
+        }
+    }
+}
