@@ -5,7 +5,9 @@
 
 pub mod alert;
 pub mod burn;
+pub mod engine;
 pub mod series;
 pub mod sli;
 pub mod spec;
 pub mod types;
+pub mod wire;

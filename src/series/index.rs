@@ -92,12 +92,6 @@ impl Cache {
         self.old = std::mem::take(&mut self.young);
     }
 
-    /// Drops everything.
-    pub fn clear(&mut self) {
-        self.young.clear();
-        self.old.clear();
-    }
-
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.young.len() + self.old.len()

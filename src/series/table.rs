@@ -68,7 +68,6 @@ struct Series {
     identity: u128,
     counter: Counter,
     tag: Tag,
-    epoch: u32,
     target: u32,
     /// Index into the target's metrics.
     metric: u32,
@@ -93,8 +92,6 @@ pub struct Table {
     target_keys: Vec<(Box<str>, Box<str>)>,
     metric_ids: BTreeMap<Box<str>, u32>,
     holding: BTreeSet<u32>,
-    /// Bumped when bindings change: a series of an older epoch is bound anew when it is next decoded.
-    epoch: u32,
     limit_series: usize,
     sweep_next: usize,
 }
@@ -114,7 +111,6 @@ impl Table {
             target_keys: Vec::new(),
             metric_ids: BTreeMap::new(),
             holding: BTreeSet::new(),
-            epoch: 0,
             limit_series,
             sweep_next: 0,
         }
@@ -125,9 +121,9 @@ impl Table {
         match self.wire.get(wire_key) {
             None => Lookup::Unknown,
             Some(IGNORED) => Lookup::Ignored,
-            // A forgotten series, or one bound before the specs changed, is as good as unknown.
+            // A series forgotten since is as good as unknown.
             Some(slot) => match self.series.get(slot as usize) {
-                Some(series) if series.used && series.epoch == self.epoch => Lookup::Known(SeriesId(slot)),
+                Some(series) if series.used => Lookup::Known(SeriesId(slot)),
                 _ => Lookup::Unknown,
             },
         }
@@ -153,8 +149,7 @@ impl Table {
             Some(slot) => slot,
             None => self.add(identity, labels)?,
         };
-        let series = &mut self.series[slot as usize];
-        (series.tag, series.epoch) = (tag, self.epoch);
+        self.series[slot as usize].tag = tag;
         self.wire.insert(wire_key, slot);
         Ok(SeriesId(slot))
     }
@@ -175,7 +170,6 @@ impl Table {
             identity,
             counter: Counter::new(),
             tag: Tag(0),
-            epoch: self.epoch,
             target,
             metric,
             seen: Timestamp::MIN,
@@ -341,12 +335,6 @@ impl Table {
     pub fn rotate_wire_keys(&mut self) {
         self.wire.rotate();
         self.rotation += 1;
-    }
-
-    /// Makes every series be bound anew when it next arrives; counters stay.
-    pub fn rebind(&mut self) {
-        self.epoch += 1;
-        self.wire.clear();
     }
 
     /// How many series are tracked.

@@ -1,6 +1,6 @@
 //! Names shared by the engine's output and the generated rules: Sloth's, so that dashboards made for it work.
 
-use crate::spec::{Service, Severity, Slo};
+use crate::spec::{Service, Severity, Slo, Tier};
 use crate::types::{Labels, Span};
 
 /// Identifies the SLO across services: `service-slo`.
@@ -17,6 +17,13 @@ pub const LABEL_SEVERITY: &str = "sloth_severity";
 pub const LABEL_SHORT: &str = "short";
 /// The long window of the pair that tripped.
 pub const LABEL_LONG: &str = "long";
+
+/// The threshold of a budget alert, in percent.
+pub const LABEL_BUDGET_REMAINING: &str = "budget_remaining";
+/// The `alertname` of budget alerts.
+pub const BUDGET_ALERT: &str = "ErrorBudgetLow";
+/// The share of the period's error budget that is left, as a ratio.
+pub const BUDGET_REMAINING: &str = "slo:period_error_budget_remaining:ratio";
 
 /// The error ratio over a window: `slo:sli_error:ratio_rate5m`.
 pub fn error_ratio(window: Span) -> String {
@@ -50,9 +57,64 @@ pub fn identity(service: &Service, slo: &Slo) -> Labels {
         .with(LABEL_SLO, &slo.name)
 }
 
+/// An SLO's address in the API: `service/slo`.
+pub fn slo_path(service: &Service, slo: &Slo) -> String {
+    format!("{}/{}", service.name, slo.name)
+}
+
 /// The labels of an SLO's alert of a severity, without `alertname`.
 pub fn alert_labels(service: &Service, slo: &Slo, severity: Severity) -> Labels {
     identity(service, slo).merged(&slo.alerting.labels_of(severity)).with(LABEL_SEVERITY, severity.as_str())
+}
+
+/// Matchers that select one SLO's series.
+pub fn id_matchers(service: &Service, slo: &Slo) -> String {
+    let id = slo_id(service, slo);
+    format!("{LABEL_ID}={id:?}, {LABEL_SERVICE}={:?}, {LABEL_SLO}={:?}", service.name, slo.name)
+}
+
+/// A tier's condition over the recorded ratios.
+pub fn tier_expr(service: &Service, slo: &Slo, tier: &Tier) -> String {
+    let (ids, budget) = (id_matchers(service, slo), slo.objective.budget_text());
+    let over = |window: Span| {
+        let ratio = error_ratio(window);
+        format!("max({ratio}{{{ids}}} > ({} * {budget})) without ({LABEL_WINDOW})", tier.factor)
+    };
+    format!("{} and {}", over(tier.short), over(tier.long))
+}
+
+/// The condition for less than `percent` of the budget left.
+pub fn budget_expr(service: &Service, slo: &Slo, percent: f64) -> String {
+    format!("{BUDGET_REMAINING}{{{}}} < {}", id_matchers(service, slo), percent / 100.0)
+}
+
+/// Annotation templates of a burn-rate alert: the user's, with a title and a summary unless given.
+pub fn annotations(slo: &Slo, severity: Severity) -> Vec<(String, String)> {
+    let title = format!(
+        "({severity}) {{{{$labels.{LABEL_SERVICE}}}}} {{{{$labels.{LABEL_SLO}}}}} burns its error budget too fast."
+    );
+    let summary = format!(
+        "{{{{$labels.{LABEL_SERVICE}}}}} {{{{$labels.{LABEL_SLO}}}}} burns its error budget faster than the period allows."
+    );
+    with_defaults(slo.alerting.annotations_of(severity), title, summary)
+}
+
+/// Annotation templates of a budget alert.
+pub fn budget_annotations(slo: &Slo, percent: f64) -> Vec<(String, String)> {
+    let subject = format!("{{{{$labels.{LABEL_SERVICE}}}}} {{{{$labels.{LABEL_SLO}}}}}");
+    let title = format!("{subject} has less than {percent} % of its error budget left.");
+    let summary = title.clone();
+    with_defaults(slo.alerting.annotations_of(Severity::Ticket), title, summary)
+}
+
+fn with_defaults(mut given: Vec<(String, String)>, title: String, summary: String) -> Vec<(String, String)> {
+    for (name, text) in [("title", title), ("summary", summary)] {
+        if given.iter().all(|(n, _)| n != name) {
+            given.push((name.to_owned(), text));
+        }
+    }
+    given.sort();
+    given
 }
 
 #[cfg(test)]

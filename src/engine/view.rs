@@ -1,0 +1,158 @@
+//! What the engine shows: immutable, so that readers never wait for it or make it wait.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::alert::{Alert, AlertRule, AlertState};
+use crate::burn::Budget;
+use crate::engine::Written;
+use crate::sli::Events;
+use crate::spec::{Origin, Tier};
+use crate::types::{Labels, Objective, Span, Timestamp};
+
+/// Everything there is to show at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// When it was taken.
+    pub at: Timestamp,
+    /// In the order of the specs.
+    pub slos: Vec<Arc<SloView>>,
+    /// Totals.
+    pub stats: Stats,
+}
+
+/// Totals since the start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Series tracked now.
+    pub series: usize,
+    /// Wire keys remembered now, those of ignored series included.
+    pub wire_keys: usize,
+    /// Samples taken.
+    pub samples: u64,
+    /// Samples refused, by reason.
+    pub rejected: BTreeMap<&'static str, u64>,
+}
+
+impl Stats {
+    pub(super) fn count(&mut self, written: &Written) {
+        self.samples += written.samples;
+        for (reason, rejection) in &written.rejected {
+            *self.rejected.entry(reason).or_default() += rejection.samples;
+        }
+    }
+}
+
+/// The one word for how an SLO is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SloState {
+    /// No sample of the total lately, or all its series ended.
+    NoData,
+    /// The period's budget is spent.
+    Exhausted,
+    /// A burn-rate alert fires.
+    Burning,
+    /// The period has not been watched whole yet.
+    Warming,
+    /// None of these.
+    Healthy,
+}
+
+impl SloState {
+    /// All states, the most urgent first.
+    pub const ALL: [Self; 5] = [Self::NoData, Self::Exhausted, Self::Burning, Self::Warming, Self::Healthy];
+
+    /// The word used in JSON and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoData => "no-data",
+            Self::Exhausted => "exhausted",
+            Self::Burning => "burning",
+            Self::Warming => "warming",
+            Self::Healthy => "healthy",
+        }
+    }
+}
+
+/// One SLO.
+#[derive(Clone, Debug)]
+pub struct SloView {
+    /// `service/slo`
+    pub id: String,
+    /// The service's name.
+    pub service: String,
+    /// The SLO's name.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// The service's labels and the SLO's.
+    pub labels: Labels,
+    /// Where it is defined.
+    pub origin: Origin,
+    /// The share of events that must be good.
+    pub objective: Objective,
+    /// How it is doing.
+    pub state: SloState,
+    /// The period's events and what is left.
+    pub budget: Budget,
+    /// Burn rates by window, ascending; `None` without events.
+    pub burn_rates: Vec<(Span, Option<f64>)>,
+    /// The policy's tiers: why each fires or does not.
+    pub tiers: Vec<TierView>,
+    /// Everything that can alert, and the alerts pending or firing.
+    pub rules: Vec<RuleView>,
+    /// Events of the SLI by release.
+    pub versions: Vec<VersionView>,
+    /// Newest sample of the total.
+    pub last_sample: Option<Timestamp>,
+}
+
+impl SloView {
+    /// Alerts pending or firing.
+    pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
+        self.rules.iter().filter_map(|rule| rule.alert.as_ref())
+    }
+}
+
+/// A condition that can alert.
+#[derive(Clone, Debug)]
+pub struct RuleView {
+    /// What it is.
+    pub rule: Arc<AlertRule>,
+    /// Pending or firing.
+    pub alert: Option<Alert>,
+}
+
+/// One tier of an SLO.
+#[derive(Clone, Debug)]
+pub struct TierView {
+    /// Windows and factor.
+    pub tier: Tier,
+    /// Neither disabled nor out of reach.
+    pub enabled: bool,
+    /// Fewer events in the long window never fire it.
+    pub min_events: u64,
+    /// Events in the long window.
+    pub events: f64,
+    /// Burn rate over the short window.
+    pub short_rate: Option<f64>,
+    /// Burn rate over the long window.
+    pub long_rate: Option<f64>,
+    /// Pending, firing, or neither.
+    pub state: Option<AlertState>,
+}
+
+/// One release of an SLI.
+#[derive(Clone, Debug)]
+pub struct VersionView {
+    /// Value of the version label.
+    pub name: String,
+    /// Since it was first seen.
+    pub events: Events,
+    /// By window, as of its latest sample.
+    pub windows: Vec<(Span, Events)>,
+    /// Its first sample.
+    pub first: Timestamp,
+    /// Its latest sample.
+    pub last: Timestamp,
+}

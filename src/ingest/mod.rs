@@ -1,0 +1,202 @@
+//! `POST /api/v1/write`: the remote write receiver.
+//!
+//! Checks come in the order senders rely on: method, content type, encoding, size, decoding, overload. What a
+//! request may cost is reserved before it is spent ([`budget`]), so that memory stays bounded however
+//! many senders there are.
+
+mod budget;
+
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+
+use crate::app::{EngineHandle, WriteError};
+use crate::engine::Written;
+use crate::types::Span;
+use crate::wire::{Batch, DecodeError, Limits, Protocol, WireKey, negotiate, snappy};
+
+pub use budget::{Budget, BudgetError, Reservation};
+
+/// A body must have arrived this long after its header.
+const BODY_TIMEOUT: Span = Span::seconds(30);
+/// Senders that meet an overload are asked to wait this long.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// Bodies over this are decoded off the network threads.
+const DECODE_INLINE_LIMIT_BYTES: usize = 256 << 10;
+/// Batches kept for reuse, and how large one may have grown.
+const POOL_LIMIT_BATCHES: usize = 16;
+const POOL_LIMIT_BYTES: usize = 8 << 20;
+
+/// Everything the receiver needs.
+#[derive(Debug)]
+pub struct Receiver {
+    engine: EngineHandle,
+    limits: Limits,
+    key: WireKey,
+    budget: Budget,
+    pool: Mutex<Vec<Batch>>,
+}
+
+/// Why a request was not taken, or not whole.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// Not a POST.
+    #[error("remote write takes POST only")]
+    Method,
+    /// A content type or encoding that is not understood.
+    #[error(transparent)]
+    Negotiation(#[from] crate::wire::NegotiationError),
+    /// A protocol this version does not speak yet.
+    #[error("remote write 2.0 is not supported by this version: leave protobuf_message at prometheus.WriteRequest")]
+    Protocol,
+    /// The body did not arrive.
+    #[error("could not read the body: {0}")]
+    Body(String),
+    /// The body took too long.
+    #[error("the body did not arrive within {BODY_TIMEOUT}")]
+    Timeout,
+    /// The body is not a write request, or too large.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// Too much is being decoded already.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
+    /// The engine did not take it.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Some samples were refused; the others are counted.
+    #[error("{}", describe(.0))]
+    Rejected(Written),
+}
+
+fn describe(written: &Written) -> String {
+    let lines: Vec<String> = written.rejected.iter().map(|(reason, rejection)| {
+        let plural = if rejection.samples == 1 { "" } else { "s" };
+        format!("{} sample{plural} refused ({reason}): {}", rejection.samples, rejection.example)
+    });
+    lines.join("\n")
+}
+
+impl IngestError {
+    /// The HTTP status: 4xx tells a sender not to try the same again, 429 and 5xx to try later.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Negotiation(_) | Self::Protocol => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Decode(DecodeError::BodyTooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Body(_) | Self::Decode(_) | Self::Rejected(_) => StatusCode::BAD_REQUEST,
+            Self::Budget(_) | Self::Write(WriteError::Overloaded) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Write(WriteError::Stopped) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl IntoResponse for IngestError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let mut response = (status, format!("{self}\n")).into_response();
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+            }
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl Receiver {
+    /// A receiver for an engine. `key` is the engine's own.
+    pub fn new(engine: EngineHandle, limits: Limits, key: WireKey, budget: Budget) -> Self {
+        Self { engine, limits, key, budget, pool: Mutex::default() }
+    }
+
+    async fn take(self: Arc<Self>, request: Request) -> Result<(), IngestError> {
+        if request.method() != Method::POST {
+            return Err(IngestError::Method);
+        }
+        let text = |headers: &HeaderMap, name| Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned());
+        let content_type = text(request.headers(), header::CONTENT_TYPE);
+        let encoding = text(request.headers(), header::CONTENT_ENCODING);
+        match negotiate(content_type.as_deref(), encoding.as_deref())? {
+            Protocol::V1 => {}
+            Protocol::V2 => return Err(IngestError::Protocol),
+        }
+        let mut reservation = self.budget.reserve(0)?;
+        let read = self.read(request.into_body(), &mut reservation);
+        let body = tokio::time::timeout(BODY_TIMEOUT.to_std(), read).await.map_err(|_| IngestError::Timeout)??;
+        let declared = snappy::decompressed_len(&body, self.limits.decoded_limit_bytes).map_err(DecodeError::from)?;
+        reservation.grow(declared)?;
+        let batch = Arc::clone(&self).decode(body).await?;
+        let (batch, written) = self.engine.write(batch).await?;
+        self.recycle(batch);
+        if written.rejected.is_empty() { Ok(()) } else { Err(IngestError::Rejected(written)) }
+    }
+
+    /// Reads a body piece by piece, each reserved before it is kept.
+    async fn read(&self, mut body: Body, reservation: &mut Reservation) -> Result<Bytes, IngestError> {
+        let limit_bytes = self.limits.compressed_limit_bytes;
+        let mut pieces: Vec<u8> = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| IngestError::Body(error.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            let size_bytes = pieces.len() + data.len();
+            if size_bytes > limit_bytes {
+                return Err(DecodeError::BodyTooLarge { size_bytes, limit_bytes }.into());
+            }
+            reservation.grow(data.len())?;
+            pieces.extend_from_slice(&data);
+        }
+        Ok(pieces.into())
+    }
+
+    async fn decode(self: Arc<Self>, body: Bytes) -> Result<Batch, IngestError> {
+        let mut batch = self.lock_pool().pop().unwrap_or_default();
+        if body.len() <= DECODE_INLINE_LIMIT_BYTES {
+            batch.decode_v1(&body, &self.limits, &self.key)?;
+            return Ok(batch);
+        }
+        let decoding = tokio::task::spawn_blocking(move || {
+            batch.decode_v1(&body, &self.limits, &self.key)?;
+            Ok(batch)
+        });
+        decoding.await.map_err(|_| IngestError::Write(WriteError::Stopped))?
+    }
+
+    fn recycle(&self, batch: Batch) {
+        let mut pool = self.lock_pool();
+        if pool.len() < POOL_LIMIT_BATCHES && batch.capacity_bytes() <= POOL_LIMIT_BYTES {
+            pool.push(batch);
+        }
+    }
+
+    fn lock_pool(&self) -> std::sync::MutexGuard<'_, Vec<Batch>> {
+        self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Bytes reserved by requests at hand.
+    pub fn reserved_bytes(&self) -> usize {
+        self.budget.used_bytes()
+    }
+}
+
+/// The handler for the write path, any method.
+pub async fn write(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
+    match receiver.take(request).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => {
+            tracing::debug!(status = error.status().as_u16(), %error, "write request refused");
+            error.into_response()
+        }
+    }
+}
