@@ -6,3 +6,4 @@
 pub mod alert;
 pub mod spec;
 pub mod types;
+pub mod wire;
