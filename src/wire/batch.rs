@@ -1,0 +1,331 @@
+//! One request, decoded.
+
+use std::fmt;
+use std::ops::Range;
+
+use xxhash_rust::xxh3::xxh3_128_with_secret;
+
+use super::error::DecodeError;
+use super::labels::encode_labels;
+use super::limits::Limits;
+use super::snappy;
+use super::v1;
+use crate::types::Timestamp;
+
+/// One value of a series at one time. Values are kept bit for bit: a staleness marker is a NaN like no other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// When the sender took it.
+    pub timestamp: Timestamp,
+    /// What it measured.
+    pub value: f64,
+}
+
+/// Bytes of a [`WireKey`].
+pub const WIRE_KEY_SIZE_BYTES: usize = 192;
+
+/// The secret that makes label hashes unpredictable, so that no sender can make two series collide on purpose.
+///
+/// Draw it at random once per process: nothing is stored under a wire hash. Tests and replays may fix it, since
+/// results never depend on it.
+#[derive(Clone)]
+pub struct WireKey([u8; WIRE_KEY_SIZE_BYTES]);
+
+impl WireKey {
+    /// A key of these bytes; they should look random.
+    pub const fn new(bytes: [u8; WIRE_KEY_SIZE_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 128-bit hash (XXH3 with this secret) of a series' label bytes.
+    pub fn hash(&self, label_bytes: &[u8]) -> u128 {
+        xxh3_128_with_secret(label_bytes, &self.0)
+    }
+}
+
+impl fmt::Debug for WireKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WireKey(..)")
+    }
+}
+
+/// A request as flat columns over one buffer. Made to be reused: decoding into it again keeps its memory.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The decompressed request, then label bytes that had to be copied.
+    bytes: Vec<u8>,
+    series: Vec<Entry>,
+    samples: Vec<Sample>,
+    /// Label bytes on their way to the end of `bytes`, which is borrowed while decoding.
+    scattered: Vec<u8>,
+    empty_series: usize,
+    skipped_histograms: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    wire_hash: u128,
+    labels: Range<usize>,
+    samples: Range<usize>,
+}
+
+/// One series of a batch; it has at least one sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SeriesRef<'a> {
+    /// Keyed hash of `label_bytes`. An alias: the same series has another one when its labels come in another
+    /// order or encoding, so identity is the decoded label set.
+    pub wire_hash: u128,
+    /// The label fields as they came, for [`decode_labels`](super::decode_labels). Not validated.
+    pub label_bytes: &'a [u8],
+    /// In the sender's order.
+    pub samples: &'a [Sample],
+}
+
+impl Batch {
+    /// An empty batch without memory of its own.
+    pub const fn new() -> Self {
+        Self {
+            bytes: Vec::new(),
+            series: Vec::new(),
+            samples: Vec::new(),
+            scattered: Vec::new(),
+            empty_series: 0,
+            skipped_histograms: 0,
+        }
+    }
+
+    /// Replaces the content with that of `body`, a remote write 1.0 request compressed with snappy.
+    ///
+    /// Series without samples are dropped and counted. Labels are not looked into: errors in them show up per
+    /// series in [`decode_labels`](super::decode_labels).
+    ///
+    /// # Errors
+    /// When the body is no such request or over a limit; the batch is empty then.
+    pub fn decode_v1(&mut self, body: &[u8], limits: &Limits, key: &WireKey) -> Result<(), DecodeError> {
+        self.clear_columns();
+        let decoded = self.decompress(body, limits).and_then(|()| self.decode_v1_columns(limits, key));
+        if decoded.is_err() {
+            self.clear();
+        }
+        decoded
+    }
+
+    fn decompress(&mut self, body: &[u8], limits: &Limits) -> Result<(), DecodeError> {
+        let (size_bytes, limit_bytes) = (body.len(), limits.compressed_limit_bytes);
+        if size_bytes > limit_bytes {
+            return Err(DecodeError::BodyTooLarge { size_bytes, limit_bytes });
+        }
+        Ok(snappy::decompress(body, limits.decoded_limit_bytes, &mut self.bytes)?)
+    }
+
+    fn decode_v1_columns(&mut self, limits: &Limits, key: &WireKey) -> Result<(), DecodeError> {
+        let mut decoder = v1::Decoder::new(&self.bytes, limits);
+        while let Some(series) = decoder.next_series(&mut self.samples, &mut self.scattered)? {
+            self.skipped_histograms += series.histograms;
+            if series.samples.is_empty() {
+                self.empty_series += usize::from(series.histograms == 0);
+                continue;
+            }
+            let labels = match series.labels.start.checked_sub(self.bytes.len()) {
+                None => &self.bytes[series.labels.clone()],
+                Some(start) => &self.scattered[start..],
+            };
+            let wire_hash = key.hash(labels);
+            self.series.push(Entry { wire_hash, labels: series.labels, samples: series.samples });
+        }
+        self.bytes.append(&mut self.scattered);
+        Ok(())
+    }
+
+    /// Adds a series as if a sender had written it, with the same label bytes and hash. For replay and tests,
+    /// which have no request to decode. As on the wire, a series without samples is dropped and counted.
+    pub fn push<'a>(
+        &mut self,
+        key: &WireKey,
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+        samples: &[Sample],
+    ) {
+        if samples.is_empty() {
+            self.empty_series += 1;
+            return;
+        }
+        let (first_byte, first_sample) = (self.bytes.len(), self.samples.len());
+        encode_labels(labels, &mut self.bytes);
+        self.samples.extend_from_slice(samples);
+        let wire_hash = key.hash(&self.bytes[first_byte..]);
+        let (labels, samples) = (first_byte..self.bytes.len(), first_sample..self.samples.len());
+        self.series.push(Entry { wire_hash, labels, samples });
+    }
+
+    /// Removes everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.clear_columns();
+    }
+
+    fn clear_columns(&mut self) {
+        self.series.clear();
+        self.samples.clear();
+        self.scattered.clear();
+        self.empty_series = 0;
+        self.skipped_histograms = 0;
+    }
+
+    /// The series in the sender's order; a series may occur twice.
+    pub fn series(&self) -> impl ExactSizeIterator<Item = SeriesRef<'_>> {
+        self.series.iter().map(|entry| SeriesRef {
+            wire_hash: entry.wire_hash,
+            label_bytes: &self.bytes[entry.labels.clone()],
+            samples: &self.samples[entry.samples.clone()],
+        })
+    }
+
+    /// Whether no series has a sample.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    /// Samples of all series.
+    pub fn sample_count(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Series dropped because they had neither samples nor histograms.
+    pub fn empty_series_count(&self) -> usize {
+        self.empty_series
+    }
+
+    /// Native histograms skipped; a series with nothing else is dropped.
+    pub fn skipped_histogram_count(&self) -> usize {
+        self.skipped_histograms
+    }
+
+    /// Bytes of memory held, used or not: a pool drops a batch that one large request has blown up.
+    pub fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity()
+            + self.scattered.capacity()
+            + self.series.capacity() * size_of::<Entry>()
+            + self.samples.capacity() * size_of::<Sample>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::proto::{TimeSeries, WriteRequest, encode_v1};
+    use crate::wire::{LabelPairs, decode_labels};
+
+    const LABELS: [(&str, &str); 3] = [("__name__", "http_requests_total"), ("code", "200"), ("empty", "")];
+
+    fn key() -> WireKey {
+        WireKey::new(std::array::from_fn(|i| (i * 167 + 13) as u8))
+    }
+
+    fn sample(timestamp: i64, value: f64) -> Sample {
+        Sample { timestamp: Timestamp(timestamp), value }
+    }
+
+    fn decoded(timeseries: Vec<TimeSeries>) -> Batch {
+        let mut batch = Batch::new();
+        batch.decode_v1(&encode_v1(&WriteRequest { timeseries }), &Limits::default(), &key()).unwrap();
+        batch
+    }
+
+    #[test]
+    fn a_request_becomes_its_series_in_order() {
+        let batch = decoded(vec![
+            TimeSeries::new(LABELS, &[(1_000, 1.0), (2_000, 0.0)]),
+            TimeSeries::new([("__name__", "up")], &[(1_000, 1.0)]),
+        ]);
+        let [requests, up] = batch.series().collect::<Vec<_>>()[..] else { panic!("{batch:?}") };
+        assert_eq!(requests.samples, [sample(1_000, 1.0), sample(2_000, 0.0)]);
+        assert_eq!(LabelPairs::new(requests.label_bytes).collect::<Result<Vec<_>, _>>().unwrap(), LABELS);
+        assert_eq!(up.samples, [sample(1_000, 1.0)]);
+        assert_eq!(decode_labels(up.label_bytes, &Limits::default()).unwrap().to_string(), r#"{__name__="up"}"#);
+        assert_ne!(requests.wire_hash, up.wire_hash);
+        assert_eq!(batch.sample_count(), 3);
+    }
+
+    #[test]
+    fn a_pushed_series_has_the_bytes_and_hash_of_a_received_one() {
+        let long = "x".repeat(300);
+        let labels = [("__name__", "up"), ("long", &long), ("empty", ""), ("", "nameless")];
+        let received = decoded(vec![TimeSeries::new(labels, &[(5, 1.0)]), TimeSeries::new(LABELS, &[(6, 2.0)])]);
+        let mut pushed = Batch::new();
+        pushed.push(&key(), labels, &[sample(5, 1.0)]);
+        pushed.push(&key(), LABELS, &[sample(6, 2.0)]);
+        assert!(pushed.series().eq(received.series()), "{pushed:?}\n{received:?}");
+    }
+
+    #[test]
+    fn the_hash_depends_on_the_key_and_on_every_byte() {
+        let other = WireKey::new([1; WIRE_KEY_SIZE_BYTES]);
+        assert_ne!(key().hash(b"labels"), other.hash(b"labels"));
+        assert_ne!(key().hash(b"labels"), key().hash(b"label5"));
+        assert_eq!(format!("{:?}", key()), "WireKey(..)");
+    }
+
+    #[test]
+    fn series_without_samples_are_dropped_and_counted() {
+        let mut batch = decoded(vec![TimeSeries::new(LABELS, &[]), TimeSeries::new(LABELS, &[(1, 1.0)])]);
+        assert_eq!((batch.series().len(), batch.empty_series_count()), (1, 1));
+        batch.push(&key(), LABELS, &[]);
+        assert_eq!((batch.series().len(), batch.empty_series_count()), (1, 2));
+    }
+
+    #[test]
+    fn histograms_are_counted_and_leave_nothing() {
+        // A series of one label and two empty histograms.
+        let message = b"\x0a\x0c\x0a\x06\x0a\x01a\x12\x011\x22\x00\x22\x00";
+        let body = snap::raw::Encoder::new().compress_vec(message).unwrap();
+        let mut batch = Batch::new();
+        batch.decode_v1(&body, &Limits::default(), &key()).unwrap();
+        assert!(batch.is_empty());
+        assert_eq!((batch.skipped_histogram_count(), batch.empty_series_count()), (2, 0));
+    }
+
+    #[test]
+    fn scattered_labels_hash_like_whole_ones() {
+        // label a, sample, label b; twice, so that the second is not at the start of the copied bytes.
+        let series = b"\x0a\x14\x0a\x06\x0a\x01a\x12\x011\x12\x02\x10\x01\x0a\x06\x0a\x01b\x12\x012";
+        let body = snap::raw::Encoder::new().compress_vec(&series.repeat(2)).unwrap();
+        let mut scattered = Batch::new();
+        scattered.decode_v1(&body, &Limits::default(), &key()).unwrap();
+        let mut whole = Batch::new();
+        for _ in 0..2 {
+            whole.push(&key(), [("a", "1"), ("b", "2")], &[sample(1, 0.0)]);
+        }
+        assert!(scattered.series().eq(whole.series()), "{scattered:?}\n{whole:?}");
+        // More series may follow the copied bytes.
+        scattered.push(&key(), LABELS, &[sample(2, 0.0)]);
+        whole.push(&key(), LABELS, &[sample(2, 0.0)]);
+        assert!(scattered.series().eq(whole.series()));
+    }
+
+    #[test]
+    fn decoding_again_replaces_the_content_and_keeps_the_memory() {
+        let request = |n| WriteRequest { timeseries: vec![TimeSeries::new(LABELS, &[(1, 1.0), (2, 2.0)]); n] };
+        let (large, small) = (encode_v1(&request(100)), encode_v1(&request(1)));
+        let mut batch = Batch::new();
+        batch.decode_v1(&large, &Limits::default(), &key()).unwrap();
+        let held = batch.capacity_bytes();
+        batch.decode_v1(&small, &Limits::default(), &key()).unwrap();
+        assert_eq!((batch.series().len(), batch.sample_count()), (1, 2));
+        batch.decode_v1(&large, &Limits::default(), &key()).unwrap();
+        assert_eq!((batch.series().len(), batch.sample_count()), (100, 200));
+        assert_eq!(batch.capacity_bytes(), held);
+    }
+
+    #[test]
+    fn after_an_error_the_batch_is_empty() {
+        let mut batch = decoded(vec![TimeSeries::new(LABELS, &[(1, 1.0)])]);
+        // A good series, then a message that is cut off.
+        let message = b"\x0a\x0c\x0a\x06\x0a\x01a\x12\x011\x12\x02\x10\x01\x0a\x05";
+        let body = snap::raw::Encoder::new().compress_vec(message).unwrap();
+        assert_eq!(batch.decode_v1(&body, &Limits::default(), &key()).unwrap_err().reason(), "protobuf");
+        assert!(batch.is_empty());
+        assert_eq!(batch.sample_count(), 0);
+        let limits = Limits { compressed_limit_bytes: body.len() - 1, ..Limits::default() };
+        assert_eq!(batch.decode_v1(&body, &limits, &key()).unwrap_err().reason(), "body_too_large");
+    }
+}

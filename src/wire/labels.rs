@@ -1,0 +1,196 @@
+//! The labels inside a series' label bytes: decoded once, when the series is new.
+
+use super::error::SeriesError;
+use super::limits::Limits;
+use super::protobuf::{ProtobufError, Reader, delimited_key};
+use super::v1::LABEL_NESTING;
+use crate::types::{LabelError, Labels, METRIC_NAME};
+
+const LABEL: u32 = delimited_key(1);
+const NAME: u32 = delimited_key(1);
+const VALUE: u32 = delimited_key(2);
+
+/// Names and values of a series' label bytes, in their order on the wire; unsorted, duplicates and empty values
+/// included, no limits applied.
+///
+/// Yields [`SeriesError::Malformed`] or [`SeriesError::NotUtf8`] at most once, and then nothing more.
+#[derive(Clone)]
+pub struct LabelPairs<'a> {
+    rest: Reader<'a>,
+}
+
+impl<'a> LabelPairs<'a> {
+    /// The labels in `label_bytes`: label fields one after the other, as a series has them.
+    pub const fn new(label_bytes: &'a [u8]) -> Self {
+        Self { rest: Reader::new(label_bytes) }
+    }
+
+    fn read(&mut self) -> Result<(&'a str, &'a str), SeriesError> {
+        let key = self.rest.key()?;
+        if key != LABEL {
+            return Err(ProtobufError::Key(u64::from(key)).into());
+        }
+        pair(self.rest.delimited()?)
+    }
+}
+
+impl<'a> Iterator for LabelPairs<'a> {
+    type Item = Result<(&'a str, &'a str), SeriesError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let read = self.read();
+        if read.is_err() {
+            self.rest = Reader::new(&[]);
+        }
+        Some(read)
+    }
+}
+
+fn pair(message: &[u8]) -> Result<(&str, &str), SeriesError> {
+    let mut fields = Reader::new(message);
+    let (mut name, mut value) = ("", "");
+    while !fields.is_empty() {
+        match fields.key()? {
+            NAME => name = text(fields.delimited()?)?,
+            VALUE => value = text(fields.delimited()?)?,
+            key => fields.skip_unknown(key, 2, LABEL_NESTING)?,
+        }
+    }
+    Ok((name, value))
+}
+
+fn text(bytes: &[u8]) -> Result<&str, SeriesError> {
+    std::str::from_utf8(bytes).map_err(|_| SeriesError::NotUtf8)
+}
+
+/// The label set of a new series.
+///
+/// # Errors
+/// When the labels are malformed, have no metric name, repeat a name, or are over a limit.
+pub fn decode_labels(label_bytes: &[u8], limits: &Limits) -> Result<Labels, SeriesError> {
+    let mut pairs = Vec::new();
+    for pair in LabelPairs::new(label_bytes) {
+        let (name, value) = pair?;
+        if pairs.len() == limits.labels_per_series_limit {
+            return Err(SeriesError::TooManyLabels { limit: limits.labels_per_series_limit });
+        }
+        check_lengths(name, value, limits)?;
+        pairs.push((name, value));
+    }
+    let labels = Labels::from_pairs(pairs).map_err(|error| match error {
+        LabelError::Duplicate(name) => SeriesError::DuplicateLabelName(name),
+        LabelError::EmptyName => SeriesError::EmptyLabelName,
+    })?;
+    // An empty value is an absent label, the metric's name included.
+    if labels.get(METRIC_NAME).is_none() { Err(SeriesError::MissingMetricName) } else { Ok(labels) }
+}
+
+fn check_lengths(name: &str, value: &str, limits: &Limits) -> Result<(), SeriesError> {
+    if name.len() > limits.label_name_limit_bytes {
+        let limit_bytes = limits.label_name_limit_bytes;
+        return Err(SeriesError::LabelNameTooLong { size_bytes: name.len(), limit_bytes });
+    }
+    if value.len() > limits.label_value_limit_bytes {
+        let limit_bytes = limits.label_value_limit_bytes;
+        return Err(SeriesError::LabelValueTooLong { name: name.to_owned(), size_bytes: value.len(), limit_bytes });
+    }
+    Ok(())
+}
+
+/// Appends labels to `bytes` as a sender would write them, so that they hash the same.
+pub(super) fn encode_labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>, bytes: &mut Vec<u8>) {
+    for (name, value) in labels {
+        bytes.push(LABEL as u8);
+        encode_length(text_field_bytes(name) + text_field_bytes(value), bytes);
+        encode_text(NAME as u8, name, bytes);
+        encode_text(VALUE as u8, value, bytes);
+    }
+}
+
+/// Proto3 leaves empty strings out.
+fn text_field_bytes(text: &str) -> usize {
+    if text.is_empty() { 0 } else { 1 + prost::length_delimiter_len(text.len()) + text.len() }
+}
+
+fn encode_text(key: u8, text: &str, bytes: &mut Vec<u8>) {
+    if !text.is_empty() {
+        bytes.push(key);
+        encode_length(text.len(), bytes);
+        bytes.extend_from_slice(text.as_bytes());
+    }
+}
+
+fn encode_length(length: usize, bytes: &mut Vec<u8>) {
+    prost::encode_length_delimiter(length, bytes).expect("a Vec has room for ten bytes");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(labels: &[(&str, &str)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode_labels(labels.iter().copied(), &mut bytes);
+        bytes
+    }
+
+    fn decoded(labels: &[(&str, &str)]) -> Result<Labels, SeriesError> {
+        decode_labels(&encoded(labels), &Limits::default())
+    }
+
+    #[test]
+    fn labels_come_sorted_and_without_empty_values() {
+        let labels = decoded(&[("__name__", "up"), ("zone", ""), ("job", "api"), ("émoji", "🔥")]).unwrap();
+        let expected = [("__name__", "up"), ("job", "api"), ("émoji", "🔥")];
+        assert_eq!(labels.iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn each_bad_series_has_its_reason() {
+        let long = "x".repeat(2_049);
+        for (labels, reason) in [
+            (&[][..], "missing_metric_name"),
+            (&[("job", "api")], "missing_metric_name"),
+            (&[("__name__", "")], "missing_metric_name"),
+            (&[("__name__", "up"), ("", "x")], "empty_label_name"),
+            (&[("__name__", "up"), ("", "")], "empty_label_name"),
+            (&[("__name__", "up"), ("a", "1"), ("a", "1")], "duplicate_label_name"),
+            (&[("__name__", "up"), ("__name__", "up")], "duplicate_label_name"),
+            (&[("__name__", "up"), (&long[..1_025], "1")], "label_name_too_long"),
+            (&[("__name__", "up"), ("a", &long)], "label_value_too_long"),
+        ] {
+            assert_eq!(decoded(labels).unwrap_err().reason(), reason, "{labels:?}");
+        }
+        assert!(decoded(&[("__name__", "up"), (&long[..1_024], &long[..2_048])]).is_ok());
+    }
+
+    #[test]
+    fn the_fortieth_label_is_the_last() {
+        let names: Vec<String> = (0..40).map(|i| format!("l{i}")).collect();
+        let mut labels = vec![("__name__", "up")];
+        labels.extend(names.iter().map(|name| (name.as_str(), "x")));
+        assert_eq!(decoded(&labels), Err(SeriesError::TooManyLabels { limit: 40 }));
+        labels.pop();
+        assert_eq!(decoded(&labels).map(|labels| labels.len()), Ok(40));
+    }
+
+    #[test]
+    fn malformed_label_messages_are_refused() {
+        let limits = Limits::default();
+        // A value that is cut off; bytes that are no UTF-8, also when a later value would win; a field of
+        // another number; a name with the wire type of a number.
+        for (bytes, reason) in [
+            (&b"\x0a\x03\x12\x05v"[..], "malformed_label"),
+            (b"\x0a\x0a\x0a\x08__name_\xff", "label_not_utf8"),
+            (b"\x0a\x07\x12\x02\xff\xfe\x12\x01v", "label_not_utf8"),
+            (b"\x12\x00", "malformed_label"),
+            (b"\x0a\x02\x08\x01", "malformed_label"),
+        ] {
+            assert_eq!(decode_labels(bytes, &limits).unwrap_err().reason(), reason, "{bytes:x?}");
+            assert_eq!(LabelPairs::new(bytes).count(), 1, "nothing follows an error");
+        }
+    }
+}
