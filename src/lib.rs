@@ -4,8 +4,12 @@
 //! (no clock, no IO, no threads) and the shells around them live at the edge. `ARCHITECTURE.md` is the map.
 
 pub mod alert;
+// pub mod api;
+pub mod app;
 pub mod burn;
+pub mod clock;
 pub mod engine;
+pub mod ingest;
 pub mod series;
 pub mod sli;
 pub mod spec;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 
 use crate::app::{EngineHandle, WriteError};
-use crate::engine::Written;
+use crate::engine::{Rejection, Written};
 use crate::types::Span;
 use crate::wire::{Batch, DecodeError, Limits, Protocol, WireKey, negotiate, snappy};
 
@@ -75,11 +75,11 @@ pub enum IngestError {
 }
 
 fn describe(written: &Written) -> String {
-    let lines: Vec<String> = written.rejected.iter().map(|(reason, rejection)| {
+    let line = |(reason, rejection): (&&str, &Rejection)| {
         let plural = if rejection.samples == 1 { "" } else { "s" };
         format!("{} sample{plural} refused ({reason}): {}", rejection.samples, rejection.example)
-    });
-    lines.join("\n")
+    };
+    written.rejected.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 impl IngestError {
@@ -125,7 +125,8 @@ impl Receiver {
         if request.method() != Method::POST {
             return Err(IngestError::Method);
         }
-        let text = |headers: &HeaderMap, name| Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned());
+        let text =
+            |headers: &HeaderMap, name| Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned());
         let content_type = text(request.headers(), header::CONTENT_TYPE);
         let encoding = text(request.headers(), header::CONTENT_ENCODING);
         match negotiate(content_type.as_deref(), encoding.as_deref())? {
@@ -135,7 +136,7 @@ impl Receiver {
         let mut reservation = self.budget.reserve(0)?;
         let read = self.read(request.into_body(), &mut reservation);
         let body = tokio::time::timeout(BODY_TIMEOUT.to_std(), read).await.map_err(|_| IngestError::Timeout)??;
-        let declared = snappy::decompressed_len(&body, self.limits.decoded_limit_bytes).map_err(DecodeError::from)?;
+        let declared = snappy::decompressed_len(&body, self.limits.decoded_limit_bytes).map_err(DecodeError::Snappy)?;
         reservation.grow(declared)?;
         let batch = Arc::clone(&self).decode(body).await?;
         let (batch, written) = self.engine.write(batch).await?;

@@ -7,5 +7,7 @@ pub mod model;
 pub mod naming;
 pub mod policy;
 
-pub use model::{Alerting, Events, Inputs, Latency, Numerator, Origin, Service, Severity, SeverityOptions, Sli, SliKind, Slo};
+pub use model::{
+    Alerting, Events, Inputs, Latency, Numerator, Origin, Service, Severity, SeverityOptions, Sli, SliKind, Slo,
+};
 pub use policy::{Policy, Tier};

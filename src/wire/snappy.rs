@@ -30,12 +30,11 @@ impl SnappyError {
     }
 }
 
-/// Decompresses `body` into `decoded`, replacing what it held and reusing its memory.
+/// The decoded length that `body` declares; nothing is allocated.
 ///
 /// # Errors
-/// The declared length is checked against `limit_bytes` before anything is allocated: six bytes that declare
-/// 4 GiB cost nothing. After an error the content of `decoded` is unspecified.
-pub fn decompress(body: &[u8], limit_bytes: usize, decoded: &mut Vec<u8>) -> Result<(), SnappyError> {
+/// When there is no valid header, or the length is over `limit_bytes`.
+pub fn decompressed_len(body: &[u8], limit_bytes: usize) -> Result<usize, SnappyError> {
     if body.is_empty() {
         return Err(SnappyError::Header);
     }
@@ -43,8 +42,17 @@ pub fn decompress(body: &[u8], limit_bytes: usize, decoded: &mut Vec<u8>) -> Res
     if declared_bytes > limit_bytes {
         return Err(SnappyError::TooLarge { declared_bytes, limit_bytes });
     }
+    Ok(declared_bytes)
+}
+
+/// Decompresses `body` into `decoded`, replacing what it held and reusing its memory.
+///
+/// # Errors
+/// The declared length is checked against `limit_bytes` before anything is allocated: six bytes that declare
+/// 4 GiB cost nothing. After an error the content of `decoded` is unspecified.
+pub fn decompress(body: &[u8], limit_bytes: usize, decoded: &mut Vec<u8>) -> Result<(), SnappyError> {
     // Not cleared first: what is already there need not be zeroed again, all of it is overwritten.
-    decoded.resize(declared_bytes, 0);
+    decoded.resize(decompressed_len(body, limit_bytes)?, 0);
     snap::raw::Decoder::new().decompress(body, decoded)?;
     Ok(())
 }

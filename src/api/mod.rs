@@ -1,0 +1,55 @@
+//! Read-only views over HTTP, made from immutable snapshots: SLOs in our own shape, alerts and rules in
+//! Prometheus', health, metrics.
+
+mod alerts;
+mod error;
+mod health;
+mod metrics;
+mod slos;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{any, get};
+
+use crate::app::EngineHandle;
+use crate::ingest::{self, Receiver};
+use crate::notify::Notifier;
+
+pub use error::ApiError;
+pub use health::Readiness;
+pub use metrics::Metrics;
+
+/// What the handlers read.
+#[derive(Clone, Debug)]
+pub struct ApiState {
+    /// Snapshots come from here.
+    pub engine: EngineHandle,
+    /// The state of receivers, and the templates' context.
+    pub notifier: Arc<Notifier>,
+    /// The write path.
+    pub receiver: Arc<Receiver>,
+    /// Whether samples are taken.
+    pub readiness: Readiness,
+    /// Request counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// All routes.
+pub fn router(state: ApiState) -> Router {
+    let write = any(ingest::write).with_state(Arc::clone(&state.receiver));
+    let write = write.layer(axum::middleware::from_fn_with_state(state.readiness.clone(), health::require_ready));
+    let counted = axum::middleware::from_fn_with_state(Arc::clone(&state.metrics), metrics::count_requests);
+    Router::new()
+        .route("/api/v1/write", write)
+        .route("/api/v1/slos", get(slos::list))
+        .route("/api/v1/slos/{service}/{slo}", get(slos::one))
+        .route("/api/v1/alerts", get(alerts::list))
+        .route("/api/v1/rules", get(alerts::rules))
+        .route("/-/healthy", get(health::healthy))
+        .route("/-/ready", get(health::ready))
+        .route("/metrics", get(metrics::show))
+        .fallback(error::not_found)
+        .layer(counted)
+        .with_state(state)
+}

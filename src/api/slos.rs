@@ -1,0 +1,171 @@
+//! `GET /api/v1/slos` and `/api/v1/slos/{service}/{slo}`.
+
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::alert::Alert;
+use crate::api::error::{ApiError, success};
+use crate::api::{ApiState, alerts};
+use crate::engine::{SloView, TierView, VersionView};
+use crate::spec::naming;
+use crate::types::{Span, Timestamp};
+
+/// Filters of the list; empty means any.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Filter {
+    service: Option<String>,
+    state: Option<String>,
+}
+
+/// All SLOs, or those of a service or in a state.
+pub(super) async fn list(
+    State(state): State<ApiState>,
+    query: Result<Query<Filter>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(filter) = query.map_err(|error| ApiError::BadData(error.body_text()))?;
+    let snapshot = state.engine.snapshot();
+    let wanted = |slo: &&SloView| {
+        filter.service.as_ref().is_none_or(|service| *service == slo.service)
+            && filter.state.as_ref().is_none_or(|state| *state == slo.state.as_str())
+    };
+    let slos: Vec<Value> = snapshot.slos.iter().map(AsRef::as_ref).filter(wanted).map(|s| summary(s, &state)).collect();
+    Ok(success(json!({"slos": slos})))
+}
+
+/// One SLO with everything known about it.
+pub(super) async fn one(
+    State(state): State<ApiState>,
+    Path((service, name)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let snapshot = state.engine.snapshot();
+    let found = snapshot.slos.iter().find(|slo| slo.service == service && slo.name == name);
+    let slo = found.ok_or_else(|| ApiError::NotFound(format!("no SLO {service}/{name}")))?;
+    let mut value = summary(slo, &state);
+    if let Value::Object(object) = &mut value {
+        object.insert("tiers".to_owned(), slo.tiers.iter().map(tier).collect());
+        object.insert("versions".to_owned(), slo.versions.iter().map(version).collect());
+    }
+    Ok(success(json!({"slos": [value]})))
+}
+
+fn summary(slo: &SloView, state: &ApiState) -> Value {
+    let budget = &slo.budget;
+    let alerts: Vec<Value> = slo.alerts().map(|alert| slo_alert(alert, state)).collect();
+    json!({
+        "id": slo.id,
+        "service": slo.service,
+        "slo": slo.name,
+        "description": slo.description,
+        "labels": slo.labels,
+        // Parsed from the exact text, so that 99.9 is sent as 99.9.
+        "objective": slo.objective.to_string().parse::<f64>().unwrap_or_default(),
+        "period": naming::window_text(budget.period),
+        "state": slo.state.as_str(),
+        "good": budget.events.good(),
+        "bad": budget.events.bad,
+        "total": budget.events.total,
+        "budgetRemaining": budget.remaining,
+        "covered": covered(budget.covered, budget.period),
+        "inconsistent": budget.events.inconsistent,
+        "burnRates": rates(&slo.burn_rates),
+        "alerts": alerts,
+        "lastSample": slo.last_sample.map(Timestamp::to_rfc3339),
+    })
+}
+
+/// `12 of 30 d`, so that a warming SLO never passes for a whole one.
+fn covered(covered: Span, period: Span) -> String {
+    let (days, of) = (covered.as_days_f64(), period.as_days_f64());
+    if days >= 1.0 || covered == period {
+        format!("{} of {of} d", days.floor())
+    } else {
+        let minutes = (covered.as_millis() / 60_000).max(0);
+        format!("{} of {of} d", Span::minutes(minutes))
+    }
+}
+
+fn rates(rates: &[(Span, Option<f64>)]) -> Value {
+    let entries = rates.iter().map(|(span, rate)| (naming::window_text(*span), json!(rate)));
+    Value::Object(entries.collect::<Map<_, _>>())
+}
+
+fn slo_alert(alert: &Alert, state: &ApiState) -> Value {
+    let mut value = alerts::prometheus_alert(alert, state);
+    if let Value::Object(object) = &mut value {
+        object.insert("firedAt".to_owned(), json!(alert.fired_at.map(Timestamp::to_rfc3339)));
+    }
+    value
+}
+
+fn tier(view: &TierView) -> Value {
+    let tier = &view.tier;
+    json!({
+        "severity": tier.severity.as_str(),
+        "short": naming::window_text(tier.short),
+        "long": naming::window_text(tier.long),
+        "factor": tier.factor,
+        "enabled": view.enabled,
+        "state": view.state.map_or("inactive", |s| s.as_str()),
+        "shortBurnRate": view.short_rate,
+        "longBurnRate": view.long_rate,
+        "events": view.events,
+        "minEvents": view.min_events,
+        "why": why(view),
+    })
+}
+
+/// One sentence: why the tier fires or does not.
+fn why(view: &TierView) -> String {
+    let (factor, long, short) = (view.tier.factor, view.tier.long, view.tier.short);
+    if !view.enabled {
+        return "disabled, or no error ratio can reach its factor".to_owned();
+    }
+    let (Some(short_rate), Some(long_rate)) = (view.short_rate, view.long_rate) else {
+        return format!("no events in {}", if view.long_rate.is_none() { long } else { short });
+    };
+    if view.events < view.min_events as f64 {
+        return format!("{} events in {long}, fewer than the {} it takes to judge", view.events, view.min_events);
+    }
+    match (short_rate > factor, long_rate > factor) {
+        (true, true) if view.state.is_none() => {
+            format!("burns over {factor} in {short} and {long}, but not for long enough since the first sample")
+        }
+        (true, true) => format!("burns over {factor} in both {short} and {long}"),
+        (true, false) => format!("burns over {factor} in {short}, not yet in {long}"),
+        (false, true) => format!("burned over {factor} in {long}, no longer in {short}"),
+        (false, false) => format!("burns at or under {factor} in both {short} and {long}"),
+    }
+}
+
+fn version(view: &VersionView) -> Value {
+    let windows = view.windows.iter().map(|(span, events)| {
+        let figures = json!({"good": events.good(), "total": events.total, "errorRatio": events.error_ratio()});
+        (naming::window_text(*span), figures)
+    });
+    json!({
+        "version": view.name,
+        "good": view.events.good(),
+        "bad": view.events.bad,
+        "total": view.events.total,
+        "firstSample": view.first.to_rfc3339(),
+        "lastSample": view.last.to_rfc3339(),
+        "windows": Value::Object(windows.collect::<Map<_, _>>()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coverage_reads_like_a_sentence() {
+        let month = Span::days(30);
+        assert_eq!(covered(Span::days(12) + Span::hours(5), month), "12 of 30 d");
+        assert_eq!(covered(Span::minutes(90), month), "1h30m of 30 d");
+        assert_eq!(covered(Span::ZERO, month), "0s of 30 d");
+        assert_eq!(covered(month, month), "30 of 30 d");
+    }
+}
