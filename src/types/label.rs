@@ -105,9 +105,29 @@ impl fmt::Display for Labels {
         f.write_str("{")?;
         for (i, (name, value)) in self.iter().enumerate() {
             let comma = if i == 0 { "" } else { "," };
-            write!(f, "{comma}{name}={value:?}")?;
+            write!(f, "{comma}{name}={}", Quoted(value))?;
         }
         f.write_str("}")
+    }
+}
+
+/// A string literal of PromQL, which is Go's: Rust's `\u{c}` and `\0` mean nothing there.
+pub(super) struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
+                c => write!(f, "{c}")?,
+            }
+        }
+        f.write_str("\"")
     }
 }
 
@@ -144,6 +164,12 @@ mod tests {
         assert_eq!(a.get("job"), Some("api"));
         assert_eq!(a.get("zone"), None);
         assert_eq!(a.to_string(), r#"{code="500",job="api"}"#);
+    }
+
+    #[test]
+    fn values_print_as_go_literals() {
+        let labels = Labels::new().with("a", "q\" b\\ n\n \u{c} \0 é");
+        assert_eq!(labels.to_string(), r#"{a="q\" b\\ n\n \u000c \u0000 é"}"#);
     }
 
     #[test]

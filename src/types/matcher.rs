@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::types::label::Quoted;
 use crate::types::{Labels, METRIC_NAME, is_label_name, is_metric_name};
 
 /// Compiled regular expressions may take this much memory each.
@@ -187,15 +188,15 @@ impl fmt::Display for Matcher {
         if is_label_name(&self.name) {
             f.write_str(&self.name)?;
         } else {
-            write!(f, "{:?}", self.name)?;
+            write!(f, "{}", Quoted(&self.name))?;
         }
         match &self.op {
-            MatchOp::Equal(value) => write!(f, "={value:?}"),
-            MatchOp::NotEqual(value) => write!(f, "!={value:?}"),
-            MatchOp::Regex(pattern, _) => write!(f, "=~{pattern:?}"),
-            MatchOp::NotRegex(pattern, _) => write!(f, "!~{pattern:?}"),
-            MatchOp::Number(n) if n.fract() == 0.0 => write!(f, "=~{:?}", format!("{n}(\\.0)?")),
-            MatchOp::Number(n) => write!(f, "={:?}", crate::types::format_value(*n)),
+            MatchOp::Equal(value) => write!(f, "={}", Quoted(value)),
+            MatchOp::NotEqual(value) => write!(f, "!={}", Quoted(value)),
+            MatchOp::Regex(pattern, _) => write!(f, "=~{}", Quoted(pattern)),
+            MatchOp::NotRegex(pattern, _) => write!(f, "!~{}", Quoted(pattern)),
+            MatchOp::Number(n) if n.fract() == 0.0 => write!(f, "=~{}", Quoted(&format!("{n}(\\.0)?"))),
+            MatchOp::Number(n) => write!(f, "={}", Quoted(&crate::types::format_value(*n))),
         }
     }
 }

@@ -1,0 +1,3 @@
+//! The command line: the edge, where files are read.
+
+pub mod sources;

@@ -1,0 +1,318 @@
+//! The daemon's configuration file: where specs are, and who is told of alerts.
+//!
+//! Prometheus' habits: `snake_case`, paths relative to the file, secrets only by file or environment. Errors come
+//! all at once with their places, as for specs.
+
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use crate::spec::decode::{Field, Fields};
+use crate::spec::diagnostic::Reporter;
+use crate::spec::labels::{identifier, labels};
+use crate::spec::yaml::{self, shown};
+use crate::spec::{Place, Report, Source};
+use crate::types::{Labels, Span};
+
+const DEFAULT_TIMEOUT: Span = Span::seconds(10);
+const DEFAULT_RESEND_DELAY: Span = Span::minutes(1);
+const RECEIVERS_LIMIT_COUNT: usize = 100;
+const RULE_FILES_LIMIT_COUNT: usize = 1_000;
+
+/// What the file says, defaults filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// On every alert that leaves, where the alert does not set them itself.
+    pub external_labels: Labels,
+    /// Files and folders of specs, relative ones under the configuration file's folder. The last component may
+    /// hold `*` and `?`.
+    pub rule_files: Vec<PathBuf>,
+    /// The address people reach this instance at, for links in alerts.
+    pub external_url: Option<Url>,
+    /// Every one of them gets every alert.
+    pub alertmanagers: Vec<AlertmanagerConfig>,
+    /// Names are unique.
+    pub webhooks: Vec<WebhookConfig>,
+    /// A firing alert is sent again after this long.
+    pub resend_delay: Span,
+}
+
+/// One Alertmanager.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertmanagerConfig {
+    /// The base address; alerts go to `api/v2/alerts` under its path.
+    pub url: Url,
+    /// For one request.
+    pub timeout: Span,
+    /// A file with the token of an `Authorization: Bearer` header.
+    pub bearer_token_file: Option<PathBuf>,
+}
+
+/// One webhook in the manner of Standard Webhooks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WebhookConfig {
+    /// For logs and metrics.
+    pub name: String,
+    /// Where requests go, as it is.
+    pub url: Url,
+    /// The signing secret (`whsec_...`); without one requests are not signed.
+    pub secret: Option<SecretSource>,
+    /// For one request.
+    pub timeout: Span,
+    /// Whether the end of an alert is sent too.
+    pub send_resolved: bool,
+}
+
+/// Where a secret is. The secret itself never stands in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// The content of a file.
+    File(PathBuf),
+    /// The value of an environment variable.
+    Env(String),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            external_labels: Labels::new(),
+            rule_files: Vec::new(),
+            external_url: None,
+            alertmanagers: Vec::new(),
+            webhooks: Vec::new(),
+            resend_delay: DEFAULT_RESEND_DELAY,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file; an empty one is the default configuration. `None` when the report has errors.
+    pub fn parse(source: &Source) -> (Option<Self>, Report) {
+        let mut reporter = Reporter::new(source);
+        let documents = yaml::documents(&mut reporter);
+        if let Some(second) = documents.get(1) {
+            reporter.error(second.place, "a second document").hint("a configuration file has one");
+        }
+        let config = match documents.first() {
+            Some(root) => config(Field::document(root), &mut reporter),
+            None => Some(Self::default()),
+        };
+        let report = Report::new([reporter]);
+        (config.filter(|_| !report.has_errors()), report)
+    }
+}
+
+fn config(document: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Config> {
+    let mut fields = Fields::of(document, reporter)?;
+    let mut config = Config::default();
+    if let Some(field) = fields.get("external_labels") {
+        config.external_labels = labels(field, reporter).unwrap_or_default();
+    }
+    if let Some(field) = fields.get("rule_files") {
+        config.rule_files = items(field, RULE_FILES_LIMIT_COUNT, reporter)
+            .into_iter()
+            .filter_map(|item| rules(item, reporter))
+            .collect();
+    }
+    if let Some(field) = fields.get("external_url") {
+        config.external_url = url(field, reporter);
+    }
+    if let Some(field) = fields.get("alertmanagers") {
+        let items = items(field, RECEIVERS_LIMIT_COUNT, reporter);
+        config.alertmanagers = items.into_iter().filter_map(|item| alertmanager(item, reporter)).collect();
+    }
+    if let Some(field) = fields.get("webhooks") {
+        config.webhooks = webhooks(field, reporter);
+    }
+    if let Some(field) = fields.get("resend_delay") {
+        config.resend_delay = positive(field, reporter).unwrap_or(DEFAULT_RESEND_DELAY);
+    }
+    fields.finish(reporter);
+    Some(config)
+}
+
+fn items<'n>(field: Field<'n>, limit: usize, reporter: &mut Reporter<'_>) -> Vec<Field<'n>> {
+    let mut items = field.items(reporter).unwrap_or_default();
+    if let Some(extra) = items.get(limit) {
+        reporter.error(extra.key, format!("more than {limit} items in {}", field.what));
+    }
+    items.truncate(limit);
+    items
+}
+
+fn alertmanager(item: Field<'_>, reporter: &mut Reporter<'_>) -> Option<AlertmanagerConfig> {
+    let mut fields = Fields::of(item, reporter)?;
+    let url = fields.require("url", reporter).and_then(|field| url(field, reporter));
+    let timeout = timeout(&mut fields, reporter);
+    let bearer_token_file = fields.get("bearer_token_file").and_then(|field| path(field, reporter));
+    inline_secret(&mut fields, "bearer_token", "use `bearer_token_file`", reporter);
+    fields.finish(reporter);
+    Some(AlertmanagerConfig { url: url?, timeout, bearer_token_file })
+}
+
+fn webhooks(field: Field<'_>, reporter: &mut Reporter<'_>) -> Vec<WebhookConfig> {
+    let mut names: Vec<(&str, Place)> = Vec::new();
+    let mut webhooks = Vec::new();
+    for item in items(field, RECEIVERS_LIMIT_COUNT, reporter) {
+        let Some(mut fields) = Fields::of(item, reporter) else { continue };
+        let name = fields.require("name", reporter).and_then(|f| Some((identifier(f, reporter)?, f.place())));
+        if let Some((name, place)) = name {
+            if let Some((_, first)) = names.iter().find(|(other, _)| *other == name) {
+                let related = reporter.related(*first, "first defined here");
+                reporter.error(place, format!("the webhook `{name}` is defined twice")).related(related);
+            }
+            names.push((name, place));
+        }
+        webhooks.extend(webhook(fields, name.map(|(name, _)| name), reporter));
+    }
+    webhooks
+}
+
+fn webhook(mut fields: Fields<'_>, name: Option<&str>, reporter: &mut Reporter<'_>) -> Option<WebhookConfig> {
+    let url = fields.require("url", reporter).and_then(|field| url(field, reporter));
+    let (file, env) = (fields.get("secret_file"), fields.get("secret_env"));
+    let secret = match (file, env) {
+        (Some(_), Some(env)) => {
+            reporter.error(env.key, "`secret_file` and `secret_env` are both given").hint("keep one");
+            None
+        }
+        (Some(file), None) => path(file, reporter).map(SecretSource::File),
+        (None, env) => env.and_then(|field| variable(field, reporter)).map(SecretSource::Env),
+    };
+    inline_secret(&mut fields, "secret", "use `secret_file` or `secret_env`", reporter);
+    let timeout = timeout(&mut fields, reporter);
+    let send_resolved = fields.get("send_resolved").and_then(|field| field.boolean(reporter)).unwrap_or(true);
+    fields.finish(reporter);
+    Some(WebhookConfig { name: name?.to_owned(), url: url?, secret, timeout, send_resolved })
+}
+
+fn inline_secret(fields: &mut Fields<'_>, name: &'static str, hint: &str, reporter: &mut Reporter<'_>) {
+    let message = format!("`{name}` would keep a secret in the configuration");
+    fields.forbidden(name, &message, hint, reporter);
+}
+
+fn timeout(fields: &mut Fields<'_>, reporter: &mut Reporter<'_>) -> Span {
+    fields.get("timeout").and_then(|field| positive(field, reporter)).unwrap_or(DEFAULT_TIMEOUT)
+}
+
+fn positive(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Span> {
+    let span = field.duration(reporter)?;
+    if span == Span::ZERO {
+        reporter.error(field.place(), format!("{} must be longer than zero", field.what));
+        return None;
+    }
+    Some(span)
+}
+
+fn url(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Url> {
+    let text = field.text(reporter)?;
+    let example = "write it as `http://host:9093`";
+    let url = match Url::parse(text) {
+        Ok(url) => url,
+        Err(error) => {
+            reporter.error(field.place(), format!("{} is not a URL: {error}", shown(text))).hint(example);
+            return None;
+        }
+    };
+    let problem = if !matches!(url.scheme(), "http" | "https") {
+        Some((format!("a URL has the scheme `http` or `https`, not `{}`", url.scheme()), example))
+    } else if !url.username().is_empty() || url.password().is_some() {
+        // The value is not repeated in the message, but the excerpt shows the user their own line.
+        Some(("the URL holds credentials".to_owned(), "keep secrets in files: `bearer_token_file`, `secret_file`"))
+    } else if url.fragment().is_some() {
+        Some(("the URL has a fragment, which is never sent".to_owned(), "leave out what follows `#`"))
+    } else {
+        None
+    };
+    match problem {
+        Some((message, hint)) => {
+            reporter.error(field.place(), message).hint(hint);
+            None
+        }
+        None => Some(url),
+    }
+}
+
+/// A path, relative ones from the configuration file's folder.
+fn path(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<PathBuf> {
+    let text = field.text(reporter)?;
+    if text.is_empty() {
+        reporter.error(field.place(), format!("{} is empty", field.what));
+        return None;
+    }
+    let folder = reporter.source.path.parent().unwrap_or(Path::new(""));
+    Some(folder.join(text))
+}
+
+fn rules(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<PathBuf> {
+    let path = path(field, reporter)?;
+    let folder = field.scalar().map(Path::new).and_then(Path::parent).unwrap_or(Path::new(""));
+    if folder.to_string_lossy().contains(['*', '?']) {
+        let message = format!("a wildcard in the folder part of {}", shown(field.scalar().unwrap_or_default()));
+        let hint = "only the last component may have one; a folder is read with all its subfolders";
+        reporter.error(field.place(), message).hint(hint);
+        return None;
+    }
+    Some(path)
+}
+
+/// The name of an environment variable.
+fn variable(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<String> {
+    let name = field.text(reporter)?;
+    if !crate::types::is_label_name(name) {
+        let hint = "give the variable's name, for example `WEBHOOK_SECRET`, not its value";
+        reporter.error(field.place(), format!("{} is not the name of an environment variable", field.what)).hint(hint);
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Option<Config>, String) {
+        let (config, report) = Config::parse(&Source::new("/etc/sloburn/sloburn.yaml", text));
+        (config, report.render(false))
+    }
+
+    #[test]
+    fn a_full_file_is_read() {
+        let (config, report) = read(
+            "
+external_labels: {cluster: prod}
+rule_files: [rules/, 'more/*.yaml', /abs.yaml]
+external_url: http://sloburn.example:9797
+alertmanagers:
+  - url: http://127.0.0.1:9093/prefix
+    timeout: 3s
+    bearer_token_file: token
+webhooks:
+  - name: pipeline
+    url: https://hooks.example/slo
+    secret_file: /etc/sloburn/webhook.secret
+    send_resolved: false
+  - {name: chat, url: 'http://chat.example/', secret_env: CHAT_SECRET}
+resend_delay: 2m
+",
+        );
+        assert_eq!(report, "");
+        let config = config.unwrap();
+        assert_eq!(config.external_labels.get("cluster"), Some("prod"));
+        let paths: Vec<&str> = config.rule_files.iter().filter_map(|p| p.to_str()).collect();
+        assert_eq!(paths, ["/etc/sloburn/rules/", "/etc/sloburn/more/*.yaml", "/abs.yaml"]);
+        assert_eq!(config.alertmanagers[0].url.path(), "/prefix");
+        assert_eq!(config.alertmanagers[0].timeout, Span::seconds(3));
+        assert_eq!(config.alertmanagers[0].bearer_token_file.as_deref(), Some(Path::new("/etc/sloburn/token")));
+        let [pipeline, chat] = config.webhooks.as_slice() else { panic!("two webhooks") };
+        assert_eq!(pipeline.secret, Some(SecretSource::File("/etc/sloburn/webhook.secret".into())));
+        assert_eq!((pipeline.timeout, pipeline.send_resolved), (Span::seconds(10), false));
+        assert_eq!((&chat.secret, chat.send_resolved), (&Some(SecretSource::Env("CHAT_SECRET".to_owned())), true));
+        assert_eq!(config.resend_delay, Span::minutes(2));
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(read(""), (Some(Config::default()), String::new()));
+    }
+}

@@ -1,0 +1,270 @@
+//! Typed access to a tree of [`Node`]s. Everything that does not fit is reported and yields `None`; decoding
+//! goes on with the next field.
+
+use std::fmt;
+
+use crate::spec::diagnostic::Reporter;
+use crate::spec::source::Place;
+use crate::spec::suggest::nearest;
+use crate::spec::yaml::{Entry, Node, Value, shown};
+use crate::types::Span;
+
+/// A value, and how messages speak of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Field<'n> {
+    pub what: What<'n>,
+    /// The name in front of the value, or the item itself.
+    pub key: Place,
+    pub node: &'n Node,
+}
+
+/// Where a value stands in its document.
+#[derive(Clone, Copy)]
+pub(crate) enum What<'n> {
+    Document,
+    Field(&'n str),
+    ItemOf(&'n str),
+}
+
+impl fmt::Display for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Document => f.write_str("the document"),
+            Self::Field(name) => f.write_str(&shown(name)),
+            Self::ItemOf(name) => write!(f, "an item of {}", shown(name)),
+        }
+    }
+}
+
+impl<'n> Field<'n> {
+    pub fn document(node: &'n Node) -> Self {
+        Self { what: What::Document, key: node.place, node }
+    }
+
+    /// What a message about the value points at: the value on the key's line, else the key.
+    pub fn place(&self) -> Place {
+        match self.node.value {
+            Value::Scalar(_) => self.node.place,
+            Value::Null | Value::Sequence(_) | Value::Mapping(_) => self.key,
+        }
+    }
+
+    /// The place of a byte range of the value's text, or of the whole value where the source writes it otherwise.
+    pub fn place_of(&self, range: std::ops::Range<usize>) -> Place {
+        let Value::Scalar(scalar) = &self.node.value else { return self.place() };
+        let (Some(column), Some(part)) = (scalar.column, scalar.text.get(range.clone())) else { return self.place() };
+        let before = scalar.text[..range.start].chars().count() as u32;
+        Place { line: self.node.place.line, column: column + before, width: part.chars().count().max(1) as u32 }
+    }
+
+    /// Reports that the value has the wrong type or form.
+    pub fn mismatch<'r>(&self, expected: &str, reporter: &'r mut Reporter<'_>) -> &'r mut super::Diagnostic {
+        let message = format!("expected {expected} for {}, found {}", self.what, self.node.describe());
+        reporter.error(self.place(), message)
+    }
+
+    /// Any scalar's text.
+    pub fn text(&self, reporter: &mut Reporter<'_>) -> Option<&'n str> {
+        if let Value::Scalar(scalar) = &self.node.value {
+            return Some(&scalar.text);
+        }
+        let braces = matches!(self.node.value, Value::Mapping(_))
+            && reporter.line(self.node.place.line).chars().nth(self.node.place.column as usize - 1) == Some('{');
+        let found = self.mismatch("text", reporter);
+        if braces {
+            found.hint("YAML reads a leading `{` as a mapping: put the text in single quotes");
+        }
+        None
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&self, reporter: &mut Reporter<'_>) -> Option<bool> {
+        match self.scalar() {
+            Some("true" | "True" | "TRUE") => Some(true),
+            Some("false" | "False" | "FALSE") => Some(false),
+            _ => {
+                self.mismatch("`true` or `false`", reporter);
+                None
+            }
+        }
+    }
+
+    /// A whole number from zero up.
+    pub fn count(&self, reporter: &mut Reporter<'_>) -> Option<u64> {
+        let count = self.scalar().and_then(|text| text.parse().ok());
+        if count.is_none() {
+            self.mismatch("a whole number", reporter);
+        }
+        count
+    }
+
+    /// A finite decimal number, quoted or not.
+    pub fn number(&self, reporter: &mut Reporter<'_>) -> Option<f64> {
+        let number = self.scalar().and_then(number);
+        if number.is_none() {
+            let percent = self.scalar().and_then(|text| text.strip_suffix('%')).and_then(self::number);
+            let found = self.mismatch("a number", reporter);
+            if percent.is_some() {
+                found.hint("leave out the percent sign");
+            }
+        }
+        number
+    }
+
+    /// Prometheus' form of a duration.
+    pub fn duration(&self, reporter: &mut Reporter<'_>) -> Option<Span> {
+        let text = self.scalar();
+        let span = text.and_then(|text| text.parse().ok());
+        if span.is_none() {
+            let found = self.mismatch("a duration", reporter);
+            let hint = match text {
+                Some(text) if number(text).is_some() => format!("add a unit, as in `{text}s`, `{text}m` or `{text}d`"),
+                _ => "write it as Prometheus does: `30s`, `5m`, `1h30m`, `30d`".to_owned(),
+            };
+            found.hint(hint);
+        }
+        span
+    }
+
+    /// The items of a list.
+    pub fn items(&self, reporter: &mut Reporter<'_>) -> Option<Vec<Field<'n>>> {
+        let Value::Sequence(nodes) = &self.node.value else {
+            self.mismatch("a list", reporter);
+            return None;
+        };
+        let name = match self.what {
+            What::Document => "the document",
+            What::Field(name) | What::ItemOf(name) => name,
+        };
+        let item = |node: &'n Node| Field { what: What::ItemOf(name), key: node.place, node };
+        Some(nodes.iter().map(item).collect())
+    }
+
+    /// The pairs of a mapping whose names are the user's own. Pairs without a value are left out.
+    pub fn pairs(&self, reporter: &mut Reporter<'_>) -> Option<impl Iterator<Item = Field<'n>> + use<'n>> {
+        let Value::Mapping(entries) = &self.node.value else {
+            self.mismatch("a mapping", reporter);
+            return None;
+        };
+        Some(entries.iter().filter(|e| !matches!(e.value.value, Value::Null)).map(Field::of))
+    }
+
+    fn of(entry: &'n Entry) -> Self {
+        Self { what: What::Field(&entry.key), key: entry.place, node: &entry.value }
+    }
+
+    pub fn scalar(&self) -> Option<&'n str> {
+        match &self.node.value {
+            Value::Scalar(scalar) => Some(&scalar.text),
+            _ => None,
+        }
+    }
+}
+
+/// A finite decimal number; Rust's `inf` and `nan` are none.
+pub(crate) fn number(text: &str) -> Option<f64> {
+    let decimal = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
+    text.parse().ok().filter(|number: &f64| decimal && number.is_finite())
+}
+
+/// A mapping with known fields, taken one by one.
+pub(crate) struct Fields<'n> {
+    what: What<'n>,
+    place: Place,
+    entries: &'n [Entry],
+    known: Vec<&'static str>,
+    /// Known, but not offered in hints.
+    refused: Vec<&'static str>,
+}
+
+/// What people used to other tools write, and what it is called here.
+const SYNONYMS: [(&str, &str); 14] = [
+    ("target", "objective"),
+    ("targetPercent", "objective"),
+    ("goal", "objective"),
+    ("window", "period"),
+    ("timeWindow", "period"),
+    ("errors", "bad"),
+    ("error", "bad"),
+    ("errorQuery", "bad"),
+    ("success", "good"),
+    ("totalQuery", "total"),
+    ("disable", "disabled"),
+    ("pageAlert", "page"),
+    ("ticketAlert", "ticket"),
+    ("errorBudgetPercent", "budgetPercent"),
+];
+
+impl<'n> Fields<'n> {
+    /// The fields of a mapping.
+    pub fn of(field: Field<'n>, reporter: &mut Reporter<'_>) -> Option<Self> {
+        let Value::Mapping(entries) = &field.node.value else {
+            field.mismatch("a mapping", reporter);
+            return None;
+        };
+        Some(Self { what: field.what, place: field.key, entries, known: Vec::new(), refused: Vec::new() })
+    }
+
+    /// A field that may be absent; one without a value is.
+    pub fn get(&mut self, name: &'static str) -> Option<Field<'n>> {
+        self.known.push(name);
+        self.peek(name)
+    }
+
+    /// A field that must be there.
+    pub fn require(&mut self, name: &'static str, reporter: &mut Reporter<'_>) -> Option<Field<'n>> {
+        let field = self.get(name);
+        if field.is_none() {
+            let empty = self.entries.iter().find(|e| e.key == name).map(|e| e.place);
+            let message = match empty {
+                Some(_) => format!("`{name}` has no value"),
+                None => format!("`{name}` is missing in {}", self.what),
+            };
+            reporter.error(empty.unwrap_or(self.place), message);
+        }
+        field
+    }
+
+    /// Whether a field is there with a value, without taking it.
+    pub fn peek(&self, name: &str) -> Option<Field<'n>> {
+        let entry = self.entries.iter().find(|e| e.key == name)?;
+        (!matches!(entry.value.value, Value::Null)).then(|| Field::of(entry))
+    }
+
+    /// A field this version cannot honour: an error where it is given.
+    pub fn unsupported(&mut self, name: &'static str, hint: &str, reporter: &mut Reporter<'_>) {
+        self.refused.push(name);
+        if let Some(field) = self.entries.iter().find(|e| e.key == name) {
+            reporter.error(field.place, format!("`{name}` is not supported yet by this version")).hint(hint);
+        }
+    }
+
+    /// A field that must never be there.
+    pub fn forbidden(&mut self, name: &'static str, message: &str, hint: &str, reporter: &mut Reporter<'_>) {
+        self.refused.push(name);
+        if let Some(field) = self.entries.iter().find(|e| e.key == name) {
+            reporter.error(field.place, message).hint(hint);
+        }
+    }
+
+    /// Reports every field that was not asked for.
+    pub fn finish(self, reporter: &mut Reporter<'_>) {
+        for entry in self.entries {
+            let key = entry.key.as_str();
+            if self.known.contains(&key) || self.refused.contains(&key) {
+                continue;
+            }
+            let hint = match self.meant(key) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("{} takes `{}`", self.what, self.known.join("`, `")),
+            };
+            reporter.error(entry.place, format!("unknown field {}", shown(key))).hint(hint);
+        }
+    }
+
+    fn meant(&self, key: &str) -> Option<&'static str> {
+        let synonym = nearest(key, SYNONYMS.iter().map(|(theirs, _)| *theirs));
+        let ours = SYNONYMS.iter().find(|(theirs, _)| Some(*theirs) == synonym).map(|(_, ours)| *ours);
+        nearest(key, self.known.iter().copied()).or_else(|| ours.filter(|ours| self.known.contains(ours)))
+    }
+}

@@ -1,0 +1,336 @@
+//! The native format: `apiVersion: sloburn/v1`, `kind: Service`.
+
+use std::sync::Arc;
+
+use crate::spec::alerting::{Target, alerting};
+use crate::spec::decode::{Field, Fields};
+use crate::spec::diagnostic::Reporter;
+use crate::spec::labels::{identifier, label_name, labels};
+use crate::spec::model::Origin;
+use crate::spec::selector::{counter, histogram};
+use crate::spec::source::Place;
+use crate::spec::suggest::nearest;
+use crate::spec::threshold::threshold;
+use crate::spec::yaml::shown;
+use crate::spec::{Events, Latency, Numerator, Service, Sli, SliKind, Slo, lint};
+use crate::types::{Objective, ObjectiveError, Selector, Span};
+
+const SLIS_LIMIT_COUNT: usize = 1_000;
+const SLOS_LIMIT_COUNT: usize = 1_000;
+const DEFAULT_PERIOD: Span = Span::days(30);
+const SHORTEST_PERIOD: Span = Span::days(1);
+const LONGEST_PERIOD: Span = Span::days(90);
+
+/// A service, with the places that findings across documents point at.
+pub(crate) struct Draft {
+    pub service: Service,
+    /// Of `metadata.name`.
+    pub name: Place,
+    /// Of each SLO's name.
+    pub slos: Vec<Place>,
+}
+
+/// A name and where it stands.
+type Named<'n> = (&'n str, Place);
+
+/// Reads a service from the fields left after `apiVersion` and `kind`. `None` when anything in it is an error.
+pub(crate) fn service(mut fields: Fields<'_>, start: Place, reporter: &mut Reporter<'_>) -> Option<Draft> {
+    let before = reporter.errors();
+    let metadata = fields.require("metadata", reporter).and_then(|field| Fields::of(field, reporter));
+    let (name, service_labels) = metadata.map(|fields| self::metadata(fields, reporter)).unwrap_or_default();
+    let mut spec = fields.require("spec", reporter).and_then(|field| Fields::of(field, reporter));
+    fields.finish(reporter);
+
+    let version_label = spec.as_mut().and_then(|s| s.get("versionLabel")).and_then(|f| label_name(f, reporter));
+    let slis = spec.as_mut().and_then(|spec| spec.require("slis", reporter));
+    let (sli_names, slis) = slis.map(|field| self::slis(field, version_label, reporter)).unwrap_or_default();
+    let slos = spec.as_mut().and_then(|spec| spec.require("slos", reporter));
+    let (slos, slo_places) = slos.map(|field| self::slos(field, &sli_names, reporter)).unwrap_or_default();
+    if let Some(mut spec) = spec {
+        let hint = "leave it out: this version has alerts, and neither release gates nor canaries";
+        spec.unsupported("budgetPolicy", hint, reporter);
+        spec.unsupported("canary", hint, reporter);
+        spec.finish(reporter);
+    }
+    if reporter.errors() > before {
+        return None;
+    }
+    let (name, place) = name?;
+    let service = Service {
+        name: name.to_owned(),
+        labels: service_labels,
+        version_label: version_label.map(str::to_owned),
+        slis,
+        slos,
+        origin: origin(start, reporter),
+    };
+    Some(Draft { service, name: place, slos: slo_places })
+}
+
+fn origin(place: Place, reporter: &Reporter<'_>) -> Origin {
+    Origin { file: Arc::clone(&reporter.source.path), line: place.line }
+}
+
+fn metadata<'n>(mut fields: Fields<'n>, reporter: &mut Reporter<'_>) -> (Option<Named<'n>>, crate::types::Labels) {
+    let name = name(&mut fields, reporter);
+    let labels = fields.get("labels").and_then(|field| labels(field, reporter)).unwrap_or_default();
+    fields.finish(reporter);
+    (name, labels)
+}
+
+fn name<'n>(fields: &mut Fields<'n>, reporter: &mut Reporter<'_>) -> Option<Named<'n>> {
+    let field = fields.require("name", reporter)?;
+    Some((identifier(field, reporter)?, field.place()))
+}
+
+/// Takes the items of a list of named things; a name that came before is reported.
+fn unique<'n>(name: Named<'n>, kind: &str, seen: &mut Vec<Named<'n>>, reporter: &mut Reporter<'_>) {
+    if let Some((_, first)) = seen.iter().find(|(other, _)| *other == name.0) {
+        let related = reporter.related(*first, "first defined here");
+        let message = format!("the {kind} `{}` is defined twice", name.0);
+        reporter.error(name.1, message).related(related).hint("give each its own name");
+    }
+    seen.push(name);
+}
+
+/// The items of `field`, at least one and at most `limit`.
+fn entries<'n>(field: Field<'n>, limit: usize, reporter: &mut Reporter<'_>) -> Vec<Field<'n>> {
+    let Some(mut items) = field.items(reporter) else { return Vec::new() };
+    if items.is_empty() {
+        reporter.error(field.key, format!("{} is empty", field.what));
+    }
+    if let Some(extra) = items.get(limit) {
+        reporter.error(extra.key, format!("more than {limit} items in {}", field.what));
+    }
+    items.truncate(limit);
+    items
+}
+
+/// All names, broken SLIs included so that references to them are not reported as well, and the sound SLIs.
+fn slis<'n>(field: Field<'n>, version: Option<&str>, reporter: &mut Reporter<'_>) -> (Vec<Named<'n>>, Vec<Sli>) {
+    let (mut names, mut slis) = (Vec::new(), Vec::new());
+    for item in entries(field, SLIS_LIMIT_COUNT, reporter) {
+        let Some(mut fields) = Fields::of(item, reporter) else { continue };
+        let name = name(&mut fields, reporter);
+        if let Some(name) = name {
+            unique(name, "SLI", &mut names, reporter);
+        }
+        let kind = sli_kind(&mut fields, item, version, reporter);
+        fields.finish(reporter);
+        if let (Some((name, _)), Some(kind)) = (name, kind) {
+            slis.push(Sli { name: name.to_owned(), kind, origin: origin(item.key, reporter) });
+        }
+    }
+    (names, slis)
+}
+
+fn sli_kind(
+    fields: &mut Fields<'_>,
+    item: Field<'_>,
+    version: Option<&str>,
+    reporter: &mut Reporter<'_>,
+) -> Option<SliKind> {
+    let (events, latency) = (fields.get("events"), fields.get("latency"));
+    let later = ["probe", "gauge"].into_iter().filter(|name| fields.peek(name).is_some()).count();
+    for name in ["probe", "gauge"] {
+        fields.unsupported(name, "this version reads `events` and `latency` SLIs", reporter);
+    }
+    match (events, latency) {
+        (Some(events), None) => self::events(events, version, reporter).map(SliKind::Events),
+        (None, Some(latency)) => self::latency(latency, version, reporter).map(SliKind::Latency),
+        (Some(_), Some(latency)) => {
+            reporter.error(latency.key, "`events` and `latency` are both given").hint("make two SLIs of them");
+            None
+        }
+        (None, None) => {
+            if later == 0 {
+                let hint = "`events: {bad: ..., total: ...}` or `latency: {histogram: ..., threshold: 250ms}`";
+                reporter.error(item.key, "the SLI says nothing to measure").hint(hint);
+            }
+            None
+        }
+    }
+}
+
+fn events(field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) -> Option<Events> {
+    let mut fields = Fields::of(field, reporter)?;
+    let (good, bad) = (fields.get("good"), fields.get("bad"));
+    let total = fields.require("total", reporter);
+    fields.finish(reporter);
+    let mut read = |field: Field<'_>| {
+        let selector = counter(field, reporter)?;
+        if let Some(label) = version {
+            lint::version_label(&selector, field, label, reporter);
+        }
+        Some(selector)
+    };
+    let (good_read, bad_read) = (good.and_then(&mut read), bad.and_then(&mut read));
+    let total_read = total.and_then(&mut read);
+    match (good, bad) {
+        (Some(_), Some(bad)) => {
+            let hint = "keep one: the other is the difference to `total`";
+            reporter.error(bad.key, "`good` and `bad` are both given").hint(hint);
+        }
+        (None, None) => {
+            let hint = "say which events of `total` are good, or which are bad";
+            reporter.error(field.key, "`good` or `bad` is missing in `events`").hint(hint);
+        }
+        _ => {}
+    }
+    let total_selector = total_read?;
+    for (selector, field) in [(&good_read, good), (&bad_read, bad)] {
+        if let (Some(selector), Some(field), Some(total)) = (selector, field, total) {
+            lint::same_selectors((selector, field), (&total_selector, total), reporter);
+        }
+    }
+    let numerator = good_read.map(Numerator::Good).or(bad_read.map(Numerator::Bad))?;
+    Some(Events { numerator, total: total_selector })
+}
+
+fn latency(field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) -> Option<Latency> {
+    let mut fields = Fields::of(field, reporter)?;
+    let histogram_field = fields.require("histogram", reporter);
+    let threshold_field = fields.require("threshold", reporter);
+    fields.finish(reporter);
+    let histogram: Option<Selector> = histogram_field.and_then(|field| {
+        let selector = histogram(field, reporter)?;
+        if let Some(label) = version {
+            lint::version_label(&selector, field, label, reporter);
+        }
+        Some(selector)
+    });
+    let metric = histogram.as_ref().and_then(Selector::metric_name).unwrap_or_default();
+    let threshold = threshold_field.and_then(|field| threshold(field, metric, reporter));
+    Some(Latency { threshold: threshold?, histogram: histogram? })
+}
+
+/// The sound SLOs, and the places of their names.
+fn slos(field: Field<'_>, slis: &[Named<'_>], reporter: &mut Reporter<'_>) -> (Vec<Slo>, Vec<Place>) {
+    let mut names = Vec::new();
+    let (mut slos, mut places) = (Vec::new(), Vec::new());
+    for item in entries(field, SLOS_LIMIT_COUNT, reporter) {
+        let Some(mut fields) = Fields::of(item, reporter) else { continue };
+        let name = name(&mut fields, reporter);
+        if let Some(name) = name {
+            unique(name, "SLO", &mut names, reporter);
+        }
+        let slo = slo(fields, name, item, slis, reporter);
+        if let (Some(slo), Some((_, place))) = (slo, name) {
+            slos.push(slo);
+            places.push(place);
+        }
+    }
+    (slos, places)
+}
+
+fn slo(
+    mut fields: Fields<'_>,
+    name: Option<Named<'_>>,
+    item: Field<'_>,
+    slis: &[Named<'_>],
+    reporter: &mut Reporter<'_>,
+) -> Option<Slo> {
+    let description = fields.get("description").and_then(|field| field.text(reporter)).unwrap_or_default();
+    let sli = fields.require("sli", reporter).and_then(|field| sli_reference(field, slis, reporter));
+    let objective_field = fields.require("objective", reporter);
+    let objective = objective_field.and_then(|field| objective(field, reporter));
+    let period = fields.get("period").map_or(Some(DEFAULT_PERIOD), |field| period(field, reporter));
+    let labels = fields.get("labels").and_then(|field| labels(field, reporter)).unwrap_or_default();
+    let target = Target {
+        objective,
+        place: objective_field.map_or(item.key, |field| field.place()),
+        period: period.unwrap_or(DEFAULT_PERIOD),
+    };
+    let alerting = alerting(fields.get("alerting"), target, reporter);
+    if let Some(field) = fields.get("noData") {
+        no_data(field, reporter);
+    }
+    fields.unsupported("calendar", "use a rolling period, such as `period: 30d`", reporter);
+    fields.unsupported("groupBy", "write one SLO for each value", reporter);
+    fields.unsupported("budgeting", "leave it out: the budget counts occurrences", reporter);
+    fields.unsupported("exclude", "leave it out: every event counts", reporter);
+    fields.finish(reporter);
+    Some(Slo {
+        name: name?.0.to_owned(),
+        description: description.to_owned(),
+        sli: sli?,
+        objective: objective?,
+        period: period?,
+        labels,
+        alerting,
+        origin: origin(item.key, reporter),
+    })
+}
+
+fn sli_reference(field: Field<'_>, slis: &[Named<'_>], reporter: &mut Reporter<'_>) -> Option<usize> {
+    let wanted = field.text(reporter)?;
+    let found = slis.iter().position(|(name, _)| *name == wanted);
+    if found.is_none() {
+        let names = || slis.iter().map(|(name, _)| *name);
+        let hint = match nearest(wanted, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if slis.is_empty() => "define it under `spec.slis`".to_owned(),
+            None => format!("defined are `{}`", names().take(10).collect::<Vec<_>>().join("`, `")),
+        };
+        reporter.error(field.place(), format!("no SLI is named {}", shown(wanted))).hint(hint);
+    }
+    found
+}
+
+fn objective(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Objective> {
+    let Some(text) = field.scalar() else {
+        field.mismatch("a percentage", reporter);
+        return None;
+    };
+    match text.parse::<Objective>() {
+        Ok(objective) => {
+            lint::objective(objective, field, reporter);
+            Some(objective)
+        }
+        Err(error) => {
+            let hint = match &error {
+                ObjectiveError::Syntax(_) if text.ends_with('%') => "leave out the percent sign",
+                ObjectiveError::Syntax(_) => "write it in percent, for example `99.9`",
+                ObjectiveError::Range(_) => "objectives are in percent, for example `99.9`",
+                ObjectiveError::Precision(_) => "a part per billion is the finest step",
+            };
+            match &error {
+                ObjectiveError::Syntax(_) => field.mismatch("a percentage", reporter).hint(hint),
+                _ => reporter.error(field.place(), error.to_string()).hint(hint),
+            };
+            None
+        }
+    }
+}
+
+fn period(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Span> {
+    let calendar = field.node.as_mapping().is_some_and(|entries| entries.iter().any(|e| e.key == "calendar"));
+    if calendar || matches!(field.scalar(), Some("calendar")) {
+        reporter
+            .error(field.place(), "calendar periods are not supported yet by this version")
+            .hint("use a rolling period, such as `period: 30d`");
+        return None;
+    }
+    let period = field.duration(reporter)?;
+    if !(SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&period) {
+        let message = format!("a period lies between {SHORTEST_PERIOD} and {LONGEST_PERIOD}, not at {period}");
+        reporter.error(field.place(), message).hint("`30d` and `28d` are usual");
+        return None;
+    }
+    Some(period)
+}
+
+/// `hold` is all there is, and the default.
+fn no_data(field: Field<'_>, reporter: &mut Reporter<'_>) {
+    match field.scalar() {
+        Some("hold") => {}
+        Some(later @ ("bad" | "ignore")) => {
+            reporter
+                .error(field.place(), format!("`noData: {later}` is not supported yet by this version"))
+                .hint("`hold` keeps the budget as it was while no data arrives");
+        }
+        _ => {
+            field.mismatch("`hold`", reporter);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! From texts to services: every document of every source, all findings in one pass.
+
+use std::collections::BTreeMap;
+
+use crate::spec::decode::{Field, Fields};
+use crate::spec::diagnostic::{Report, Reporter};
+use crate::spec::native::{self, Draft};
+use crate::spec::source::{Place, Source};
+use crate::spec::suggest::nearest;
+use crate::spec::yaml::{self, Node, shown};
+use crate::spec::{Service, naming};
+
+const API_VERSION: &str = "sloburn/v1";
+const KIND: &str = "Service";
+
+/// Formats of other tools, by a word in their `apiVersion` or `version`.
+const FOREIGN: [(&str, &str); 5] = [
+    ("prometheus/v1", "Sloth specs"),
+    ("sloth.slok.dev/", "Sloth's PrometheusServiceLevel"),
+    ("pyrra.dev/", "Pyrra's ServiceLevelObjective"),
+    ("openslo/", "OpenSLO documents"),
+    ("monitoring.coreos.com/", "PrometheusRule objects"),
+];
+
+/// Reads all sources. The services are those without errors, in the order of the sources; the report holds every
+/// finding of every source.
+///
+/// Names are unique over all sources: the first of two services wins, and the other is an error.
+pub fn parse(sources: &[Source]) -> (Vec<Service>, Report) {
+    let mut reporters = Vec::new();
+    let mut drafts = Vec::new();
+    for source in sources {
+        let mut reporter = Reporter::new(source);
+        let documents = yaml::documents(&mut reporter);
+        if documents.is_empty() && reporter.errors() == 0 {
+            reporter.warn(Place::START, "the file holds no document");
+        }
+        let found: Vec<Draft> = documents.iter().filter_map(|root| document(root, &mut reporter)).collect();
+        drafts.extend(found.into_iter().map(|draft| (reporters.len(), draft)));
+        reporters.push(reporter);
+    }
+    let services = without_clashes(drafts, &mut reporters);
+    (services, Report::new(reporters))
+}
+
+fn document(root: &Node, reporter: &mut Reporter<'_>) -> Option<Draft> {
+    let mut fields = Fields::of(Field::document(root), reporter)?;
+    if let Some(what) = foreign(&fields) {
+        let message = format!("{what} are not supported yet by this version");
+        reporter.error(root.place, message).hint(understood());
+        return None;
+    }
+    let version = fields.require("apiVersion", reporter).and_then(|f| expect(f, API_VERSION, reporter));
+    let kind = fields.require("kind", reporter).and_then(|f| expect(f, KIND, reporter));
+    // Without these two nothing says what the rest means.
+    version.and(kind)?;
+    native::service(fields, root.place, reporter)
+}
+
+fn understood() -> String {
+    format!("this version understands `apiVersion: {API_VERSION}` with `kind: {KIND}`")
+}
+
+fn foreign(fields: &Fields<'_>) -> Option<&'static str> {
+    let version = fields.peek("apiVersion").or_else(|| fields.peek("version"));
+    let text = version.and_then(|field| field.scalar()).unwrap_or_default();
+    let named = FOREIGN.iter().find(|(prefix, _)| text.starts_with(prefix)).map(|(_, what)| *what);
+    named.or_else(|| fields.peek("groups").filter(|_| version.is_none()).map(|_| "Prometheus rule files"))
+}
+
+fn expect(field: Field<'_>, expected: &str, reporter: &mut Reporter<'_>) -> Option<()> {
+    let text = field.text(reporter)?;
+    if text != expected {
+        let hint = match nearest(text, [expected]) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => understood(),
+        };
+        reporter.error(field.place(), format!("unknown {} {}", field.what, shown(text))).hint(hint);
+        return None;
+    }
+    Some(())
+}
+
+/// Drops services whose name, or the id of one of whose SLOs, another one has already.
+fn without_clashes(drafts: Vec<(usize, Draft)>, reporters: &mut [Reporter<'_>]) -> Vec<Service> {
+    let mut names: BTreeMap<String, (usize, Place)> = BTreeMap::new();
+    let mut ids: BTreeMap<String, (usize, Place)> = BTreeMap::new();
+    let mut services = Vec::new();
+    for (at, draft) in drafts {
+        let service = &draft.service;
+        if let Some((other, first)) = names.get(&service.name) {
+            let related = reporters[*other].related(*first, "first defined here");
+            let message = format!("the service `{}` is defined twice", service.name);
+            let found = reporters[at].error(draft.name, message);
+            found.related(related).hint("a service has one document: give each its own name, or merge them");
+            continue;
+        }
+        names.insert(service.name.clone(), (at, draft.name));
+        let mut clash = false;
+        for (slo, place) in service.slos.iter().zip(&draft.slos) {
+            let id = naming::slo_id(service, slo);
+            if let Some((other, first)) = ids.get(&id) {
+                let related = reporters[*other].related(*first, "and this SLO");
+                let message = format!("two SLOs have the id `{id}`, made of the service's and the SLO's name");
+                reporters[at].error(*place, message).related(related).hint("rename one of them");
+                clash = true;
+            } else {
+                ids.insert(id, (at, *place));
+            }
+        }
+        if !clash {
+            services.push(draft.service);
+        }
+    }
+    services
+}
