@@ -4,5 +4,6 @@
 //! (no clock, no IO, no threads) and the shells around them live at the edge. `ARCHITECTURE.md` is the map.
 
 pub mod alert;
+pub mod generate;
 pub mod spec;
 pub mod types;

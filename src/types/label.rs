@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::types::quote;
+
 /// The label that holds a metric's name.
 pub const METRIC_NAME: &str = "__name__";
 
@@ -99,13 +101,13 @@ impl<'a> IntoIterator for &'a Labels {
     }
 }
 
-/// PromQL's form: `{job="api",code="500"}`, values quoted as Go's `%q` does for the common cases.
+/// PromQL's form: `{job="api",code="500"}`, values quoted by [`quote`].
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
         for (i, (name, value)) in self.iter().enumerate() {
             let comma = if i == 0 { "" } else { "," };
-            write!(f, "{comma}{name}={value:?}")?;
+            write!(f, "{comma}{name}={}", quote(value))?;
         }
         f.write_str("}")
     }
