@@ -11,7 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;
-// pub mod generate;
+pub mod generate;
 pub mod ingest;
 pub mod series;
 pub mod sli;

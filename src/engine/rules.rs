@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::alert::AlertRule;
-use crate::spec::{Service, Severity, Slo, Tier, naming};
-use crate::types::{Labels, Span};
+use crate::generate::{budget_expr, tier_expr};
+use crate::spec::{Service, Slo, Tier, naming};
 
 const ALERT_NAME: &str = "alertname";
 
@@ -17,24 +17,24 @@ pub fn tier_rule(service: &Service, slo: &Slo, tier: &Tier) -> Arc<AlertRule> {
     Arc::new(AlertRule {
         slo: naming::slo_path(service, slo),
         labels,
-        annotations: naming::annotations(slo, tier.severity),
-        expr: naming::tier_expr(service, slo, tier),
+        annotations: naming::alert_annotations(slo, tier.severity),
+        expr: tier_expr(service, slo, tier),
         for_: slo.alerting.for_,
         keep_firing_for: slo.alerting.keep_firing_for,
     })
 }
 
-/// The alert for less than `percent` of the budget left.
+/// The alert for less than `percent` of the budget left; its value is the share left.
 pub fn budget_rule(service: &Service, slo: &Slo, percent: f64) -> Arc<AlertRule> {
-    let labels: Labels = naming::alert_labels(service, slo, Severity::Ticket)
-        .with(naming::LABEL_BUDGET_REMAINING, &percent.to_string())
-        .with(ALERT_NAME, naming::BUDGET_ALERT);
+    let labels = naming::identity(service, slo)
+        .merged(&naming::budget_alert_labels(slo, percent))
+        .with(ALERT_NAME, naming::ALERT_BUDGET_LOW);
     Arc::new(AlertRule {
         slo: naming::slo_path(service, slo),
         labels,
-        annotations: naming::budget_annotations(slo, percent),
-        expr: naming::budget_expr(service, slo, percent),
-        for_: Span::ZERO,
+        annotations: naming::budget_alert_annotations(slo, percent),
+        expr: budget_expr(service, slo, percent),
+        for_: slo.alerting.for_,
         keep_firing_for: slo.alerting.keep_firing_for,
     })
 }

@@ -13,9 +13,6 @@ use crate::types::{Labels, Span, Timestamp};
 /// An SLO whose newest sample is older than this has no data: Prometheus' lookback.
 pub const LOOKBACK: Span = Span::minutes(5);
 
-/// The window of the current burn rate, kept whatever the policy.
-const CURRENT: Span = Span::minutes(5);
-
 /// Judges one SLO.
 #[derive(Debug)]
 pub(super) struct Judge {
@@ -60,8 +57,8 @@ struct BudgetAlert {
 impl Judge {
     pub(super) fn new(service: &Service, slo: &Slo, sli: usize, counting: Counting, now: Timestamp) -> Self {
         let mut spans = slo.alerting.policy.windows();
-        if let Err(at) = spans.binary_search(&CURRENT) {
-            spans.insert(at, CURRENT);
+        if let Err(at) = spans.binary_search(&naming::CURRENT_WINDOW) {
+            spans.insert(at, naming::CURRENT_WINDOW);
         }
         let index = |span: Span| spans.binary_search(&span).unwrap_or_default();
         let budget = slo.objective.budget();
@@ -143,10 +140,10 @@ impl Judge {
                 alerts.push(made(&alert.rule, standing, value, slo, windows));
             }
         }
-        let left = self.budget.remaining_of_period().map(|left| left * 100.0);
+        let left = self.budget.remaining_of_period();
         for alert in &mut self.budget_alerts {
-            let low = left.is_some_and(|left| left < alert.percent);
-            if let Some(standing) = alert.machine.step(low, now, Span::ZERO, keep) {
+            let low = left.is_some_and(|left| left * 100.0 < alert.percent);
+            if let Some(standing) = alert.machine.step(low, now, for_, keep) {
                 alerts.push(made(&alert.rule, standing, left.unwrap_or_default(), slo, windows));
             }
         }
@@ -236,7 +233,7 @@ impl Judge {
         };
         let long_rate = |t: &TierAlert| self.windows.get(t.long)?.rate(self.slo.objective);
         let tiers = self.tiers.iter().filter(|t| t.enabled).map(|t| alert(&t.rule, &t.machine, long_rate(t)));
-        let left = self.budget.remaining_of_period().map(|left| left * 100.0);
+        let left = self.budget.remaining_of_period();
         let budgets = self.budget_alerts.iter().map(|b| alert(&b.rule, &b.machine, left));
         tiers.chain(budgets).collect()
     }

@@ -1,7 +1,7 @@
 //! Names shared by the engine's output and the generated rules: Sloth's, so that dashboards made for it work.
 
-use crate::spec::{Service, Severity, Slo, Tier};
-use crate::types::{Labels, Span};
+use crate::spec::{Service, Severity, Slo};
+use crate::types::{Labels, Span, format_value};
 
 /// Identifies the SLO across services: `service-slo`.
 pub const LABEL_ID: &str = "sloth_id";
@@ -18,16 +18,51 @@ pub const LABEL_SHORT: &str = "short";
 /// The long window of the pair that tripped.
 pub const LABEL_LONG: &str = "long";
 
-/// The threshold of a budget alert, in percent.
+/// On [`INFO`]: what made the rules, and its version.
+pub const LABEL_VERSION: &str = "sloth_version";
+/// On [`INFO`]: how the rules were made.
+pub const LABEL_MODE: &str = "sloth_mode";
+/// On [`INFO`]: the version of the specification's format.
+pub const LABEL_SPEC: &str = "sloth_spec";
+/// On [`INFO`]: the objective in percent.
+pub const LABEL_OBJECTIVE: &str = "sloth_objective";
+/// The percentage of budget an [`ALERT_BUDGET_LOW`] watches.
 pub const LABEL_BUDGET_REMAINING: &str = "budget_remaining";
-/// The `alertname` of budget alerts.
-pub const BUDGET_ALERT: &str = "ErrorBudgetLow";
-/// The share of the period's error budget that is left, as a ratio.
+
+/// The objective as a ratio.
+pub const OBJECTIVE: &str = "slo:objective:ratio";
+/// The error budget as a ratio.
+pub const ERROR_BUDGET: &str = "slo:error_budget:ratio";
+/// The period in days.
+pub const PERIOD_DAYS: &str = "slo:time_period:days";
+/// The burn rate over [`CURRENT_WINDOW`].
+pub const CURRENT_BURN_RATE: &str = "slo:current_burn_rate:ratio";
+/// The burn rate over the period.
+pub const PERIOD_BURN_RATE: &str = "slo:period_burn_rate:ratio";
+/// The share of the period's error budget that is left; negative when overspent.
 pub const BUDGET_REMAINING: &str = "slo:period_error_budget_remaining:ratio";
+/// Always 1; its labels describe the SLO.
+pub const INFO: &str = "sloth_slo_info";
+
+/// The `alertname` of alerts on the remaining budget, whatever the burn-rate alerts are called.
+pub const ALERT_BUDGET_LOW: &str = "ErrorBudgetLow";
+
+/// The window of the current burn rate.
+pub const CURRENT_WINDOW: Span = Span::minutes(5);
 
 /// The error ratio over a window: `slo:sli_error:ratio_rate5m`.
 pub fn error_ratio(window: Span) -> String {
     format!("slo:sli_error:ratio_rate{}", window_text(window))
+}
+
+/// Bad events a second over a window: `slo:sli_events:bad_rate5m`. Sloth has no counterpart.
+pub fn bad_rate(window: Span) -> String {
+    format!("slo:sli_events:bad_rate{}", window_text(window))
+}
+
+/// All events a second over a window: `slo:sli_events:total_rate5m`. Sloth has no counterpart.
+pub fn total_rate(window: Span) -> String {
+    format!("slo:sli_events:total_rate{}", window_text(window))
 }
 
 /// A window as Sloth writes it: in the largest unit that divides it, never weeks (`30d`, not `4w2d`).
@@ -67,54 +102,45 @@ pub fn alert_labels(service: &Service, slo: &Slo, severity: Severity) -> Labels 
     identity(service, slo).merged(&slo.alerting.labels_of(severity)).with(LABEL_SEVERITY, severity.as_str())
 }
 
-/// Matchers that select one SLO's series.
-pub fn id_matchers(service: &Service, slo: &Slo) -> String {
-    let id = slo_id(service, slo);
-    format!("{LABEL_ID}={id:?}, {LABEL_SERVICE}={:?}, {LABEL_SLO}={:?}", service.name, slo.name)
-}
-
-/// A tier's condition over the recorded ratios.
-pub fn tier_expr(service: &Service, slo: &Slo, tier: &Tier) -> String {
-    let (ids, budget) = (id_matchers(service, slo), slo.objective.budget_text());
-    let over = |window: Span| {
-        let ratio = error_ratio(window);
-        format!("max({ratio}{{{ids}}} > ({} * {budget})) without ({LABEL_WINDOW})", tier.factor)
-    };
-    format!("{} and {}", over(tier.short), over(tier.long))
-}
-
-/// The condition for less than `percent` of the budget left.
-pub fn budget_expr(service: &Service, slo: &Slo, percent: f64) -> String {
-    format!("{BUDGET_REMAINING}{{{}}} < {}", id_matchers(service, slo), percent / 100.0)
-}
-
-/// Annotation templates of a burn-rate alert: the user's, with a title and a summary unless given.
-pub fn annotations(slo: &Slo, severity: Severity) -> Vec<(String, String)> {
+/// Annotation templates of an SLO's alert of a severity: Sloth's `title` and `summary` unless the user gives
+/// them, then the user's. Each name once.
+pub fn alert_annotations(slo: &Slo, severity: Severity) -> Vec<(String, String)> {
     let title = format!(
-        "({severity}) {{{{$labels.{LABEL_SERVICE}}}}} {{{{$labels.{LABEL_SLO}}}}} burns its error budget too fast."
+        "({severity}) {{{{$labels.{LABEL_SERVICE}}}}} {{{{$labels.{LABEL_SLO}}}}} SLO error budget burn rate is too fast."
     );
     let summary = format!(
-        "{{{{$labels.{LABEL_SERVICE}}}}} {{{{$labels.{LABEL_SLO}}}}} burns its error budget faster than the period allows."
+        "{{{{$labels.{LABEL_SERVICE}}}}} {{{{$labels.{LABEL_SLO}}}}} SLO error budget burn rate is over expected."
     );
-    with_defaults(slo.alerting.annotations_of(severity), title, summary)
+    with_defaults(title, summary, slo.alerting.annotations_of(severity))
 }
 
-/// Annotation templates of a budget alert.
-pub fn budget_annotations(slo: &Slo, percent: f64) -> Vec<(String, String)> {
-    let subject = format!("{{{{$labels.{LABEL_SERVICE}}}}} {{{{$labels.{LABEL_SLO}}}}}");
-    let title = format!("{subject} has less than {percent} % of its error budget left.");
-    let summary = title.clone();
-    with_defaults(slo.alerting.annotations_of(Severity::Ticket), title, summary)
+/// What an [`ALERT_BUDGET_LOW`] adds to the labels of its SLO: a ticket's, and the percentage it watches.
+pub fn budget_alert_labels(slo: &Slo, percent: f64) -> Labels {
+    let labels = slo.alerting.labels_of(Severity::Ticket).with(LABEL_SEVERITY, Severity::Ticket.as_str());
+    labels.with(LABEL_BUDGET_REMAINING, &format_value(percent))
 }
 
-fn with_defaults(mut given: Vec<(String, String)>, title: String, summary: String) -> Vec<(String, String)> {
-    for (name, text) in [("title", title), ("summary", summary)] {
-        if given.iter().all(|(n, _)| n != name) {
-            given.push((name.to_owned(), text));
+/// Annotation templates of an [`ALERT_BUDGET_LOW`], whose value is the share of the budget left.
+pub fn budget_alert_annotations(slo: &Slo, percent: f64) -> Vec<(String, String)> {
+    let percent = format_value(percent);
+    let title = format!(
+        "{{{{$labels.{LABEL_SERVICE}}}}} {{{{$labels.{LABEL_SLO}}}}} SLO has less than {percent}% of its error budget left."
+    );
+    let summary = format!(
+        "{{{{$labels.{LABEL_SERVICE}}}}} {{{{$labels.{LABEL_SLO}}}}} SLO has {{{{$value | humanizePercentage}}}} of its error budget left."
+    );
+    with_defaults(title, summary, slo.alerting.annotations_of(Severity::Ticket))
+}
+
+fn with_defaults(title: String, summary: String, users: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut annotations = vec![("title".to_owned(), title), ("summary".to_owned(), summary)];
+    for (name, template) in users {
+        match annotations.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, present)) => *present = template,
+            None => annotations.push((name, template)),
         }
     }
-    given.sort();
-    given
+    annotations
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::types::quote;
+
 /// The label that holds a metric's name.
 pub const METRIC_NAME: &str = "__name__";
 
@@ -99,35 +101,15 @@ impl<'a> IntoIterator for &'a Labels {
     }
 }
 
-/// PromQL's form: `{job="api",code="500"}`, values quoted as Go's `%q` does for the common cases.
+/// PromQL's form: `{job="api",code="500"}`, values quoted by [`quote`].
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
         for (i, (name, value)) in self.iter().enumerate() {
             let comma = if i == 0 { "" } else { "," };
-            write!(f, "{comma}{name}={}", Quoted(value))?;
+            write!(f, "{comma}{name}={}", quote(value))?;
         }
         f.write_str("}")
-    }
-}
-
-/// A string literal of PromQL, which is Go's: Rust's `\u{c}` and `\0` mean nothing there.
-pub(super) struct Quoted<'a>(pub &'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"")?;
-        for c in self.0.chars() {
-            match c {
-                '"' | '\\' => write!(f, "\\{c}")?,
-                '\n' => f.write_str("\\n")?,
-                '\r' => f.write_str("\\r")?,
-                '\t' => f.write_str("\\t")?,
-                c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
-                c => write!(f, "{c}")?,
-            }
-        }
-        f.write_str("\"")
     }
 }
 
@@ -164,12 +146,6 @@ mod tests {
         assert_eq!(a.get("job"), Some("api"));
         assert_eq!(a.get("zone"), None);
         assert_eq!(a.to_string(), r#"{code="500",job="api"}"#);
-    }
-
-    #[test]
-    fn values_print_as_go_literals() {
-        let labels = Labels::new().with("a", "q\" b\\ n\n \u{c} \0 é");
-        assert_eq!(labels.to_string(), r#"{a="q\" b\\ n\n \u000c \u0000 é"}"#);
     }
 
     #[test]

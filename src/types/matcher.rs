@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::types::label::Quoted;
-use crate::types::{Labels, METRIC_NAME, is_label_name, is_metric_name};
+use crate::types::{Labels, METRIC_NAME, format_value_exponent, is_label_name, is_metric_name, quote};
 
 /// Compiled regular expressions may take this much memory each.
 const REGEX_SIZE_LIMIT_BYTES: usize = 1 << 20;
@@ -181,24 +180,63 @@ impl fmt::Display for Selector {
     }
 }
 
-/// PromQL's form: `code=~"5.."`. A numeric condition becomes a regular expression over the two spellings
-/// Prometheus uses for a bound, `1` and `1.0`.
+/// PromQL's form: `code=~"5.."`. A numeric condition becomes a match on the spellings clients use for a bound:
+/// `1` and `1.0`; and for what Go or Java write with an exponent, `1000000`, `1e+06` and `1.0E6`.
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if is_label_name(&self.name) {
             f.write_str(&self.name)?;
         } else {
-            write!(f, "{}", Quoted(&self.name))?;
+            f.write_str(&quote(&self.name))?;
         }
         match &self.op {
-            MatchOp::Equal(value) => write!(f, "={}", Quoted(value)),
-            MatchOp::NotEqual(value) => write!(f, "!={}", Quoted(value)),
-            MatchOp::Regex(pattern, _) => write!(f, "=~{}", Quoted(pattern)),
-            MatchOp::NotRegex(pattern, _) => write!(f, "!~{}", Quoted(pattern)),
-            MatchOp::Number(n) if n.fract() == 0.0 => write!(f, "=~{}", Quoted(&format!("{n}(\\.0)?"))),
-            MatchOp::Number(n) => write!(f, "={}", Quoted(&crate::types::format_value(*n))),
+            MatchOp::Equal(value) => write!(f, "={}", quote(value)),
+            MatchOp::NotEqual(value) => write!(f, "!={}", quote(value)),
+            MatchOp::Regex(pattern, _) => write!(f, "=~{}", quote(pattern)),
+            MatchOp::NotRegex(pattern, _) => write!(f, "!~{}", quote(pattern)),
+            MatchOp::Number(n) => match spellings(*n) {
+                Spellings::One(value) => write!(f, "={}", quote(&value)),
+                Spellings::Pattern(pattern) => write!(f, "=~{}", quote(&pattern)),
+            },
         }
     }
+}
+
+/// How clients may spell a number in a label value.
+enum Spellings {
+    One(String),
+    Pattern(String),
+}
+
+fn spellings(n: f64) -> Spellings {
+    if !n.is_finite() {
+        return Spellings::One(
+            if n > 0.0 {
+                "+Inf"
+            } else if n < 0.0 {
+                "-Inf"
+            } else {
+                "NaN"
+            }
+            .to_owned(),
+        );
+    }
+    let is_whole = n.fract() == 0.0;
+    // Go turns to exponents below 1e-4 and from 1e6 on, Java below 1e-3 and from 1e7 on.
+    let has_exponent = n != 0.0 && !(1e-3..1e6).contains(&n.abs());
+    if !is_whole && !has_exponent {
+        return Spellings::One(n.to_string());
+    }
+    let decimal = format!("{}{}", regex::escape(&n.to_string()), if is_whole { r"(\.0)?" } else { "" });
+    if !has_exponent {
+        return Spellings::Pattern(decimal);
+    }
+    let text = format_value_exponent(n);
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "+00"));
+    let tenths = if digits.contains('.') { "" } else { r"(\.0)?" };
+    let sign = if exponent.starts_with('-') { "-" } else { r"\+?" };
+    let power = exponent.trim_start_matches(['+', '-', '0']);
+    Spellings::Pattern(format!("{decimal}|{}{tenths}[eE]{sign}0*{power}", regex::escape(digits)))
 }
 
 /// Two selectors are equal when they print the same.
@@ -243,6 +281,26 @@ mod tests {
         assert!(one.matches("1") && one.matches("1.0") && one.matches("1e0") && !one.matches("10") && !one.matches(""));
         assert_eq!(one.to_string(), r#"le=~"1(\\.0)?""#);
         assert_eq!(Matcher::number("le", 0.25).to_string(), r#"le="0.25""#);
+        assert_eq!(Matcher::number("le", f64::INFINITY).to_string(), r#"le="+Inf""#);
+    }
+
+    #[test]
+    fn the_printed_bound_matches_every_clients_spelling() {
+        for (bound, spelt) in [
+            (1e6, ["1000000", "1000000.0", "1e+06", "1.0E6"]),
+            (2_500_000.0, ["2500000", "2500000.0", "2.5e+06", "2.5E6"]),
+            (0.000_05, ["0.00005", "5e-05", "5.0E-5", "5e-5"]),
+            (0.0005, ["0.0005", "5e-04", "5.0E-4", "5E-4"]),
+        ] {
+            let printed = Matcher::number("le", bound).to_string();
+            let literal = printed.strip_prefix("le=~").unwrap_or_else(|| panic!("{printed}"));
+            let pattern = literal.trim_matches('"').replace(r"\\", r"\");
+            let regex = Matcher::regex("le", &pattern).unwrap();
+            for value in spelt {
+                assert!(regex.matches(value) && Matcher::number("le", bound).matches(value), "{printed} {value}");
+            }
+            assert!(!regex.matches("1") && !regex.matches("1e+07") && !regex.matches(""));
+        }
     }
 
     #[test]

@@ -7,10 +7,12 @@ mod label;
 mod matcher;
 mod number;
 mod objective;
+mod quote;
 mod time;
 
 pub use label::{LabelError, Labels, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{MatchOp, Matcher, MatcherError, Selector};
 pub use number::{format_value, format_value_exponent};
 pub use objective::{Objective, ObjectiveError};
+pub use quote::quote;
 pub use time::{DurationError, Span, Timestamp};

@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sli", &["types", "wire", "series", "spec"]),
     ("burn", &["types", "wire", "series", "sli", "spec"]),
     ("alert", &["types", "wire", "series", "sli", "burn", "spec"]),
-    ("engine", &["types", "wire", "series", "sli", "burn", "alert", "spec"]),
+    ("engine", &["types", "wire", "series", "sli", "burn", "alert", "spec", "generate"]),
     // The shells.
     ("clock", &["types"]),
     ("config", &["types", "spec"]),

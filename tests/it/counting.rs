@@ -98,7 +98,7 @@ fn plan() -> impl Strategy<Value = SeriesPlan> {
 
 /// Labels of the nth series: the even ones are errors.
 fn labels(n: usize, plan: &SeriesPlan) -> Vec<(String, String)> {
-    let code = if n % 2 == 0 { 500 + n } else { 200 + n };
+    let code = if n.is_multiple_of(2) { 500 + n } else { 200 + n };
     let pairs = [
         ("__name__", "http_requests_total".to_owned()),
         ("code", code.to_string()),
@@ -150,7 +150,7 @@ fn naive(plans: &[SeriesPlan], samples: &[(usize, Timestamp, f64)]) -> (f64, f64
             count += if value < before { value } else { value - before };
         }
         total += count;
-        bad += if n % 2 == 0 { count } else { 0.0 };
+        bad += if n.is_multiple_of(2) { count } else { 0.0 };
     }
     (bad, total)
 }

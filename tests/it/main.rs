@@ -1,5 +1,6 @@
-//! Integration tests, one binary.
+//! The integration tests, in one binary.
 
 mod architecture;
 mod counting;
+mod generate;
 mod wire;
