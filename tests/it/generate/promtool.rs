@@ -131,6 +131,7 @@ fn prometheus_reads_odd_strings_as_written() {
         "a\n\tb\n",
         "a\n\n b\n\n",
         "\n\ta",
+        "\t\n",
         "\ta\nb\n",
         " a ",
         "\u{1}\u{7f}\u{85}\u{2028}\u{feff}",
