@@ -19,7 +19,7 @@
 //! An average of 5m ratios gives ten night-time requests the weight of ten million at noon: measured, 4.03 % where
 //! 0.0045 % was true. The period's ratio is therefore bad events over total events. Both come from the recorded 5m
 //! rates, read every 5 minutes over the period (`[30d:5m]`): such windows tile the period, so every event counts
-//! once, whatever the evaluation interval is, has been, or was missed. Raw counters are never read over the
+//! once, whatever the evaluation interval is, has been, or was missed. Raw counters are not read over the
 //! period; the period costs two series of one point per 5 minutes, the windows two range queries each, as in Sloth.
 //! The burn windows do read raw counters: alerts must be right from the first evaluation on.
 //!

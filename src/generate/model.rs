@@ -101,3 +101,43 @@ impl Serialize for Text<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_serialize_as_in_a_rule_file() {
+        let rule = Rule::Alerting {
+            alert: "A".to_owned(),
+            expr: "a\nor\nb".to_owned(),
+            for_: Span::minutes(90),
+            keep_firing_for: Span::ZERO,
+            labels: Labels::new(),
+            annotations: vec![("z".to_owned(), "1\n2\n".to_owned()), ("a".to_owned(), "no".to_owned())],
+        };
+        let group = RuleGroup { name: "g".to_owned(), interval: Some(Span::seconds(30)), rules: vec![rule] };
+        let lines = [
+            "name: g",
+            "interval: 30s",
+            "rules:",
+            "- alert: A",
+            "  expr: |-",
+            "    a",
+            "    or",
+            "    b",
+            "  for: 1h30m",
+            "  annotations:",
+            "    z: |",
+            "      1",
+            "      2",
+            "    a: \"no\"",
+        ];
+        assert_eq!(serde_saphyr::to_string(&group).unwrap().lines().collect::<Vec<_>>(), lines);
+        assert_eq!(
+            serde_json::to_value(&group).unwrap()["rules"][0]["expr"],
+            "a\nor\nb",
+            "the wrapper for blocks is invisible elsewhere"
+        );
+    }
+}

@@ -25,6 +25,7 @@ fn promtool(args: &[&str], files: &[(&str, &str)]) {
 /// A `promtool test rules` case: one sample a minute, rules evaluated every minute.
 struct Scenario {
     rules: String,
+    groups: Vec<String>,
     series: Vec<Value>,
     expressions: Vec<Value>,
     alerts: Vec<Value>,
@@ -33,7 +34,8 @@ struct Scenario {
 impl Scenario {
     fn new(service: &Service) -> Self {
         let rules = generate::render(std::slice::from_ref(service), Format::Prometheus);
-        Self { rules, series: Vec::new(), expressions: Vec::new(), alerts: Vec::new() }
+        let groups = generate::rules(service).into_iter().map(|group| group.name).collect();
+        Self { rules, groups, series: Vec::new(), expressions: Vec::new(), alerts: Vec::new() }
     }
 
     fn series(mut self, series: &str, values: &str) -> Self {
@@ -66,6 +68,8 @@ impl Scenario {
         let test = json!({
             "rule_files": ["rules.yaml"],
             "evaluation_interval": "1m",
+            // Otherwise promtool's order is random, and alerts may see the recordings of the minute before.
+            "group_eval_order": self.groups,
             "tests": [{
                 "interval": "1m",
                 "input_series": self.series,
@@ -73,8 +77,11 @@ impl Scenario {
                 "alert_rule_test": self.alerts,
             }],
         });
-        // JSON is YAML.
-        promtool(&["test", "rules", "test.json"], &[("rules.yaml", &self.rules), ("test.json", &test.to_string())]);
+        // JSON is YAML, but for the characters that only JSON takes unescaped.
+        let escaped = |c: char| c.is_control() || c == '\u{feff}';
+        let escape = |c: char| if escaped(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+        let test: String = test.to_string().chars().map(escape).collect();
+        promtool(&["test", "rules", "test.json"], &[("rules.yaml", &self.rules), ("test.json", &test)]);
     }
 }
 
@@ -124,6 +131,7 @@ fn prometheus_reads_odd_strings_as_written() {
         "a\n\tb\n",
         "a\n\n b\n\n",
         "\n\ta",
+        "\t\n",
         "\ta\nb\n",
         " a ",
         "\u{1}\u{7f}\u{85}\u{2028}\u{feff}",
@@ -288,7 +296,11 @@ fn without_a_budget_any_error_pages_and_nothing_is_nan() {
         .value(90, RATIO_5M, 0.0)
         .alerts(90, "ShopErrors", &json!([]))
         .alerts(92, "ShopErrors", &json!([page_alert(&[])]))
-        .absent(90, r#"{__name__=~"slo:.*"} != {__name__=~"slo:.*"}"#)
+        .expect(
+            90,
+            r#"count({__name__=~"slo:.*"}) - count({__name__=~"slo:.*"} >= 0)"#,
+            &json!([{"labels": "{}", "value": 0}]),
+        )
         .absent(90, r#"{__name__=~"slo:.*burn_rate.*"}"#)
         .run();
 }
@@ -296,18 +308,17 @@ fn without_a_budget_any_error_pages_and_nothing_is_nan() {
 #[test]
 #[ignore = "needs promtool"]
 fn pages_fire_and_resolve() {
-    let mut service = shop(bad_events());
-    service.slos[0].alerting.ticket.disabled = true;
+    let mut service = shop_with_tier(Severity::Page, Span::minutes(5), Span::hours(1), 14.4, bad_events());
     service.slos[0].alerting.labels = Labels::new().with("channel", "shop");
-    // An hour clean, an hour at 10 %, then clean: 1h is over 14.4 budgets from minute 69 on.
+    let page = json!([page_alert(&[("channel", "shop")])]);
+    // An hour clean, an hour at 10 %, then clean: 1h is over the limit of 1.44 % from minute 69 on, 5m until 124.
     Scenario::new(&service)
         .series(r#"http_requests_total{code="200"}"#, "0+100x60 6090+90x59 11500+100x120")
         .series(r#"http_requests_total{code="500"}"#, "0x60 10+10x59 600x120")
-        .alerts(60, "ShopErrors", &json!([]))
-        .alerts(67, "ShopErrors", &json!([]))
-        .alerts(70, "ShopErrors", &json!([page_alert(&[("channel", "shop")])]))
-        .alerts(120, "ShopErrors", &json!([page_alert(&[("channel", "shop")])]))
-        .alerts(155, "ShopErrors", &json!([]))
+        .alerts(68, "ShopErrors", &json!([]))
+        .alerts(69, "ShopErrors", &page)
+        .alerts(124, "ShopErrors", &page)
+        .alerts(125, "ShopErrors", &json!([]))
         .run();
 }
 
@@ -315,6 +326,7 @@ fn pages_fire_and_resolve() {
 #[ignore = "needs promtool"]
 fn one_error_at_low_traffic_pages_nobody() {
     let mut service = shop_with_tier(Severity::Page, Span::minutes(5), Span::hours(1), 14.4, bad_events());
+    // 60 events an hour, the last one an error.
     let night = |service: &Service, alerts: &Value| {
         Scenario::new(service)
             .series(r#"http_requests_total{code="200"}"#, "0+1x119 119")
@@ -338,14 +350,14 @@ fn alerts_wait_for_and_outlive_as_asked() {
     let mut service = shop_with_tier(Severity::Page, Span::minutes(5), Span::hours(1), 14.4, bad_events());
     service.slos[0].alerting.for_ = Span::minutes(10);
     service.slos[0].alerting.keep_firing_for = Span::minutes(20);
-    // The condition holds in minutes 69 to 124 or so: 10 % from minute 61 to 120.
+    // As above, the condition holds from minute 69 to 124.
     Scenario::new(&service)
         .series(r#"http_requests_total{code="200"}"#, "0+100x60 6090+90x59 11500+100x120")
         .series(r#"http_requests_total{code="500"}"#, "0x60 10+10x59 600x120")
-        .alerts(75, "ShopErrors", &json!([]))
-        .alerts(80, "ShopErrors", &json!([page_alert(&[])]))
-        .alerts(140, "ShopErrors", &json!([page_alert(&[])]))
-        .alerts(150, "ShopErrors", &json!([]))
+        .alerts(78, "ShopErrors", &json!([]))
+        .alerts(79, "ShopErrors", &json!([page_alert(&[])]))
+        .alerts(144, "ShopErrors", &json!([page_alert(&[])]))
+        .alerts(145, "ShopErrors", &json!([]))
         .run();
 }
 
