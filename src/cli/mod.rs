@@ -1,3 +1,56 @@
-//! The command line: the edge, where files are read.
+//! The command line: arguments in two stages, first their syntax (`args`), then what they mean (one module a
+//! command). Data goes to standard output, messages to standard error.
 
+mod args;
+mod check;
+mod console;
+mod generate;
+mod serve;
 pub mod sources;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+
+/// What a command came to, as an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// 0
+    Ok,
+    /// 1: the check failed.
+    Failed,
+    /// 3: nothing is wrong, but something is hardly meant.
+    Lint,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Ok => 0,
+            Outcome::Failed => 1,
+            Outcome::Lint => 3,
+        })
+    }
+}
+
+/// Reads the arguments, runs the command and returns the exit code: 0 ok, 1 failed, 2 usage, 3 lint.
+pub fn run() -> ExitCode {
+    // Ends the process with 2 on a usage error, with 0 on --help and --version.
+    let arguments = Arguments::parse();
+    console::start_log(&arguments.log);
+    let outcome = match arguments.command {
+        Command::Serve(options) => serve::run(*options),
+        Command::Check(options) => check::run(&options),
+        Command::Generate(options) => generate::run(&options),
+        Command::Demo(options) => crate::demo::run(&options).map(|()| Outcome::Ok),
+    };
+    match outcome {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            console::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

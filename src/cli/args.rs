@@ -1,0 +1,254 @@
+//! The syntax of the command line. Names follow Prometheus' habits; every flag of the daemon is also an
+//! environment variable.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use url::Url;
+
+use crate::generate::Format;
+use crate::types::Labels;
+
+/// Exact error budgets and burn-rate alerts from a Prometheus remote-write stream.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, arg_required_else_help = true, after_help = "\
+Examples:
+  sloburn demo                                   see it work: simulated services, a page within a minute
+  sloburn check rules/                           find every mistake in your specs
+  sloburn serve --rules rules/ --alertmanager http://127.0.0.1:9093
+  sloburn generate -i rules/ -o prometheus.yaml  the same SLOs as Prometheus rules
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 lint.")]
+pub struct Arguments {
+    #[command(flatten)]
+    pub log: LogOptions,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon: take remote write, judge SLOs, send alerts.
+    Serve(Box<ServeOptions>),
+    /// Validate and lint specs and configuration files.
+    Check(CheckOptions),
+    /// Compile specs to Prometheus rules.
+    Generate(GenerateOptions),
+    /// Run the daemon against simulated services, with nothing installed.
+    Demo(DemoOptions),
+}
+
+#[derive(Debug, Args)]
+pub struct LogOptions {
+    /// Lowest level that is logged.
+    #[arg(long = "log.level", global = true, env = "SLOBURN_LOG_LEVEL", value_enum, default_value = "info")]
+    pub level: LogLevel,
+    /// Form of the log.
+    #[arg(long = "log.format", global = true, env = "SLOBURN_LOG_FORMAT", value_enum, default_value = "text")]
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl LogLevel {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sloburn serve --rules rules/ --alertmanager http://127.0.0.1:9093
+  sloburn serve --config.file sloburn.yml --web.listen-address 0.0.0.0:9797
+
+In prometheus.yml:
+  remote_write:
+    - url: http://127.0.0.1:9797/api/v1/write")]
+pub struct ServeOptions {
+    /// Configuration file: rule files, receivers, external labels.
+    #[arg(long = "config.file", value_name = "PATH", env = "SLOBURN_CONFIG_FILE")]
+    pub config_file: Option<PathBuf>,
+    /// Specs: files or folders, besides those of the configuration file. May be repeated.
+    #[arg(long, value_name = "PATH", env = "SLOBURN_RULES", value_delimiter = ',', required_unless_present = "config_file")]
+    pub rules: Vec<PathBuf>,
+    /// Send alerts to this Alertmanager. May be repeated; each gets every alert.
+    #[arg(long = "alertmanager", value_name = "URL", env = "SLOBURN_ALERTMANAGER", value_delimiter = ',')]
+    pub alertmanagers: Vec<Url>,
+    /// Send alerts to this webhook. May be repeated.
+    #[arg(long = "webhook", value_name = "URL", env = "SLOBURN_WEBHOOK", value_delimiter = ',')]
+    pub webhooks: Vec<Url>,
+    /// File with the secret (whsec_...) that signs requests to every --webhook.
+    #[arg(long = "webhook.secret-file", value_name = "PATH", env = "SLOBURN_WEBHOOK_SECRET_FILE")]
+    pub webhook_secret_file: Option<PathBuf>,
+    /// Label on every alert, as name=value. May be repeated.
+    #[arg(long = "external-label", value_name = "NAME=VALUE", env = "SLOBURN_EXTERNAL_LABEL", value_delimiter = ',')]
+    pub external_labels: Vec<String>,
+    #[command(flatten)]
+    pub web: WebOptions,
+    #[command(flatten)]
+    pub limits: LimitOptions,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Web")]
+pub struct WebOptions {
+    /// Address to listen on.
+    #[arg(long = "web.listen-address", value_name = "HOST:PORT", env = "SLOBURN_WEB_LISTEN_ADDRESS", default_value = "127.0.0.1:9797")]
+    pub listen_address: String,
+    /// Address people reach this instance at, for links in alerts.
+    #[arg(long = "web.external-url", value_name = "URL", env = "SLOBURN_WEB_EXTERNAL_URL")]
+    pub external_url: Option<Url>,
+    /// Let POST /-/quit end the process.
+    #[arg(long = "web.enable-lifecycle", env = "SLOBURN_WEB_ENABLE_LIFECYCLE")]
+    pub enable_lifecycle: bool,
+}
+
+/// Bounds on what senders can cost. Over one: 400, 413 or 429 with the reason, counted in /metrics.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitOptions {
+    /// Series tracked; new ones over it are refused, known ones go on.
+    #[arg(long = "limit.series", value_name = "N", env = "SLOBURN_LIMIT_SERIES", default_value_t = 5_000_000)]
+    pub series: usize,
+    /// Bytes of one request as received.
+    #[arg(long = "limit.body-bytes", value_name = "BYTES", env = "SLOBURN_LIMIT_BODY_BYTES", default_value = "32MiB", value_parser = bytes)]
+    pub body_bytes: usize,
+    /// Bytes of one request once decompressed.
+    #[arg(long = "limit.decoded-bytes", value_name = "BYTES", env = "SLOBURN_LIMIT_DECODED_BYTES", default_value = "128MiB", value_parser = bytes)]
+    pub decoded_bytes: usize,
+    /// Bytes of all requests at hand.
+    #[arg(long = "limit.in-flight-bytes", value_name = "BYTES", env = "SLOBURN_LIMIT_IN_FLIGHT_BYTES", default_value = "512MiB", value_parser = bytes)]
+    pub in_flight_bytes: usize,
+    /// Labels of one series.
+    #[arg(long = "limit.labels", value_name = "N", env = "SLOBURN_LIMIT_LABELS", default_value_t = 40)]
+    pub labels: usize,
+    /// Bytes of a label's name.
+    #[arg(long = "limit.label-name-bytes", value_name = "BYTES", env = "SLOBURN_LIMIT_LABEL_NAME_BYTES", default_value = "1024", value_parser = bytes)]
+    pub label_name_bytes: usize,
+    /// Bytes of a label's value.
+    #[arg(long = "limit.label-value-bytes", value_name = "BYTES", env = "SLOBURN_LIMIT_LABEL_VALUE_BYTES", default_value = "2048", value_parser = bytes)]
+    pub label_value_bytes: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sloburn check rules/ sloburn.yml
+  sloburn generate -i other.yaml -o - | promtool check rules /dev/stdin
+
+Exit codes: 0 fine, 1 errors, 3 nothing but warnings.")]
+pub struct CheckOptions {
+    /// Specs and configuration files, folders of specs, or - for standard input.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Which lints to report.
+    #[arg(long, value_enum, default_value = "all")]
+    pub lint: Lint,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Lint {
+    /// All warnings; with nothing worse the exit code is 3.
+    All,
+    /// Errors only.
+    None,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sloburn generate -i rules/ -o slo-rules.yaml
+  sloburn generate -i checkout.yaml -o - --format operator | kubectl apply -f -")]
+pub struct GenerateOptions {
+    /// Specs: a file, a folder, or - for standard input. May be repeated.
+    #[arg(short, long, required = true, value_name = "PATH")]
+    pub input: Vec<PathBuf>,
+    /// Where to write; - is standard output.
+    #[arg(short, long, value_name = "PATH", default_value = "-")]
+    pub output: PathBuf,
+    /// Plain rule file, or PrometheusRule objects for the Prometheus operator.
+    #[arg(long, default_value = "prometheus", value_parser = format)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoOptions {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long = "web.listen-address", value_name = "HOST:PORT", default_value = "127.0.0.1:9797")]
+    pub listen_address: String,
+    /// End after the first page has been resolved or this many seconds, whichever comes first.
+    #[arg(long, value_name = "SECONDS")]
+    pub exit_after: Option<u32>,
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    text.parse::<Format>().map_err(|error| error.to_string())
+}
+
+/// A number of bytes: `4096`, `512KiB`, `32MiB`, `1GiB`.
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err(format!("unknown unit {unit:?}: use KiB, MiB or GiB")),
+    };
+    let number = number.parse::<usize>().map_err(|_| "not a number of bytes".to_owned())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "too many bytes".to_owned())
+}
+
+/// Labels from `name=value` pairs.
+pub fn label_pairs(pairs: &[String]) -> anyhow::Result<Labels> {
+    let mut labels = Labels::new();
+    for pair in pairs {
+        let (name, value) = pair
+            .split_once('=')
+            .filter(|(name, _)| crate::types::is_label_name(name))
+            .ok_or_else(|| anyhow::anyhow!("--external-label takes name=value, not {pair:?}"))?;
+        labels.set(name, value);
+    }
+    Ok(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn bytes_have_units() {
+        assert_eq!(bytes("32MiB"), Ok(32 << 20));
+        assert_eq!(bytes("4096"), Ok(4096));
+        for wrong in ["", "MiB", "12 MiB", "12mb", "99999999999999999999", "99999999999GiB"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+}
