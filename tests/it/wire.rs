@@ -170,7 +170,9 @@ fn any_layout_of_a_request_decodes_as_in_prost() {
 #[test]
 fn damaged_requests_are_refused_exactly_when_prost_refuses_them() {
     let damaged = (request(), vec(damage(), 1..4)).prop_map(|(mut message, damages)| {
-        damages.iter().for_each(|damage| damage.apply(&mut message));
+        for damage in damages {
+            damage.apply(&mut message);
+        }
         message
     });
     let accepted = accepted(6_000, &damaged);
