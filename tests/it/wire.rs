@@ -163,8 +163,8 @@ fn accepted(cases: u32, inputs: &impl Strategy<Value = Vec<u8>>) -> u32 {
 
 #[test]
 fn any_layout_of_a_request_decodes_as_in_prost() {
-    let accepted = accepted(2_000, &request());
-    assert!(accepted > 1_000, "only {accepted} of 2000 were valid: the generator is broken");
+    let accepted = accepted(5_000, &request());
+    assert!(accepted > 2_500, "only {accepted} of 5000 were valid: the generator is broken");
 }
 
 #[test]
@@ -175,8 +175,8 @@ fn damaged_requests_are_refused_exactly_when_prost_refuses_them() {
         }
         message
     });
-    let accepted = accepted(6_000, &damaged);
-    assert!((600..5_400).contains(&accepted), "{accepted} of 6000 were valid: one side is hardly tested");
+    let accepted = accepted(20_000, &damaged);
+    assert!((2_000..18_000).contains(&accepted), "{accepted} of 20000 were valid: one side is hardly tested");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn arbitrary_bytes_decode_as_in_prost() {
     // Inside a series, so that most bytes reach the inner messages.
     let bytes = prop_oneof![0_u8..0x30, any::<u8>()];
     let wrapped = vec(bytes, 0..40).prop_map(|bytes| [vec![0x0a, bytes.len() as u8], bytes].concat());
-    accepted(4_000, &wrapped);
+    accepted(20_000, &wrapped);
 }
 
 #[test]
