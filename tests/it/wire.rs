@@ -189,15 +189,16 @@ fn arbitrary_bytes_decode_as_in_prost() {
 
 #[test]
 fn groups_nest_as_deep_as_in_prost() {
-    // An unknown field at each level of message, inside `depth` groups, with or without content.
-    for (levels, expected_depth) in [(0_usize, 100), (1, 99), (2, 98)] {
+    // An unknown field in the request, in a series, in a label and in a sample: in `depth` groups, with or
+    // without content.
+    for (keys, expected_depth) in [(&[][..], 100), (&[0x0a], 99), (&[0x0a, 0x0a], 98), (&[0x12, 0x0a], 98)] {
         for (content, deepest) in [(&[][..], expected_depth), (&[0x50, 0x01], expected_depth - 1)] {
             for depth in deepest - 1..=deepest + 1 {
                 let mut message = [vec![0x4b; depth], content.to_vec(), vec![0x4c; depth]].concat();
-                for _ in 0..levels {
-                    message = [vec![0x0a], varint(message.len() as u64, 0), message].concat();
+                for &key in keys {
+                    message = [vec![key], varint(message.len() as u64, 0), message].concat();
                 }
-                assert_eq!(oracle::accepts(&message), depth <= deepest, "{depth} groups in message {levels}");
+                assert_eq!(oracle::accepts(&message), depth <= deepest, "{depth} groups inside {keys:x?}");
             }
         }
     }
