@@ -13,14 +13,15 @@ use sloburn::wire::{Batch, Limits, WireKey, snappy};
 
 const SERIES: usize = 2_000;
 
-/// One scrape of 50 pods, each with 40 series, at 15:00 UTC on a day in 2026.
+/// One scrape of 50 pods, each with 40 series. They come in no order, as a sender's shards mix them.
 fn payload() -> Vec<u8> {
-    let timeseries: Vec<TimeSeries> = (0..SERIES).map(series).collect();
+    let timeseries: Vec<TimeSeries> = (0..SERIES).map(|i| series(i * 769 % SERIES)).collect();
     encode_v1(&WriteRequest { timeseries })
 }
 
 fn series(i: usize) -> TimeSeries {
     let (pod, child) = (i / 40, i % 40);
+    let scraped_after_ms = [0, 37, 1_204, 4_511, 8_096][pod % 5];
     let instance = format!("10.4.{}.{}:8080", pod / 16, 17 + pod % 16 * 13);
     let pod = format!("checkout-{:08x}-{:05x}", 0x6d9f_8c7b_u32, pod * 7_919 % 0xf_ffff);
     let code = ["200", "201", "404", "500"][child % 4];
@@ -28,10 +29,9 @@ fn series(i: usize) -> TimeSeries {
     let handler = ["/api/v1/cart", "/api/v1/order", "/api/v1/pay", "/api/v1/refund", "/healthz"][child / 8];
     let labels = [
         ("__name__", "http_requests_total"),
-        ("cluster", "eu-1"),
+        ("cluster", "eu-west-1"),
         ("code", code),
         ("container", "checkout"),
-        ("endpoint", "http-metrics"),
         ("handler", handler),
         ("instance", &instance),
         ("job", "checkout"),
@@ -42,7 +42,7 @@ fn series(i: usize) -> TimeSeries {
     ];
     // Children for errors are often still at zero.
     let value = if code == "500" { 0.0 } else { (i * 104_729 % 1_000_003) as f64 };
-    TimeSeries::new(labels, &[(1_793_545_200_000 + (i / 40 * 37) as i64, value)])
+    TimeSeries::new(labels, &[(1_793_545_200_000 + scraped_after_ms, value)])
 }
 
 fn main() {

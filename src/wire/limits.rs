@@ -2,8 +2,8 @@
 
 /// Limits on one request and on one series. Every count and length is checked before it costs memory.
 ///
-/// With the defaults a decoded request holds at most 128 MiB of bytes (twice that if its label fields are
-/// scattered, which no real sender does), 128 MiB of samples and 48 MiB of series.
+/// With the defaults a decoded request holds at most 128 MiB of bytes (up to four times that if its label fields
+/// are scattered, which no real sender does), 128 MiB of samples and 48 MiB of series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a body as received.

@@ -18,7 +18,7 @@ pub enum ProtobufError {
     /// A group that ends without its start, or with another number.
     #[error("protobuf: unexpected end of group")]
     EndGroup,
-    /// Groups nested deeper than [`NESTING_LIMIT`].
+    /// Messages and groups nested deeper than 100 levels.
     #[error("protobuf: nested deeper than {NESTING_LIMIT} levels")]
     Nesting,
 }

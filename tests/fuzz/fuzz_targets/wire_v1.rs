@@ -1,0 +1,12 @@
+//! Any bytes as a remote write 1.0 message: the decoder and `prost` agree on whether it is one and what it says.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../it/wire/oracle.rs"]
+mod oracle;
+
+fuzz_target!(|message: &[u8]| {
+    oracle::accepts(message);
+});
