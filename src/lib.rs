@@ -4,5 +4,7 @@
 //! (no clock, no IO, no threads) and the shells around them live at the edge. `ARCHITECTURE.md` is the map.
 
 pub mod alert;
+pub mod clock;
+pub mod notify;
 pub mod spec;
 pub mod types;
