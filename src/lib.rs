@@ -4,15 +4,17 @@
 //! (no clock, no IO, no threads) and the shells around them live at the edge. `ARCHITECTURE.md` is the map.
 
 pub mod alert;
-// pub mod api;
+pub mod api;
 pub mod app;
 pub mod burn;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod engine;
 pub mod generate;
 pub mod ingest;
+pub mod notify;
 pub mod series;
 pub mod sli;
 pub mod spec;
