@@ -11,10 +11,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{any, get};
+use url::Url;
 
 use crate::app::EngineHandle;
 use crate::ingest::{self, Receiver};
 use crate::notify::Notifier;
+use crate::types::Labels;
 
 pub use error::ApiError;
 pub use health::Readiness;
@@ -25,8 +27,12 @@ pub use metrics::Metrics;
 pub struct ApiState {
     /// Snapshots come from here.
     pub engine: EngineHandle,
-    /// The state of receivers, and the templates' context.
+    /// The state of receivers.
     pub notifier: Arc<Notifier>,
+    /// On every alert that leaves.
+    pub external_labels: Arc<Labels>,
+    /// Where people reach this process.
+    pub external_url: Arc<Url>,
     /// The write path.
     pub receiver: Arc<Receiver>,
     /// Whether samples are taken.

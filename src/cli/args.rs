@@ -11,14 +11,19 @@ use crate::types::Labels;
 
 /// Exact error budgets and burn-rate alerts from a Prometheus remote-write stream.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, arg_required_else_help = true, after_help = "\
+#[command(
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "\
 Examples:
   sloburn demo                                   see it work: simulated services, a page within a minute
   sloburn check rules/                           find every mistake in your specs
   sloburn serve --rules rules/ --alertmanager http://127.0.0.1:9093
   sloburn generate -i rules/ -o prometheus.yaml  the same SLOs as Prometheus rules
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 lint.")]
+Exit codes: 0 ok, 1 failed, 2 usage, 3 lint."
+)]
 pub struct Arguments {
     #[command(flatten)]
     pub log: LogOptions,
@@ -89,7 +94,13 @@ pub struct ServeOptions {
     #[arg(long = "config.file", value_name = "PATH", env = "SLOBURN_CONFIG_FILE")]
     pub config_file: Option<PathBuf>,
     /// Specs: files or folders, besides those of the configuration file. May be repeated.
-    #[arg(long, value_name = "PATH", env = "SLOBURN_RULES", value_delimiter = ',', required_unless_present = "config_file")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "SLOBURN_RULES",
+        value_delimiter = ',',
+        required_unless_present = "config_file"
+    )]
     pub rules: Vec<PathBuf>,
     /// Send alerts to this Alertmanager. May be repeated; each gets every alert.
     #[arg(long = "alertmanager", value_name = "URL", env = "SLOBURN_ALERTMANAGER", value_delimiter = ',')]
@@ -113,7 +124,12 @@ pub struct ServeOptions {
 #[command(next_help_heading = "Web")]
 pub struct WebOptions {
     /// Address to listen on.
-    #[arg(long = "web.listen-address", value_name = "HOST:PORT", env = "SLOBURN_WEB_LISTEN_ADDRESS", default_value = "127.0.0.1:9797")]
+    #[arg(
+        long = "web.listen-address",
+        value_name = "HOST:PORT",
+        env = "SLOBURN_WEB_LISTEN_ADDRESS",
+        default_value = "127.0.0.1:9797"
+    )]
     pub listen_address: String,
     /// Address people reach this instance at, for links in alerts.
     #[arg(long = "web.external-url", value_name = "URL", env = "SLOBURN_WEB_EXTERNAL_URL")]

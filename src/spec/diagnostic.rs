@@ -217,6 +217,18 @@ impl Report {
         self.diagnostics.iter().filter(|d| d.severity == Level::Error).count()
     }
 
+    /// Adds another run's findings after these.
+    pub fn merge(&mut self, other: Self) {
+        self.diagnostics.extend(other.diagnostics);
+        self.errors += other.errors;
+        self.suppressed += other.suppressed;
+    }
+
+    /// Forgets everything that is no error.
+    pub fn drop_warnings(&mut self) {
+        self.diagnostics.retain(|d| d.severity == Level::Error);
+    }
+
     /// By file, line and column.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics

@@ -1,0 +1,154 @@
+//! `GET /api/v1/alerts` and `/api/v1/rules`, in Prometheus' form.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::alert::{Alert, AlertRule, AlertState};
+use crate::api::ApiState;
+use crate::api::error::{ApiError, success};
+use crate::engine::{RuleView, SloView, Snapshot};
+use crate::notify::template::{self, Data};
+use crate::types::{Labels, Timestamp, format_value_exponent};
+
+const ALERT_NAME: &str = "alertname";
+
+/// Every pending and firing alert.
+pub(super) async fn list(State(state): State<ApiState>) -> Response {
+    let snapshot = state.engine.snapshot();
+    let alerts: Vec<Value> =
+        snapshot.slos.iter().flat_map(|slo| slo.alerts()).map(|alert| prometheus_alert(alert, &state)).collect();
+    success(json!({"alerts": alerts}))
+}
+
+/// `{labels, annotations, state, activeAt, value}`
+pub(super) fn prometheus_alert(alert: &Alert, state: &ApiState) -> Value {
+    let data = Data {
+        labels: &alert.rule.labels,
+        external_labels: &state.external_labels,
+        external_url: &state.external_url,
+        value: alert.value,
+        now: alert.fired_at.unwrap_or(alert.active_at),
+    };
+    let name = format!("__alert_{}", alert.rule.labels.get(ALERT_NAME).unwrap_or_default());
+    let expanded = |(key, text): &(String, String)| (key.clone(), template::expand(&name, text, &data));
+    let annotations: BTreeMap<String, String> = alert.rule.annotations.iter().map(expanded).collect();
+    json!({
+        "labels": alert.rule.labels,
+        "annotations": annotations,
+        "state": alert.state.as_str(),
+        "activeAt": alert.active_at.to_rfc3339(),
+        "value": format_value_exponent(alert.value),
+    })
+}
+
+/// Prometheus' filters; each but `type` and `exclude_alerts` may be repeated.
+#[derive(Debug, Default, PartialEq)]
+struct Filter {
+    kind: Option<String>,
+    exclude_alerts: bool,
+    names: BTreeSet<String>,
+    groups: BTreeSet<String>,
+    files: BTreeSet<String>,
+}
+
+impl Filter {
+    fn parse(query: &str) -> Result<Self, ApiError> {
+        let mut filter = Self::default();
+        for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            let value = value.into_owned();
+            match &*key {
+                "type" if matches!(&*value, "alert" | "record") => filter.kind = Some(value),
+                "type" if value.is_empty() => {}
+                "type" => return Err(ApiError::BadData(format!("invalid type {value:?}: use alert or record"))),
+                "exclude_alerts" => {
+                    filter.exclude_alerts = value.parse().map_err(|_| {
+                        ApiError::BadData(format!("invalid exclude_alerts {value:?}: use true or false"))
+                    })?;
+                }
+                "rule_name[]" => drop(filter.names.insert(value)),
+                "rule_group[]" => drop(filter.groups.insert(value)),
+                "file[]" => drop(filter.files.insert(value)),
+                // Prometheus ignores what it does not know.
+                _ => {}
+            }
+        }
+        Ok(filter)
+    }
+}
+
+/// Every alerting rule, a group for each SLO.
+pub(super) async fn rules(State(state): State<ApiState>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+    let filter = Filter::parse(query.as_deref().unwrap_or_default())?;
+    let snapshot = state.engine.snapshot();
+    let groups: Vec<Value> = snapshot.slos.iter().filter_map(|slo| group(slo, &snapshot, &filter, &state)).collect();
+    Ok(success(json!({"groups": groups})))
+}
+
+fn group(slo: &SloView, snapshot: &Snapshot, filter: &Filter, state: &ApiState) -> Option<Value> {
+    let file = slo.origin.file.display().to_string();
+    let wanted = |set: &BTreeSet<String>, name: &str| set.is_empty() || set.contains(name);
+    // The engine judges alerts directly; it has no recording rules.
+    if filter.kind.as_deref() == Some("record") || !wanted(&filter.groups, &slo.id) || !wanted(&filter.files, &file) {
+        return None;
+    }
+    let named = |view: &&RuleView| wanted(&filter.names, view.rule.labels.get(ALERT_NAME).unwrap_or_default());
+    let rules: Vec<Value> =
+        slo.rules.iter().filter(named).map(|view| rule(view, snapshot.at, filter.exclude_alerts, state)).collect();
+    if rules.is_empty() {
+        return None;
+    }
+    Some(json!({
+        "name": slo.id,
+        "file": file,
+        "rules": rules,
+        "interval": 0,
+        "limit": 0,
+        "evaluationTime": 0,
+        "lastEvaluation": snapshot.at.to_rfc3339(),
+    }))
+}
+
+fn rule(view: &RuleView, at: Timestamp, exclude_alerts: bool, state: &ApiState) -> Value {
+    let rule: &AlertRule = &view.rule;
+    let word = match view.alert.as_ref().map(|alert| alert.state) {
+        None | Some(AlertState::Resolved) => "inactive",
+        Some(active) => active.as_str(),
+    };
+    let mut labels: Labels = rule.labels.clone();
+    labels.set(ALERT_NAME, "");
+    let mut value = json!({
+        "type": "alerting",
+        "name": rule.labels.get(ALERT_NAME),
+        "query": rule.expr,
+        "duration": rule.for_.as_secs_f64(),
+        "keepFiringFor": rule.keep_firing_for.as_secs_f64(),
+        "labels": labels,
+        "annotations": rule.annotations.iter().cloned().collect::<BTreeMap<_, _>>(),
+        "state": word,
+        "health": "ok",
+        "evaluationTime": 0,
+        "lastEvaluation": at.to_rfc3339(),
+    });
+    if !exclude_alerts && let Value::Object(object) = &mut value {
+        let alerts = view.alert.iter().map(|alert| prometheus_alert(alert, state)).collect();
+        object.insert("alerts".to_owned(), alerts);
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_prometheus() {
+        let filter = Filter::parse("type=alert&rule_name%5B%5D=A&rule_name[]=B&exclude_alerts=true&x=y").unwrap();
+        assert_eq!(filter.kind.as_deref(), Some("alert"));
+        assert_eq!(filter.names, BTreeSet::from(["A".to_owned(), "B".to_owned()]));
+        assert!(filter.exclude_alerts);
+        assert!(Filter::parse("type=x").is_err() && Filter::parse("exclude_alerts=maybe").is_err());
+    }
+}

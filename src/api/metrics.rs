@@ -1,0 +1,123 @@
+//! `GET /metrics`: the daemon about itself.
+
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::api::ApiState;
+use crate::engine::SloState;
+use crate::notify::ReceiverStatus;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Requests {
+    handler: String,
+    code: u16,
+}
+
+/// Counters the HTTP side keeps itself; everything else is read from where it lives when asked for.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    requests: Family<Requests, Counter>,
+}
+
+/// Counts a request by the route it matched and its answer.
+pub(super) async fn count_requests(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+    // The route, not the path: a scanner must not make a series for every path it tries.
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let response = next.run(request).await;
+    metrics.requests.get_or_create(&Requests { handler: route, code: response.status().as_u16() }).inc();
+    response
+}
+
+/// Reads everything at the moment of the scrape.
+#[derive(Debug)]
+struct Reader(ApiState);
+
+impl Collector for Reader {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let state = &self.0;
+        let snapshot = state.engine.snapshot();
+        let stats = &snapshot.stats;
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        family(&mut encoder, "build_info", "The running version", &[(&version[..], ConstGauge::new(1_u64))])?;
+        let no_labels: &[(&str, &str)] = &[];
+        let gauges = [
+            ("series", "Series tracked", stats.series),
+            ("wire_keys", "Label hashes remembered, ignored series included", stats.wire_keys),
+            ("ingest_queue_requests", "Decoded requests that wait for the engine", state.engine.queued()),
+            ("ingest_reserved_bytes", "Bytes reserved by requests at hand", state.receiver.reserved_bytes()),
+        ];
+        for (name, help, value) in gauges {
+            family(&mut encoder, name, help, &[(no_labels, ConstGauge::new(value as u64))])?;
+        }
+        family(&mut encoder, "ingest_samples", "Samples taken", &[(no_labels, ConstCounter::new(stats.samples))])?;
+        let rejected: Vec<_> =
+            stats.rejected.iter().map(|(reason, count)| ([("reason", *reason)], ConstCounter::new(*count))).collect();
+        family(&mut encoder, "ingest_rejected_samples", "Samples refused, by reason", &rejected)?;
+        let in_state = |wanted: SloState| snapshot.slos.iter().filter(|slo| slo.state == wanted).count();
+        let states = SloState::ALL.map(|s| ([("state", s.as_str())], ConstGauge::new(in_state(s) as u64)));
+        family(&mut encoder, "slos", "SLOs by state", &states)?;
+        let firing = snapshot.slos.iter().flat_map(|slo| slo.alerts()).count();
+        family(&mut encoder, "alerts", "Alerts pending or firing", &[(no_labels, ConstGauge::new(firing as u64))])?;
+        receivers(&mut encoder, &state.notifier.status())
+    }
+}
+
+fn receivers(encoder: &mut DescriptorEncoder<'_>, status: &[ReceiverStatus]) -> Result<(), std::fmt::Error> {
+    let labels = |r: &ReceiverStatus| [("kind", r.kind.as_str().to_owned()), ("receiver", r.name.clone())];
+    let counters: [(&str, &str, fn(&ReceiverStatus) -> u64); 4] = [
+        ("notify_sent_alerts", "Alerts a receiver took, repetitions included", |r| r.sent),
+        ("notify_failed_attempts", "Attempts that failed", |r| r.failed),
+        ("notify_dropped_alerts", "Alerts that had to go for newer ones", |r| r.dropped),
+        ("notify_dead_letters", "Messages given up", |r| r.dead_letters),
+    ];
+    for (name, help, read) in counters {
+        let values: Vec<_> = status.iter().map(|r| (labels(r), ConstCounter::new(read(r)))).collect();
+        family(encoder, name, help, &values)?;
+    }
+    let queued: Vec<_> = status.iter().map(|r| (labels(r), ConstGauge::new(r.queued as u64))).collect();
+    family(encoder, "notify_queued_alerts", "Alerts a receiver has not taken yet", &queued)?;
+    let disabled: Vec<_> = status.iter().map(|r| (labels(r), ConstGauge::new(u64::from(r.disabled)))).collect();
+    family(encoder, "notify_receiver_disabled", "1 after a receiver answered 410", &disabled)
+}
+
+/// Writes all values of one metric.
+fn family<L: EncodeLabelSet, M: EncodeMetric>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: &[(L, M)],
+) -> Result<(), std::fmt::Error> {
+    let kind = values.first().map_or(MetricType::Gauge, |(_, metric)| metric.metric_type());
+    if values.is_empty() {
+        return Ok(());
+    }
+    let mut descriptor = encoder.encode_descriptor(name, help, None, kind)?;
+    for (labels, metric) in values {
+        metric.encode(descriptor.encode_family(labels)?)?;
+    }
+    Ok(())
+}
+
+/// OpenMetrics text.
+pub(super) async fn show(State(state): State<ApiState>) -> Response {
+    let mut registry = Registry::with_prefix("sloburn");
+    registry.register("http_requests", "HTTP requests by route and answer", state.metrics.requests.clone());
+    registry.register_collector(Box::new(Reader(state)));
+    let mut text = String::new();
+    if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &registry) {
+        return (axum::http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
+    }
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}

@@ -1,0 +1,161 @@
+//! Puts the parts together and takes them apart again in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use axum::Router;
+use axum::routing::post;
+use tokio::sync::Notify;
+use url::Url;
+
+use crate::api::{self, ApiState, Metrics, Readiness};
+use crate::app::{EngineHandle, Server, ServerError};
+use crate::clock;
+use crate::engine::{self, Engine};
+use crate::ingest::{Budget, Receiver};
+use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
+use crate::spec::Service;
+use crate::types::Span;
+use crate::wire::{Limits, WireKey};
+
+/// Alerts that wait for a receiver may take this long once the daemon is told to stop.
+const DELIVERY_DRAIN_TIMEOUT: Span = Span::seconds(10);
+
+/// Everything a daemon is made from.
+#[derive(Debug)]
+pub struct Settings {
+    /// `host:port`
+    pub listen_address: String,
+    /// `POST /-/quit` ends the process.
+    pub enable_lifecycle: bool,
+    /// Keys the hashes of labels.
+    pub key: WireKey,
+    /// On requests and series.
+    pub limits: Limits,
+    /// Series tracked at most.
+    pub series_limit: usize,
+    /// Bytes of all requests at hand.
+    pub in_flight_limit_bytes: usize,
+    /// What receivers share.
+    pub notify: notify::Settings,
+    /// Each gets every alert.
+    pub alertmanagers: Vec<AlertmanagerTarget>,
+    /// Each gets every alert.
+    pub webhooks: Vec<WebhookTarget>,
+}
+
+/// Why a daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The HTTP side.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The receivers.
+    #[error(transparent)]
+    Notify(#[from] notify::StartError),
+}
+
+/// A daemon ready to run.
+#[derive(Debug)]
+pub struct Daemon {
+    server: Server,
+    engine: EngineHandle,
+    thread: JoinHandle<()>,
+    notifier: Arc<Notifier>,
+    readiness: Readiness,
+    quit: Arc<Notify>,
+}
+
+impl Daemon {
+    /// Binds the address, starts the engine and the receivers.
+    ///
+    /// # Errors
+    /// When the address cannot be had or a receiver cannot be set up.
+    pub async fn start(services: &[Service], settings: Settings) -> Result<Self, StartError> {
+        notify::install_tls_provider();
+        let notifier = Arc::new(Notifier::start(&settings.notify, settings.alertmanagers, settings.webhooks)?);
+        let engine_settings = engine::Settings {
+            key: settings.key.clone(),
+            limits: settings.limits,
+            series_limit: settings.series_limit,
+        };
+        let engine = Engine::new(services, engine_settings, clock::now());
+        let sink = Arc::clone(&notifier);
+        let (engine, thread) = EngineHandle::start(engine, move |alerts| sink.send(alerts));
+        let budget = Budget::new(settings.in_flight_limit_bytes);
+        let receiver = Arc::new(Receiver::new(engine.clone(), settings.limits, settings.key, budget));
+        let (readiness, quit) = (Readiness::default(), Arc::new(Notify::new()));
+        let mut router = api::router(ApiState {
+            engine: engine.clone(),
+            notifier: Arc::clone(&notifier),
+            external_labels: Arc::new(settings.notify.external_labels.clone()),
+            external_url: Arc::new(settings.notify.external_url.clone()),
+            receiver,
+            readiness: readiness.clone(),
+            metrics: Arc::new(Metrics::default()),
+        });
+        if settings.enable_lifecycle {
+            router = router.merge(lifecycle(Arc::clone(&quit)));
+        }
+        let server = Server::bind(&settings.listen_address, router).await?;
+        Ok(Self { server, engine, thread, notifier, readiness, quit })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The way to its engine.
+    pub fn engine(&self) -> EngineHandle {
+        self.engine.clone()
+    }
+
+    /// Serves until `stop` completes or `/-/quit` is called; then takes no more samples, finishes what is at
+    /// hand and delivers what is queued.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        self.readiness.set(true);
+        let readiness = self.readiness.clone();
+        let stopping = async {
+            tokio::select! {
+                () = stop => {}
+                () = self.quit.notified() => {}
+            }
+            readiness.set(false);
+            tracing::info!("stopping");
+        };
+        self.server.run(stopping).await;
+        drop(self.engine);
+        let thread = self.thread;
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the engine's thread ended in a panic");
+        }
+        self.notifier.shutdown(DELIVERY_DRAIN_TIMEOUT).await;
+        tracing::info!("stopped");
+    }
+}
+
+fn lifecycle(quit: Arc<Notify>) -> Router {
+    let handler = move || {
+        let quit = Arc::clone(&quit);
+        async move {
+            quit.notify_one();
+            "sloburn is stopping.\n"
+        }
+    };
+    Router::new().route("/-/quit", post(handler.clone()).put(handler))
+}
+
+/// The address people reach a daemon at when none is configured: what it listens on, by name.
+///
+/// # Panics
+/// Never: a socket address makes a URL.
+pub fn default_external_url(listen_address: &str) -> Url {
+    let port = listen_address.rsplit(':').next().unwrap_or_default();
+    Url::parse(&format!("http://{listen_address}"))
+        .or_else(|_| Url::parse(&format!("http://localhost:{port}")))
+        .or_else(|_| Url::parse("http://localhost:9797"))
+        .expect("a constant URL is valid")
+}

@@ -1,0 +1,183 @@
+//! `sloburn serve`
+
+use std::path::Path;
+use std::{env, fs};
+
+use anyhow::Context;
+use secrecy::SecretString;
+
+use crate::app::{self, Daemon, default_external_url};
+use crate::cli::args::{LimitOptions, ServeOptions, label_pairs};
+use crate::cli::{Outcome, check, console, sources};
+use crate::config::{AlertmanagerConfig, Config, SecretSource, WebhookConfig};
+use crate::notify::webhook::WebhookSecret;
+use crate::notify::{self, AlertmanagerTarget, WebhookTarget};
+use crate::spec::{self, Service};
+use crate::types::Span;
+use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};
+
+/// For one request to a receiver named on the command line.
+const RECEIVER_TIMEOUT: Span = Span::seconds(10);
+
+pub(super) fn run(options: ServeOptions) -> anyhow::Result<Outcome> {
+    let Some(config) = read_config(&options)? else { return Ok(Outcome::Failed) };
+    let mut paths = config.rule_files.clone();
+    paths.extend(options.rules.iter().cloned());
+    let sources = sources::collect(&paths)?;
+    let (services, report) = spec::parse(&sources);
+    check::tell(&report);
+    if report.has_errors() {
+        return Ok(Outcome::Failed);
+    }
+    anyhow::ensure!(
+        !services.is_empty(),
+        "no service in the rule files: name a file or folder of specs with --rules or rule_files"
+    );
+    let settings = settings(&options, &config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(&services, settings))?;
+    Ok(Outcome::Ok)
+}
+
+async fn serve(services: &[Service], settings: app::Settings) -> anyhow::Result<()> {
+    let (receivers, slos) =
+        (settings.alertmanagers.len() + settings.webhooks.len(), services.iter().map(|s| s.slos.len()).sum::<usize>());
+    let daemon = Daemon::start(services, settings).await?;
+    let address = daemon.address();
+    if receivers == 0 {
+        tracing::warn!("no receiver: alerts show in the API only; name one with --alertmanager or --webhook");
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        services = services.len(),
+        slos,
+        receivers,
+        write_url = format!("http://{address}/api/v1/write"),
+        "ready for samples"
+    );
+    daemon.run(stop_signal()).await;
+    Ok(())
+}
+
+/// Completes on SIGINT or SIGTERM.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}
+
+/// The configuration file, or defaults without one; `None` when it has errors, which have been shown.
+fn read_config(options: &ServeOptions) -> anyhow::Result<Option<Config>> {
+    let Some(path) = &options.config_file else { return Ok(Some(Config::default())) };
+    let sources = sources::collect(std::slice::from_ref(path))?;
+    let [source] = &sources[..] else { anyhow::bail!("--config.file takes one file, not {}", path.display()) };
+    let (config, report) = Config::parse(source);
+    check::tell(&report);
+    Ok(config)
+}
+
+fn settings(options: &ServeOptions, config: &Config) -> anyhow::Result<app::Settings> {
+    let listen_address = options.web.listen_address.clone();
+    let external_url = options.web.external_url.clone().or_else(|| config.external_url.clone());
+    let mut notify = notify::Settings::new(external_url.unwrap_or_else(|| default_external_url(&listen_address)));
+    notify.external_labels = config.external_labels.clone().merged(&label_pairs(&options.external_labels)?);
+    notify.resend_delay = config.resend_delay;
+    notify.jitter_seed = u64::from_le_bytes(random()?);
+    let mut alertmanagers: Vec<AlertmanagerTarget> =
+        config.alertmanagers.iter().map(alertmanager).collect::<anyhow::Result<_>>()?;
+    alertmanagers.extend(options.alertmanagers.iter().map(|url| AlertmanagerTarget {
+        url: url.clone(),
+        timeout: RECEIVER_TIMEOUT,
+        bearer_token: None,
+    }));
+    let mut webhooks: Vec<WebhookTarget> = config.webhooks.iter().map(webhook).collect::<anyhow::Result<_>>()?;
+    let secret = options.webhook_secret_file.as_deref().map(|path| read_secret(path)).transpose()?;
+    for (i, url) in options.webhooks.iter().enumerate() {
+        let secrets = secret.iter().map(|text| parse_secret(text)).collect::<anyhow::Result<_>>()?;
+        let name = format!("webhook-{}", i + 1);
+        webhooks.push(WebhookTarget {
+            name,
+            url: url.clone(),
+            secrets,
+            timeout: RECEIVER_TIMEOUT,
+            send_resolved: true,
+        });
+    }
+    if options.webhook_secret_file.is_some() && options.webhooks.is_empty() {
+        console::message("warning: --webhook.secret-file without --webhook signs nothing");
+    }
+    Ok(app::Settings {
+        listen_address,
+        enable_lifecycle: options.web.enable_lifecycle,
+        key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
+        limits: limits(&options.limits),
+        series_limit: options.limits.series,
+        in_flight_limit_bytes: options.limits.in_flight_bytes,
+        notify,
+        alertmanagers,
+        webhooks,
+    })
+}
+
+fn limits(options: &LimitOptions) -> Limits {
+    Limits {
+        compressed_limit_bytes: options.body_bytes,
+        decoded_limit_bytes: options.decoded_bytes,
+        labels_per_series_limit: options.labels,
+        label_name_limit_bytes: options.label_name_bytes,
+        label_value_limit_bytes: options.label_value_bytes,
+        ..Limits::default()
+    }
+}
+
+fn alertmanager(config: &AlertmanagerConfig) -> anyhow::Result<AlertmanagerTarget> {
+    let token = config.bearer_token_file.as_deref().map(read_secret).transpose()?;
+    Ok(AlertmanagerTarget {
+        url: config.url.clone(),
+        timeout: config.timeout,
+        bearer_token: token.map(SecretString::from),
+    })
+}
+
+fn webhook(config: &WebhookConfig) -> anyhow::Result<WebhookTarget> {
+    let secret = match &config.secret {
+        None => None,
+        Some(SecretSource::File(path)) => Some(read_secret(path)?),
+        Some(SecretSource::Env(name)) => {
+            Some(env::var(name).with_context(|| format!("webhook {}: environment variable {name}", config.name))?)
+        }
+    };
+    let secrets = secret.iter().map(|text| parse_secret(text)).collect::<anyhow::Result<_>>();
+    Ok(WebhookTarget {
+        name: config.name.clone(),
+        url: config.url.clone(),
+        secrets: secrets.with_context(|| format!("webhook {}", config.name))?,
+        timeout: config.timeout,
+        send_resolved: config.send_resolved,
+    })
+}
+
+fn read_secret(path: &Path) -> anyhow::Result<String> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read the secret in {}", path.display()))?;
+    Ok(text.trim().to_owned())
+}
+
+fn parse_secret(text: &str) -> anyhow::Result<WebhookSecret> {
+    Ok(text.parse::<WebhookSecret>()?)
+}
+
+/// Bytes nobody can foresee.
+pub fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system has no random bytes: {error}"))?;
+    Ok(bytes)
+}
