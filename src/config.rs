@@ -142,10 +142,10 @@ fn items<'n>(field: Field<'n>, limit: usize, reporter: &mut Reporter<'_>) -> Vec
 
 fn alertmanager(item: Field<'_>, reporter: &mut Reporter<'_>) -> Option<AlertmanagerConfig> {
     let mut fields = Fields::of(item, reporter)?;
-    let url = fields.require("url", reporter).and_then(|field| url(field, reporter));
+    let url = fields.require("url").and_then(|field| url(field, reporter));
     let timeout = timeout(&mut fields, reporter);
     let bearer_token_file = fields.get("bearer_token_file").and_then(|field| path(field, reporter));
-    inline_secret(&mut fields, "bearer_token", "use `bearer_token_file`", reporter);
+    fields.secret("bearer_token", "use `bearer_token_file`", reporter);
     fields.finish(reporter);
     Some(AlertmanagerConfig { url: url?, timeout, bearer_token_file })
 }
@@ -155,7 +155,7 @@ fn webhooks(field: Field<'_>, reporter: &mut Reporter<'_>) -> Vec<WebhookConfig>
     let mut webhooks = Vec::new();
     for item in items(field, RECEIVERS_LIMIT_COUNT, reporter) {
         let Some(mut fields) = Fields::of(item, reporter) else { continue };
-        let name = fields.require("name", reporter).and_then(|f| Some((identifier(f, reporter)?, f.place())));
+        let name = fields.require("name").and_then(|f| Some((identifier(f, reporter)?, f.place())));
         if let Some((name, place)) = name {
             if let Some((_, first)) = names.iter().find(|(other, _)| *other == name) {
                 let related = reporter.related(*first, "first defined here");
@@ -169,7 +169,7 @@ fn webhooks(field: Field<'_>, reporter: &mut Reporter<'_>) -> Vec<WebhookConfig>
 }
 
 fn webhook(mut fields: Fields<'_>, name: Option<&str>, reporter: &mut Reporter<'_>) -> Option<WebhookConfig> {
-    let url = fields.require("url", reporter).and_then(|field| url(field, reporter));
+    let url = fields.require("url").and_then(|field| url(field, reporter));
     let (file, env) = (fields.get("secret_file"), fields.get("secret_env"));
     let secret = match (file, env) {
         (Some(_), Some(env)) => {
@@ -179,16 +179,11 @@ fn webhook(mut fields: Fields<'_>, name: Option<&str>, reporter: &mut Reporter<'
         (Some(file), None) => path(file, reporter).map(SecretSource::File),
         (None, env) => env.and_then(|field| variable(field, reporter)).map(SecretSource::Env),
     };
-    inline_secret(&mut fields, "secret", "use `secret_file` or `secret_env`", reporter);
+    fields.secret("secret", "use `secret_file` or `secret_env`", reporter);
     let timeout = timeout(&mut fields, reporter);
     let send_resolved = fields.get("send_resolved").and_then(|field| field.boolean(reporter)).unwrap_or(true);
     fields.finish(reporter);
     Some(WebhookConfig { name: name?.to_owned(), url: url?, secret, timeout, send_resolved })
-}
-
-fn inline_secret(fields: &mut Fields<'_>, name: &'static str, hint: &str, reporter: &mut Reporter<'_>) {
-    let message = format!("`{name}` would keep a secret in the configuration");
-    fields.forbidden(name, &message, hint, reporter);
 }
 
 fn timeout(fields: &mut Fields<'_>, reporter: &mut Reporter<'_>) -> Span {
@@ -209,6 +204,11 @@ fn url(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Url> {
     let example = "write it as `http://host:9093`";
     let url = match Url::parse(text) {
         Ok(url) => url,
+        Err(error) if text.contains('@') => {
+            reporter.conceal(field.node.place);
+            reporter.error(field.place(), format!("not a URL: {error}")).hint(example);
+            return None;
+        }
         Err(error) => {
             reporter.error(field.place(), format!("{} is not a URL: {error}", shown(text))).hint(example);
             return None;
@@ -217,7 +217,7 @@ fn url(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Url> {
     let problem = if !matches!(url.scheme(), "http" | "https") {
         Some((format!("a URL has the scheme `http` or `https`, not `{}`", url.scheme()), example))
     } else if !url.username().is_empty() || url.password().is_some() {
-        // The value is not repeated in the message, but the excerpt shows the user their own line.
+        reporter.conceal(field.node.place);
         Some(("the URL holds credentials".to_owned(), "keep secrets in files: `bearer_token_file`, `secret_file`"))
     } else if url.fragment().is_some() {
         Some(("the URL has a fragment, which is never sent".to_owned(), "leave out what follows `#`"))
@@ -260,6 +260,8 @@ fn rules(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<PathBuf> {
 fn variable(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<String> {
     let name = field.text(reporter)?;
     if !crate::types::is_label_name(name) {
+        // Most likely the secret itself.
+        reporter.conceal(field.node.place);
         let hint = "give the variable's name, for example `WEBHOOK_SECRET`, not its value";
         reporter.error(field.place(), format!("{} is not the name of an environment variable", field.what)).hint(hint);
         return None;

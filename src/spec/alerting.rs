@@ -4,6 +4,7 @@ use crate::spec::decode::{Field, Fields};
 use crate::spec::diagnostic::Reporter;
 use crate::spec::labels::{annotations, labels};
 use crate::spec::lint;
+use crate::spec::naming::window_text;
 use crate::spec::source::Place;
 use crate::spec::{Alerting, Policy, Severity, SeverityOptions, Tier};
 use crate::types::{Objective, Span};
@@ -98,8 +99,8 @@ fn alert_name(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<String> {
 fn severity_options(field: Field<'_>, reporter: &mut Reporter<'_>) -> SeverityOptions {
     let mut options = SeverityOptions::default();
     if matches!(field.scalar(), Some("true" | "false")) {
-        let hint = format!("write {}: {{disabled: true}} to turn it off, or leave it out to keep it", field.what);
-        field.mismatch("a mapping", reporter).hint(hint.replace('`', ""));
+        let hint = "`{disabled: true}` turns alerts off; without a value they are on";
+        field.mismatch("a mapping", reporter).hint(hint);
         return options;
     }
     let Some(mut fields) = Fields::of(field, reporter) else { return options };
@@ -131,19 +132,20 @@ fn windows(field: Field<'_>, period: Span, reporter: &mut Reporter<'_>) -> Vec<(
 
 fn tier(item: Field<'_>, period: Span, reporter: &mut Reporter<'_>) -> Option<(Tier, Place)> {
     let mut fields = Fields::of(item, reporter)?;
-    let severity = fields.require("severity", reporter).and_then(|field| severity(field, reporter));
-    let short = fields.require("short", reporter).and_then(|field| window(field, reporter));
-    let long = fields.require("long", reporter).and_then(|field| window(field, reporter));
+    let severity = fields.require("severity").and_then(|field| severity(field, reporter));
+    let short = fields.require("short").and_then(|field| window(field, reporter));
+    let long = fields.require("long").and_then(|field| window(field, reporter));
     let factor = fields.get("factor");
     let percent = fields.get("budgetPercent");
     fields.finish(reporter);
     if let (Some((short, _)), Some((long, field))) = (short, long) {
         if short >= long {
             let hint = "the long window shows that much is burnt, the short one that it still burns: `5m` with `1h`";
-            reporter
-                .error(field.place(), format!("the long window ({long}) must be longer than the short one ({short})"))
-                .hint(hint);
+            let (long, short) = (window_text(long), window_text(short));
+            let message = format!("the long window ({long}) must be longer than the short one ({short})");
+            reporter.error(field.place(), message).hint(hint);
         } else if long > period {
+            let (long, period) = (window_text(long), window_text(period));
             let message = format!("the long window ({long}) is longer than the period ({period})");
             reporter.error(field.place(), message).hint("a window within the period is meant");
         }

@@ -68,8 +68,7 @@ impl<'n> Field<'n> {
         if let Value::Scalar(scalar) = &self.node.value {
             return Some(&scalar.text);
         }
-        let braces = matches!(self.node.value, Value::Mapping(_))
-            && reporter.line(self.node.place.line).chars().nth(self.node.place.column as usize - 1) == Some('{');
+        let braces = self.node.as_mapping().is_some_and(|entries| entries.iter().any(|e| e.key.contains('=')));
         let found = self.mismatch("text", reporter);
         if braces {
             found.hint("YAML reads a leading `{` as a mapping: put the text in single quotes");
@@ -175,6 +174,7 @@ pub(crate) struct Fields<'n> {
     known: Vec<&'static str>,
     /// Known, but not offered in hints.
     refused: Vec<&'static str>,
+    missing: Vec<&'static str>,
 }
 
 /// What people used to other tools write, and what it is called here.
@@ -202,7 +202,14 @@ impl<'n> Fields<'n> {
             field.mismatch("a mapping", reporter);
             return None;
         };
-        Some(Self { what: field.what, place: field.key, entries, known: Vec::new(), refused: Vec::new() })
+        Some(Self {
+            what: field.what,
+            place: field.key,
+            entries,
+            known: Vec::new(),
+            refused: Vec::new(),
+            missing: Vec::new(),
+        })
     }
 
     /// A field that may be absent; one without a value is.
@@ -211,16 +218,11 @@ impl<'n> Fields<'n> {
         self.peek(name)
     }
 
-    /// A field that must be there.
-    pub fn require(&mut self, name: &'static str, reporter: &mut Reporter<'_>) -> Option<Field<'n>> {
+    /// A field that must be there; [`Self::finish`] reports the missing ones.
+    pub fn require(&mut self, name: &'static str) -> Option<Field<'n>> {
         let field = self.get(name);
         if field.is_none() {
-            let empty = self.entries.iter().find(|e| e.key == name).map(|e| e.place);
-            let message = match empty {
-                Some(_) => format!("`{name}` has no value"),
-                None => format!("`{name}` is missing in {}", self.what),
-            };
-            reporter.error(empty.unwrap_or(self.place), message);
+            self.missing.push(name);
         }
         field
     }
@@ -239,26 +241,37 @@ impl<'n> Fields<'n> {
         }
     }
 
-    /// A field that must never be there.
-    pub fn forbidden(&mut self, name: &'static str, message: &str, hint: &str, reporter: &mut Reporter<'_>) {
+    /// A field that would hold a secret: an error where it is given, and its value is not shown.
+    pub fn secret(&mut self, name: &'static str, hint: &str, reporter: &mut Reporter<'_>) {
         self.refused.push(name);
         if let Some(field) = self.entries.iter().find(|e| e.key == name) {
-            reporter.error(field.place, message).hint(hint);
+            reporter.conceal(field.value.place);
+            reporter.error(field.place, format!("`{name}` would keep a secret in the file")).hint(hint);
         }
     }
 
-    /// Reports every field that was not asked for.
+    /// Reports every field that was not asked for, and every one that is missing.
     pub fn finish(self, reporter: &mut Reporter<'_>) {
+        let mut explained = Vec::new();
         for entry in self.entries {
             let key = entry.key.as_str();
             if self.known.contains(&key) || self.refused.contains(&key) {
                 continue;
             }
-            let hint = match self.meant(key) {
+            let meant = self.meant(key);
+            explained.extend(meant);
+            let hint = match meant {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("{} takes `{}`", self.what, self.known.join("`, `")),
             };
             reporter.error(entry.place, format!("unknown field {}", shown(key))).hint(hint);
+        }
+        // A field that is there under a wrong name is reported once.
+        for name in self.missing.iter().filter(|name| !explained.contains(name)) {
+            match self.entries.iter().find(|e| e.key == *name) {
+                Some(empty) => reporter.error(empty.place, format!("`{name}` has no value")),
+                None => reporter.error(self.place, format!("`{name}` is missing in {}", self.what)),
+            };
         }
     }
 

@@ -70,6 +70,17 @@ pub(super) struct Excerpt {
     pub lead: usize,
 }
 
+impl Excerpt {
+    /// Replaces the characters of `secret`, on the line whose column `column` has [`Self::lead`] before it.
+    fn hide(&mut self, column: u32, secret: Place) {
+        let (lead, hidden) = (self.lead, secret.column..secret.column + secret.width);
+        // Where the line is cut the dots stand for columns before it, which does no harm.
+        let column_of = |at: usize| (column as usize + at).saturating_sub(lead) as u32;
+        let shown = |(at, c): (usize, char)| if hidden.contains(&column_of(at)) { '*' } else { c };
+        self.text = self.text.chars().enumerate().map(shown).collect();
+    }
+}
+
 impl Diagnostic {
     /// Adds what to do about it.
     pub(crate) fn hint(&mut self, text: impl Into<String>) -> &mut Self {
@@ -89,6 +100,8 @@ pub(crate) struct Reporter<'s> {
     pub source: &'s Source,
     lines: OnceCell<Vec<&'s str>>,
     findings: Vec<Diagnostic>,
+    /// Values no excerpt may show.
+    secrets: Vec<Place>,
     errors: usize,
     suppressed: usize,
     /// Takes the place of findings over the limit.
@@ -108,7 +121,15 @@ impl<'s> Reporter<'s> {
             related: Vec::new(),
             excerpt: Excerpt::default(),
         };
-        Self { source, lines: OnceCell::new(), findings: Vec::new(), errors: 0, suppressed: 0, scratch }
+        Self {
+            source,
+            lines: OnceCell::new(),
+            findings: Vec::new(),
+            secrets: Vec::new(),
+            errors: 0,
+            suppressed: 0,
+            scratch,
+        }
     }
 
     pub fn error(&mut self, place: Place, message: impl Into<String>) -> &mut Diagnostic {
@@ -135,6 +156,26 @@ impl<'s> Reporter<'s> {
             width: place.width,
             excerpt: self.excerpt(place),
         }
+    }
+
+    /// Hides a value in every excerpt of its line, those of earlier findings included.
+    pub fn conceal(&mut self, place: Place) {
+        self.secrets.push(place);
+    }
+
+    /// What was found, with the secrets hidden.
+    fn finish(mut self) -> Vec<Diagnostic> {
+        for finding in &mut self.findings {
+            for secret in &self.secrets {
+                if finding.line == secret.line {
+                    finding.excerpt.hide(finding.column, *secret);
+                }
+                for related in finding.related.iter_mut().filter(|r| r.line == secret.line) {
+                    related.excerpt.hide(related.column, *secret);
+                }
+            }
+        }
+        self.findings
     }
 
     pub fn line(&self, number: u32) -> &'s str {
@@ -198,9 +239,9 @@ impl Report {
     pub(crate) fn new<'s>(reporters: impl IntoIterator<Item = Reporter<'s>>) -> Self {
         let mut report = Self::default();
         for reporter in reporters {
-            report.diagnostics.extend(reporter.findings);
             report.errors += reporter.errors;
             report.suppressed += reporter.suppressed;
+            report.diagnostics.extend(reporter.finish());
         }
         report.diagnostics.sort_by(|a, b| {
             let place = |d: &Diagnostic| (d.line, d.column, d.severity);

@@ -1,7 +1,10 @@
 //! What can be read but hardly be meant. Warnings, except where nothing sensible is left.
 
+use std::collections::BTreeSet;
+
 use crate::spec::decode::Field;
 use crate::spec::diagnostic::Reporter;
+use crate::spec::naming::window_text;
 use crate::spec::selector::word;
 use crate::spec::source::Place;
 use crate::spec::{Alerting, Severity};
@@ -27,7 +30,7 @@ pub(crate) fn tiers(
             continue;
         }
         let place = places.get(at).copied();
-        let name = format!("the {} tier {}/{}", tier.severity, tier.short, tier.long);
+        let name = format!("the {} tier {}/{}", tier.severity, window_text(tier.short), window_text(tier.long));
         let factor = (tier.factor * 1000.0).round() / 1000.0;
         if !tier.is_reachable(budget) {
             let message = format!(
@@ -52,6 +55,7 @@ pub(crate) fn tiers(
 /// Windows that hold too few scrapes.
 pub(crate) fn short_window(short: Span, field: Field<'_>, reporter: &mut Reporter<'_>) {
     if short < SHORT_WINDOW_FROM {
+        let short = window_text(short);
         let message = format!("a short window of {short} holds fewer than four scrapes at the usual 15s interval");
         reporter.warn(field.place(), message).hint("use `1m` or more, or scrape more often");
     }
@@ -72,11 +76,20 @@ pub(crate) fn objective(objective: Objective, field: Field<'_>, reporter: &mut R
         reporter.error(field.place(), message).hint("choose what may fail, for example `99.99`");
         return;
     }
-    let percent = objective.parts_per_billion().checked_mul(100).and_then(Objective::from_parts_per_billion);
-    if let Some(meant) = percent {
+    if let Some(meant) = as_ratio(objective) {
         let message = format!("an objective of {objective} % lets nearly everything fail");
         reporter.warn(field.place(), message).hint(format!("objectives are in percent: did you mean `{meant}`?"));
     }
+}
+
+/// Whether [`objective`] finds something odd, so that findings about its windows would only repeat it.
+pub(crate) fn is_odd(objective: Objective) -> bool {
+    objective.budget_parts_per_billion() == 0 || as_ratio(objective).is_some()
+}
+
+/// The objective whose ratio has the digits of this one's percentage: 99.9 for 0.999 %.
+fn as_ratio(objective: Objective) -> Option<Objective> {
+    objective.parts_per_billion().checked_mul(100).and_then(Objective::from_parts_per_billion)
 }
 
 /// A numerator that is its own denominator.
@@ -85,7 +98,9 @@ pub(crate) fn same_selectors(
     (total, total_field): (&Selector, Field<'_>),
     reporter: &mut Reporter<'_>,
 ) {
-    if numerator == total {
+    // Whatever the order of the matchers.
+    let parts = |selector: &Selector| selector.matchers().iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    if parts(numerator) == parts(total) {
         let related = reporter.related(total_field.place(), "the same here");
         let message = format!("{} counts the same events as `total`", field.what);
         let hint = "narrow it, for example with `code=~\"5..\"` for bad events";

@@ -7,6 +7,7 @@ use crate::spec::decode::{Field, Fields};
 use crate::spec::diagnostic::Reporter;
 use crate::spec::labels::{identifier, label_name, labels};
 use crate::spec::model::Origin;
+use crate::spec::naming::window_text;
 use crate::spec::selector::{counter, histogram};
 use crate::spec::source::Place;
 use crate::spec::suggest::nearest;
@@ -36,15 +37,15 @@ type Named<'n> = (&'n str, Place);
 /// Reads a service from the fields left after `apiVersion` and `kind`. `None` when anything in it is an error.
 pub(crate) fn service(mut fields: Fields<'_>, start: Place, reporter: &mut Reporter<'_>) -> Option<Draft> {
     let before = reporter.errors();
-    let metadata = fields.require("metadata", reporter).and_then(|field| Fields::of(field, reporter));
+    let metadata = fields.require("metadata").and_then(|field| Fields::of(field, reporter));
     let (name, service_labels) = metadata.map(|fields| self::metadata(fields, reporter)).unwrap_or_default();
-    let mut spec = fields.require("spec", reporter).and_then(|field| Fields::of(field, reporter));
+    let mut spec = fields.require("spec").and_then(|field| Fields::of(field, reporter));
     fields.finish(reporter);
 
     let version_label = spec.as_mut().and_then(|s| s.get("versionLabel")).and_then(|f| label_name(f, reporter));
-    let slis = spec.as_mut().and_then(|spec| spec.require("slis", reporter));
+    let slis = spec.as_mut().and_then(|spec| spec.require("slis"));
     let (sli_names, slis) = slis.map(|field| self::slis(field, version_label, reporter)).unwrap_or_default();
-    let slos = spec.as_mut().and_then(|spec| spec.require("slos", reporter));
+    let slos = spec.as_mut().and_then(|spec| spec.require("slos"));
     let (slos, slo_places) = slos.map(|field| self::slos(field, &sli_names, reporter)).unwrap_or_default();
     if let Some(mut spec) = spec {
         let hint = "leave it out: this version has alerts, and neither release gates nor canaries";
@@ -79,7 +80,7 @@ fn metadata<'n>(mut fields: Fields<'n>, reporter: &mut Reporter<'_>) -> (Option<
 }
 
 fn name<'n>(fields: &mut Fields<'n>, reporter: &mut Reporter<'_>) -> Option<Named<'n>> {
-    let field = fields.require("name", reporter)?;
+    let field = fields.require("name")?;
     Some((identifier(field, reporter)?, field.place()))
 }
 
@@ -155,7 +156,7 @@ fn sli_kind(
 fn events(field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) -> Option<Events> {
     let mut fields = Fields::of(field, reporter)?;
     let (good, bad) = (fields.get("good"), fields.get("bad"));
-    let total = fields.require("total", reporter);
+    let total = fields.require("total");
     fields.finish(reporter);
     let mut read = |field: Field<'_>| {
         let selector = counter(field, reporter)?;
@@ -189,8 +190,8 @@ fn events(field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) 
 
 fn latency(field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) -> Option<Latency> {
     let mut fields = Fields::of(field, reporter)?;
-    let histogram_field = fields.require("histogram", reporter);
-    let threshold_field = fields.require("threshold", reporter);
+    let histogram_field = fields.require("histogram");
+    let threshold_field = fields.require("threshold");
     fields.finish(reporter);
     let histogram: Option<Selector> = histogram_field.and_then(|field| {
         let selector = histogram(field, reporter)?;
@@ -231,13 +232,13 @@ fn slo(
     reporter: &mut Reporter<'_>,
 ) -> Option<Slo> {
     let description = fields.get("description").and_then(|field| field.text(reporter)).unwrap_or_default();
-    let sli = fields.require("sli", reporter).and_then(|field| sli_reference(field, slis, reporter));
-    let objective_field = fields.require("objective", reporter);
+    let sli = fields.require("sli").and_then(|field| sli_reference(field, slis, reporter));
+    let objective_field = fields.require("objective");
     let objective = objective_field.and_then(|field| objective(field, reporter));
     let period = fields.get("period").map_or(Some(DEFAULT_PERIOD), |field| period(field, reporter));
     let labels = fields.get("labels").and_then(|field| labels(field, reporter)).unwrap_or_default();
     let target = Target {
-        objective,
+        objective: objective.filter(|objective| !lint::is_odd(*objective)),
         place: objective_field.map_or(item.key, |field| field.place()),
         period: period.unwrap_or(DEFAULT_PERIOD),
     };
@@ -313,7 +314,8 @@ fn period(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Span> {
     }
     let period = field.duration(reporter)?;
     if !(SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&period) {
-        let message = format!("a period lies between {SHORTEST_PERIOD} and {LONGEST_PERIOD}, not at {period}");
+        let (least, most) = (window_text(SHORTEST_PERIOD), window_text(LONGEST_PERIOD));
+        let message = format!("a period lies between {least} and {most}, not at {}", window_text(period));
         reporter.error(field.place(), message).hint("`30d` and `28d` are usual");
         return None;
     }

@@ -16,8 +16,8 @@ const KIND: &str = "Service";
 /// Formats of other tools, by a word in their `apiVersion` or `version`.
 const FOREIGN: [(&str, &str); 5] = [
     ("prometheus/v1", "Sloth specs"),
-    ("sloth.slok.dev/", "Sloth's PrometheusServiceLevel"),
-    ("pyrra.dev/", "Pyrra's ServiceLevelObjective"),
+    ("sloth.slok.dev/", "Sloth's Kubernetes objects"),
+    ("pyrra.dev/", "Pyrra's Kubernetes objects"),
     ("openslo/", "OpenSLO documents"),
     ("monitoring.coreos.com/", "PrometheusRule objects"),
 ];
@@ -50,10 +50,15 @@ fn document(root: &Node, reporter: &mut Reporter<'_>) -> Option<Draft> {
         reporter.error(root.place, message).hint(understood());
         return None;
     }
-    let version = fields.require("apiVersion", reporter).and_then(|f| expect(f, API_VERSION, reporter));
-    let kind = fields.require("kind", reporter).and_then(|f| expect(f, KIND, reporter));
     // Without these two nothing says what the rest means.
-    version.and(kind)?;
+    let (version, kind) = (fields.get("apiVersion"), fields.get("kind"));
+    let (Some(version), Some(kind)) = (version, kind) else {
+        let missing = if version.is_none() { "apiVersion" } else { "kind" };
+        reporter.error(root.place, format!("the document has no `{missing}`")).hint(understood());
+        return None;
+    };
+    expect(version, API_VERSION, reporter)?;
+    expect(kind, KIND, reporter)?;
     native::service(fields, root.place, reporter)
 }
 

@@ -91,25 +91,35 @@ fn parse(text: &str) -> Result<Selector, Problem> {
     match promql_parser::parser::parse(&plain) {
         Ok(Expr::VectorSelector(parsed)) => convert(&parsed, text, invalid),
         Ok(_) => Err(invalid(format!("{} is not a selector", shown(text)))),
-        Err(reason) => Err(invalid(parser_message(&reason))),
+        Err(reason) => Err(refused(&reason, invalid)),
     }
 }
 
-fn parser_message(reason: &str) -> String {
+/// What the parser's words mean here.
+fn refused(reason: &str, invalid: impl Fn(String) -> Problem) -> Problem {
     if let Some(pattern) = reason.strip_prefix("illegal regex for ")
         && let Err(error) = Matcher::regex("", pattern)
     {
-        return error.to_string();
+        let hint = "regular expressions are RE2's, matched against the whole value".to_owned();
+        return Problem { hint, ..invalid(error.to_string()) };
+    }
+    if reason.starts_with("vector selector must contain") {
+        return everything(invalid);
+    }
+    let unquoted = ["unexpected character inside braces", "unexpected identifier"];
+    if unquoted.iter().any(|start| reason.starts_with(start)) {
+        let hint = "label values stand in quotes: `code=\"500\"`".to_owned();
+        return Problem { hint, ..invalid(format!("not a valid selector: {}", reason.replace('\'', "`"))) };
     }
     match reason {
-        "invalid promql query" => "not a valid selector".to_owned(),
-        reason if reason.starts_with("vector selector must contain") => everything(),
-        reason => format!("not a valid selector: {}", reason.replace('\'', "`")),
+        "invalid promql query" => invalid("not a valid selector".to_owned()),
+        reason => invalid(format!("not a valid selector: {}", reason.replace('\'', "`"))),
     }
 }
 
-fn everything() -> String {
-    "the selector matches every series".to_owned()
+fn everything(invalid: impl Fn(String) -> Problem) -> Problem {
+    let hint = "name the metric, or a label that must have a value".to_owned();
+    Problem { hint, ..invalid("the selector matches every series".to_owned()) }
 }
 
 fn convert(parsed: &VectorSelector, text: &str, invalid: impl Fn(String) -> Problem) -> Result<Selector, Problem> {
@@ -132,7 +142,7 @@ fn convert(parsed: &VectorSelector, text: &str, invalid: impl Fn(String) -> Prob
     }
     let selector = Selector::new(matchers);
     if matches_everything(&selector) {
-        return Err(invalid(everything()));
+        return Err(everything(invalid));
     }
     Ok(selector)
 }

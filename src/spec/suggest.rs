@@ -13,7 +13,11 @@ pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c s
     candidates
         .into_iter()
         .take(CANDIDATES_LIMIT_COUNT)
-        .filter_map(|candidate| Some((distance(&word, &letters(candidate)?), candidate)))
+        .filter_map(|candidate| {
+            let letters = letters(candidate)?;
+            let hopeless = letters.len().abs_diff(word.len()) > allowed;
+            (!hopeless).then(|| (distance(&word, &letters), candidate))
+        })
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

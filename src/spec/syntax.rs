@@ -10,10 +10,20 @@ const QUOTE: &str = "quote a value that contains `: `, starts with a special cha
 const INDENT: &str = "fields of one mapping start in the same column, and those inside it further right";
 
 /// Reports the error; its document is lost.
-pub(super) fn report(error: &ScanError, reporter: &mut Reporter<'_>) -> Abandoned {
+///
+/// `last` is the value read before it.
+pub(super) fn report(error: &ScanError, last: Place, reporter: &mut Reporter<'_>) -> Abandoned {
     let place = Place { line: error.marker().line() as u32, column: error.marker().col() as u32 + 1, width: 1 };
     let (message, hint) = explain(error.kind());
+    let opener = matches!(
+        error.kind(),
+        ErrorKind::UnclosedQuotedScalar
+            | ErrorKind::InvalidQuotedScalarIndent
+            | ErrorKind::DocumentIndicatorInQuotedScalar
+    )
+    .then(|| reporter.related(last, "opened after this"));
     let found = reporter.error(place, format!("invalid YAML: {message}"));
+    found.related.extend(opener);
     if let Some(hint) = hint {
         found.hint(hint);
     }
@@ -40,7 +50,7 @@ fn explain(kind: &ErrorKind) -> (String, Option<&'static str>) {
             return (format!("`{open}` is closed by `{close}`"), None);
         }
         E::UnclosedQuotedScalar | E::InvalidQuotedScalarIndent | E::DocumentIndicatorInQuotedScalar => {
-            ("a quote opened above is never closed", None)
+            ("a quote is never closed", None)
         }
         E::UnknownQuotedScalarEscape => {
             ("unknown escape in a double-quoted text", Some("use single quotes, which take backslashes as they are"))

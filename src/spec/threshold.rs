@@ -43,9 +43,9 @@ pub(crate) fn threshold(field: Field<'_>, metric: &str, reporter: &mut Reporter<
     let value = match (bare, text.parse::<Span>()) {
         (Some(value), _) => value,
         (None, Ok(span)) => {
-            if let Some(suffix) = NOT_TIME.iter().find(|suffix| metric.ends_with(*suffix)) {
+            if NOT_TIME.iter().any(|suffix| metric.ends_with(suffix)) {
                 let message = format!("a duration cannot be a threshold of `{metric}`, which does not measure time");
-                reporter.error(field.place(), message).hint(format!("give a number in the unit of `{suffix}`"));
+                reporter.error(field.place(), message).hint("give a bare number in the metric's own unit");
                 return None;
             }
             let scaled = span.as_millis().saturating_mul(unit.unwrap_or(SECONDS).per_second);

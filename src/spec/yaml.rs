@@ -95,16 +95,18 @@ pub(crate) fn documents(reporter: &mut Reporter<'_>) -> Vec<Node> {
     let mut parser = Parser::new_from_str_with_options(text, options);
     let mut documents = Vec::new();
     let mut builder = Builder::default();
+    let mut last = Place::START;
     while let Some(event) = parser.next_event() {
-        let built = event.map_err(|error| syntax::report(&error, reporter)).and_then(|(event, span)| {
+        let built = event.map_err(|error| syntax::report(&error, last, reporter)).and_then(|(event, span)| {
+            last = place(&span, reporter);
             if matches!(event, Event::DocumentEnd) {
                 documents.extend(std::mem::take(&mut builder).root.filter(|root| !matches!(root.value, Value::Null)));
             }
-            builder.take(event, span, reporter)
+            builder.take(event, span, last, reporter)
         });
         if built.is_err() {
             builder = Builder::default();
-            if !proceed(&mut parser, reporter) {
+            if !proceed(&mut parser, last, reporter) {
                 break;
             }
         }
@@ -113,10 +115,10 @@ pub(crate) fn documents(reporter: &mut Reporter<'_>) -> Vec<Node> {
 }
 
 /// Skips the rest of a broken document; whether another one follows.
-fn proceed<'i>(parser: &mut Parser<'i, granit_parser::StrInput<'i>>, reporter: &mut Reporter<'_>) -> bool {
+fn proceed<'i>(parser: &mut Parser<'i, granit_parser::StrInput<'i>>, last: Place, reporter: &mut Reporter<'_>) -> bool {
     let proceeded: Result<bool, ScanError> = parser.proceed_next_document();
     proceeded.unwrap_or_else(|error| {
-        syntax::report(&error, reporter);
+        syntax::report(&error, last, reporter);
         false
     })
 }
@@ -154,8 +156,13 @@ enum Key {
 }
 
 impl Builder {
-    fn take(&mut self, event: Event<'_>, span: Span, reporter: &mut Reporter<'_>) -> Result<(), Abandoned> {
-        let place = place(&span, reporter);
+    fn take(
+        &mut self,
+        event: Event<'_>,
+        span: Span,
+        place: Place,
+        reporter: &mut Reporter<'_>,
+    ) -> Result<(), Abandoned> {
         if let Some(tag) = span.tag_start() {
             let at = Place { line: tag.line() as u32, column: tag.col() as u32 + 1, width: 1 };
             reporter.error(at, "tags are not supported").hint("leave the tag out; quote a value to make it text");

@@ -3,4 +3,5 @@
 mod architecture;
 mod counting;
 mod generate;
+mod spec;
 mod wire;
