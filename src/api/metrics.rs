@@ -8,8 +8,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -73,9 +73,12 @@ impl Collector for Reader {
     }
 }
 
+/// Reads one figure of a receiver.
+type Figure = fn(&ReceiverStatus) -> u64;
+
 fn receivers(encoder: &mut DescriptorEncoder<'_>, status: &[ReceiverStatus]) -> Result<(), std::fmt::Error> {
     let labels = |r: &ReceiverStatus| [("kind", r.kind.as_str().to_owned()), ("receiver", r.name.clone())];
-    let counters: [(&str, &str, fn(&ReceiverStatus) -> u64); 4] = [
+    let counters: [(&str, &str, Figure); 4] = [
         ("notify_sent_alerts", "Alerts a receiver took, repetitions included", |r| r.sent),
         ("notify_failed_attempts", "Attempts that failed", |r| r.failed),
         ("notify_dropped_alerts", "Alerts that had to go for newer ones", |r| r.dropped),

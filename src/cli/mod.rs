@@ -41,7 +41,7 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     console::start_log(&arguments.log);
     let outcome = match arguments.command {
-        Command::Serve(options) => serve::run(*options),
+        Command::Serve(options) => serve::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Generate(options) => generate::run(&options),
         Command::Demo(options) => crate::demo::run(&options).map(|()| Outcome::Ok),

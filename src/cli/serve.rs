@@ -19,8 +19,8 @@ use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};
 /// For one request to a receiver named on the command line.
 const RECEIVER_TIMEOUT: Span = Span::seconds(10);
 
-pub(super) fn run(options: ServeOptions) -> anyhow::Result<Outcome> {
-    let Some(config) = read_config(&options)? else { return Ok(Outcome::Failed) };
+pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
+    let Some(config) = read_config(options)? else { return Ok(Outcome::Failed) };
     let mut paths = config.rule_files.clone();
     paths.extend(options.rules.iter().cloned());
     let sources = sources::collect(&paths)?;
@@ -33,7 +33,7 @@ pub(super) fn run(options: ServeOptions) -> anyhow::Result<Outcome> {
         !services.is_empty(),
         "no service in the rule files: name a file or folder of specs with --rules or rule_files"
     );
-    let settings = settings(&options, &config)?;
+    let settings = settings(options, &config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(&services, settings))?;
     Ok(Outcome::Ok)
@@ -100,7 +100,7 @@ fn settings(options: &ServeOptions, config: &Config) -> anyhow::Result<app::Sett
         bearer_token: None,
     }));
     let mut webhooks: Vec<WebhookTarget> = config.webhooks.iter().map(webhook).collect::<anyhow::Result<_>>()?;
-    let secret = options.webhook_secret_file.as_deref().map(|path| read_secret(path)).transpose()?;
+    let secret = options.webhook_secret_file.as_deref().map(read_secret).transpose()?;
     for (i, url) in options.webhooks.iter().enumerate() {
         let secrets = secret.iter().map(|text| parse_secret(text)).collect::<anyhow::Result<_>>()?;
         let name = format!("webhook-{}", i + 1);
