@@ -1,0 +1,3 @@
+//! Tests against real servers and real peers, in one binary.
+
+mod notify;
