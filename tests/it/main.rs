@@ -3,5 +3,6 @@
 mod architecture;
 mod counting;
 mod generate;
+mod notify;
 mod spec;
 mod wire;
