@@ -11,10 +11,11 @@ use url::Url;
 
 use crate::alert::Alert;
 use crate::api::{self, ApiState, Metrics, Readiness};
-use crate::app::{EngineHandle, Server, ServerError};
+use crate::app::{Server, ServerError};
 use crate::clock;
 use crate::engine::{self, Engine};
 use crate::ingest::{Budget, Receiver};
+use crate::live::EngineHandle;
 use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
 use crate::spec::{Service, naming};
 use crate::types::Span;

@@ -15,8 +15,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 
-use crate::app::{EngineHandle, WriteError};
 use crate::engine::{Rejection, Written};
+use crate::live::{EngineHandle, WriteError};
 use crate::types::Span;
 use crate::wire::{Batch, DecodeError, Limits, Protocol, WireKey, negotiate, snappy};
 
