@@ -1,7 +1,7 @@
 //! `POST /api/v1/write`: the remote write receiver.
 //!
 //! Checks come in the order senders rely on: method, content type, encoding, size, decoding, overload. What a
-//! request may cost is reserved before it is spent ([`budget`]), so that memory stays bounded however
+//! request may cost is reserved before it is spent (`budget`), so that memory stays bounded however
 //! many senders there are.
 
 mod budget;
