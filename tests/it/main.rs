@@ -1,6 +1,7 @@
 //! The integration tests, in one binary.
 
 mod architecture;
+mod cli;
 mod counting;
 mod generate;
 mod notify;
