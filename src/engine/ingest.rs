@@ -11,6 +11,12 @@ use crate::wire::{Batch, LabelPairs, SeriesRef, decode_labels};
 /// A sample further ahead of its arrival than this is refused.
 pub const FUTURE_LIMIT: Span = Span::minutes(10);
 
+/// A sample older than this on its arrival is refused: it is older than any period, and no window reaches it.
+pub const PAST_LIMIT: Span = Span::days(92);
+
+/// A time further from now than this is not late or early but in another unit.
+const PLAUSIBLE: Span = Span::days(3_650);
+
 /// Characters of a refused series' labels that are quoted back.
 const EXAMPLE_LIMIT_CHARS: usize = 400;
 
@@ -62,7 +68,11 @@ impl Engine {
     fn write_samples(&mut self, id: SeriesId, series: &SeriesRef<'_>, now: Timestamp, written: &mut Written) {
         for sample in series.samples {
             if sample.timestamp.since(now) > FUTURE_LIMIT {
-                written.reject("too_far_in_future", 1, || future_hint(series, sample.timestamp, now));
+                written.reject("too_far_in_future", 1, || time_hint(series, sample.timestamp, now));
+                continue;
+            }
+            if now.since(sample.timestamp) > PAST_LIMIT {
+                written.reject("too_old", 1, || time_hint(series, sample.timestamp, now));
                 continue;
             }
             match self.table.sample(id, sample.timestamp, sample.value, now, &mut self.output) {
@@ -130,12 +140,15 @@ fn shown(label_bytes: &[u8]) -> String {
     }
 }
 
-fn future_hint(series: &SeriesRef<'_>, at: Timestamp, now: Timestamp) -> String {
-    let ahead = at.since(now);
+fn time_hint(series: &SeriesRef<'_>, at: Timestamp, now: Timestamp) -> String {
     let labels = shown(series.label_bytes);
-    // Microseconds or nanoseconds where milliseconds belong land thousands of years ahead.
-    if ahead > Span::days(36_500) {
+    let (ahead, behind) = (at.since(now), now.since(at));
+    // Seconds where milliseconds belong land in 1970, microseconds thousands of years ahead.
+    if ahead.max(behind) > PLAUSIBLE {
         return format!("timestamp {} of {labels} is no time in milliseconds: check the sender's unit", at.as_millis());
+    }
+    if behind > ahead {
+        return format!("sample of {labels} is {behind} old, older than any period");
     }
     format!("sample of {labels} is {ahead} ahead of the clock here, more than {FUTURE_LIMIT}: check the clocks")
 }

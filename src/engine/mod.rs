@@ -19,7 +19,7 @@ use crate::spec::Service;
 use crate::types::{Span, Timestamp};
 use crate::wire::{Batch, Limits, WireKey};
 
-pub use ingest::{FUTURE_LIMIT, Rejection, Written};
+pub use ingest::{FUTURE_LIMIT, PAST_LIMIT, Rejection, Written};
 pub use slo::LOOKBACK;
 pub use view::{RuleView, SloState, SloView, Snapshot, Stats, TierView, VersionView};
 

@@ -10,7 +10,7 @@ use crate::sli::{Counting, Counts, Ledger, Role};
 use crate::spec::{Service, Slo, Tier, naming};
 use crate::types::{Labels, Span, Timestamp};
 
-/// An SLO whose newest sample is older than this has no data: Prometheus' lookback.
+/// An SLO whose newest sample is this old has no data: Prometheus' lookback.
 pub const LOOKBACK: Span = Span::minutes(5);
 
 /// Judges one SLO.
@@ -132,7 +132,9 @@ impl Judge {
         }
         let (slo, windows) = (&self.slo, &self.windows);
         let (for_, keep) = (slo.alerting.for_, slo.alerting.keep_firing_for);
-        for alert in self.tiers.iter_mut().filter(|alert| alert.enabled) {
+        let age = self.last_sample.map_or(Span(i64::MAX), |last| now.since(last));
+        // A short window without a sample is as silent as no data, and unlike one whose samples add nothing.
+        for alert in self.tiers.iter_mut().filter(|alert| alert.enabled && age < alert.tier.short) {
             let (short, long) = (&windows[alert.short], &windows[alert.long]);
             let tripped = is_tripped(&alert.tier, short, long, slo.objective, slo.alerting.min_events);
             if let Some(standing) = alert.machine.step(tripped, now, for_, keep) {
@@ -160,7 +162,7 @@ impl Judge {
         let events = self.counting.events(self.ledger.window(period));
         let covered = self.ledger.covered(self.slo.period);
         self.budget = Budget::new(events, covered, self.slo.period, self.slo.objective);
-        self.no_data = self.live_series == 0 || self.last_sample.is_none_or(|last| now.since(last) > LOOKBACK);
+        self.no_data = self.live_series == 0 || self.last_sample.is_none_or(|last| now.since(last) >= LOOKBACK);
     }
 
     fn state(&self) -> SloState {

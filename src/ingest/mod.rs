@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -121,20 +122,19 @@ impl Receiver {
         Self { engine, limits, key, budget, pool: Mutex::default() }
     }
 
-    async fn take(self: Arc<Self>, request: Request) -> Result<(), IngestError> {
-        if request.method() != Method::POST {
+    async fn take(self: Arc<Self>, head: &Parts, body: &mut Body) -> Result<(), IngestError> {
+        if head.method != Method::POST {
             return Err(IngestError::Method);
         }
-        let text =
-            |headers: &HeaderMap, name| Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned());
-        let content_type = text(request.headers(), header::CONTENT_TYPE);
-        let encoding = text(request.headers(), header::CONTENT_ENCODING);
+        let text = |name| Some(String::from_utf8_lossy(head.headers.get(name)?.as_bytes()).into_owned());
+        let content_type = text(header::CONTENT_TYPE);
+        let encoding = text(header::CONTENT_ENCODING);
         match negotiate(content_type.as_deref(), encoding.as_deref())? {
             Protocol::V1 => {}
             Protocol::V2 => return Err(IngestError::Protocol),
         }
         let mut reservation = self.budget.reserve(0)?;
-        let read = self.read(request.into_body(), &mut reservation);
+        let read = self.read(body, &mut reservation);
         let body = tokio::time::timeout(BODY_TIMEOUT.to_std(), read).await.map_err(|_| IngestError::Timeout)??;
         let declared = snappy::decompressed_len(&body, self.limits.decoded_limit_bytes).map_err(DecodeError::Snappy)?;
         reservation.grow(declared)?;
@@ -145,7 +145,7 @@ impl Receiver {
     }
 
     /// Reads a body piece by piece, each reserved before it is kept.
-    async fn read(&self, mut body: Body, reservation: &mut Reservation) -> Result<Bytes, IngestError> {
+    async fn read(&self, body: &mut Body, reservation: &mut Reservation) -> Result<Bytes, IngestError> {
         let limit_bytes = self.limits.compressed_limit_bytes;
         let mut pieces: Vec<u8> = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -156,6 +156,10 @@ impl Receiver {
                 return Err(DecodeError::BodyTooLarge { size_bytes, limit_bytes }.into());
             }
             reservation.grow(data.len())?;
+            if size_bytes > pieces.capacity() {
+                // Doubled, as a vector does by itself, but never beyond what may come.
+                pieces.reserve_exact(size_bytes.max(2 * pieces.len()).min(limit_bytes) - pieces.len());
+            }
             pieces.extend_from_slice(&data);
         }
         Ok(pieces.into())
@@ -193,11 +197,32 @@ impl Receiver {
 
 /// The handler for the write path, any method.
 pub async fn write(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
-    match receiver.take(request).await {
+    let (head, mut body) = request.into_parts();
+    match Arc::clone(&receiver).take(&head, &mut body).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => {
             tracing::debug!(status = error.status().as_u16(), %error, "write request refused");
+            // A sender that waits to be asked for its body need not send it.
+            if !head.headers.contains_key(header::EXPECT) && !matches!(error, IngestError::Timeout) {
+                discard(body, receiver.limits.compressed_limit_bytes).await;
+            }
             error.into_response()
         }
     }
+}
+
+/// Reads what is left of a refused body, within limits: closing a connection on which unread data arrives resets it,
+/// and a sender that has not read its answer by then takes the refusal for a fault and tries the same again.
+async fn discard(mut body: Body, limit_bytes: usize) {
+    let reading = async {
+        let mut read_bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read_bytes += frame.data_ref().map_or(0, Bytes::len);
+            if read_bytes > limit_bytes {
+                return;
+            }
+        }
+    };
+    // Neither is an error of its own: the answer goes out in any case.
+    let _ = tokio::time::timeout(BODY_TIMEOUT.to_std(), reading).await;
 }

@@ -1,5 +1,8 @@
 //! The snappy block format: a declared length, then the bytes.
 
+/// No block decodes to more than this many times its length: a copy of 64 bytes takes three.
+const EXPANSION_LIMIT: usize = 64 / 3 + 1;
+
 /// Why a body does not decompress.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnappyError {
@@ -14,6 +17,14 @@ pub enum SnappyError {
         /// What is allowed.
         limit_bytes: usize,
     },
+    /// The declared length is more than any body of this length decodes to; nothing was allocated.
+    #[error("snappy: a body of {size_bytes} bytes declares {declared_bytes} decoded bytes, which no such body holds")]
+    Impossible {
+        /// What came.
+        size_bytes: usize,
+        /// What the header claims.
+        declared_bytes: usize,
+    },
     /// The blocks after the header are damaged, or do not add up to the declared length.
     #[error("{0}")]
     Corrupt(#[from] snap::Error),
@@ -25,7 +36,7 @@ impl SnappyError {
         match self {
             Self::Header => "snappy_header",
             Self::TooLarge { .. } => "decoded_too_large",
-            Self::Corrupt(_) => "snappy_corrupt",
+            Self::Impossible { .. } | Self::Corrupt(_) => "snappy_corrupt",
         }
     }
 }
@@ -33,7 +44,7 @@ impl SnappyError {
 /// The decoded length that `body` declares; nothing is allocated.
 ///
 /// # Errors
-/// When there is no valid header, or the length is over `limit_bytes`.
+/// When there is no valid header, or the length is over `limit_bytes` or over what a body of this length can hold.
 pub fn decompressed_len(body: &[u8], limit_bytes: usize) -> Result<usize, SnappyError> {
     if body.is_empty() {
         return Err(SnappyError::Header);
@@ -41,6 +52,9 @@ pub fn decompressed_len(body: &[u8], limit_bytes: usize) -> Result<usize, Snappy
     let declared_bytes = snap::raw::decompress_len(body).map_err(|_| SnappyError::Header)?;
     if declared_bytes > limit_bytes {
         return Err(SnappyError::TooLarge { declared_bytes, limit_bytes });
+    }
+    if declared_bytes / EXPANSION_LIMIT > body.len() {
+        return Err(SnappyError::Impossible { size_bytes: body.len(), declared_bytes });
     }
     Ok(declared_bytes)
 }
@@ -81,7 +95,20 @@ mod tests {
         let declared_bytes = u32::MAX as usize;
         let expected = SnappyError::TooLarge { declared_bytes, limit_bytes: 128 << 20 };
         assert_eq!(decompress(&bomb, 128 << 20, &mut decoded), Err(expected));
+        let within_the_limit = [0x80, 0x80, 0x80, 0x40, 0x00, 0x00];
+        let expected = SnappyError::Impossible { size_bytes: 6, declared_bytes: 128 << 20 };
+        assert_eq!(decompress(&within_the_limit, 128 << 20, &mut decoded), Err(expected));
         assert_eq!(decoded.capacity(), 0);
+    }
+
+    #[test]
+    fn what_compresses_best_is_still_possible() {
+        for length in [1, 63, 64, 65, 1_000, 1 << 20] {
+            let bytes = vec![0; length];
+            let mut decoded = Vec::new();
+            decompress(&compress(&bytes), length, &mut decoded).unwrap();
+            assert_eq!(decoded, bytes);
+        }
     }
 
     #[test]

@@ -3,7 +3,15 @@
 mod architecture;
 mod cli;
 mod counting;
+mod daemon;
+mod delivery;
 mod generate;
+mod http;
+mod lifecycle;
 mod notify;
+mod process;
+mod receiver;
+mod scenarios;
 mod spec;
+mod traffic;
 mod wire;
