@@ -4,56 +4,32 @@
 //! counter scraped from Kubernetes pods. `floor` decompresses and reads every byte once; `sloburn` decompresses,
 //! decodes and hashes; `prost` decompresses and decodes into its structs.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use prost::Message;
-use sloburn::wire::proto::{TimeSeries, WriteRequest, encode_v1};
-use sloburn::wire::{Batch, Limits, WireKey, snappy};
+use sloburn::wire::proto::WriteRequest;
+use sloburn::wire::{Batch, Limits, snappy};
+use support::{Fleet, REQUEST_SERIES, START, Size, wire_key};
 
-const SERIES: usize = 2_000;
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// One scrape of 50 pods, each with 40 series. They come in no order, as a sender's shards mix them.
-fn payload() -> Vec<u8> {
-    let timeseries: Vec<TimeSeries> = (0..SERIES).map(|i| series(i * 769 % SERIES)).collect();
-    encode_v1(&WriteRequest { timeseries })
-}
-
-fn series(i: usize) -> TimeSeries {
-    let (pod, child) = (i / 40, i % 40);
-    let scraped_after_ms = [0, 37, 1_204, 4_511, 8_096][pod % 5];
-    let instance = format!("10.4.{}.{}:8080", pod / 16, 17 + pod % 16 * 13);
-    let pod = format!("checkout-{:08x}-{:05x}", 0x6d9f_8c7b_u32, pod * 7_919 % 0xf_ffff);
-    let code = ["200", "201", "404", "500"][child % 4];
-    let method = ["GET", "POST"][child / 4 % 2];
-    let handler = ["/api/v1/cart", "/api/v1/order", "/api/v1/pay", "/api/v1/refund", "/healthz"][child / 8];
-    let labels = [
-        ("__name__", "http_requests_total"),
-        ("cluster", "eu-west-1"),
-        ("code", code),
-        ("container", "checkout"),
-        ("handler", handler),
-        ("instance", &instance),
-        ("job", "checkout"),
-        ("method", method),
-        ("namespace", "shop"),
-        ("pod", &pod),
-        ("service", "checkout"),
-    ];
-    // Children for errors are often still at zero.
-    let value = if code == "500" { 0.0 } else { (i * 104_729 % 1_000_003) as f64 };
-    TimeSeries::new(labels, &[(1_793_545_200_000 + scraped_after_ms, value)])
-}
+const FLEET: Size = Size { services: 50, instances: 1, children: 40 };
 
 fn main() {
-    let body = payload();
+    let mut fleet = Fleet::new(FLEET);
+    let mixed = (0..REQUEST_SERIES).map(|i| i * 769 % REQUEST_SERIES);
+    let body = fleet.request(mixed, |_, i| START + sloburn::types::Span::millis((i / FLEET.children) as i64 * 37));
     let limits = Limits::default();
-    let key = WireKey::new(std::array::from_fn(|i| (i * 167 + 13) as u8));
-    let mut decoded = Vec::new();
-    snappy::decompress(&body, limits.decoded_limit_bytes, &mut decoded).expect("a valid body");
+    let key = wire_key();
     let mut criterion = Criterion::default().configure_from_args();
-    let mut group = criterion.benchmark_group(format!("decode/{}_bytes_a_series", decoded.len() / SERIES));
-    group.throughput(Throughput::Elements(SERIES as u64));
+    let mut group = criterion.benchmark_group(format!("decode/{}_bytes_a_series", fleet.series_bytes()));
+    group.throughput(Throughput::Elements(REQUEST_SERIES as u64));
 
     group.bench_function("floor", |bencher| {
         let mut decoded = Vec::new();
@@ -67,7 +43,7 @@ fn main() {
         let mut batch = Batch::new();
         bencher.iter(|| {
             batch.decode_v1(black_box(&body), &limits, &key).expect("a valid body");
-            assert_eq!(batch.sample_count(), SERIES);
+            assert_eq!(batch.sample_count(), REQUEST_SERIES);
         });
     });
     group.bench_function("prost", |bencher| {
@@ -75,7 +51,7 @@ fn main() {
         bencher.iter(|| {
             snappy::decompress(black_box(&body), limits.decoded_limit_bytes, &mut decoded).expect("a valid body");
             let request = WriteRequest::decode(&*decoded).expect("a valid message");
-            assert_eq!(request.timeseries.len(), SERIES);
+            assert_eq!(request.timeseries.len(), REQUEST_SERIES);
             request
         });
     });

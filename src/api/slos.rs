@@ -70,7 +70,7 @@ fn summary(slo: &SloView, state: &ApiState) -> Value {
         "budgetRemaining": budget.remaining,
         "covered": covered(budget.covered, budget.period),
         "inconsistent": budget.events.inconsistent,
-        "burnRates": rates(&slo.burn_rates),
+        "burnRates": rates(slo),
         "alerts": alerts,
         "lastSample": slo.last_sample.map(Timestamp::to_rfc3339),
     })
@@ -93,8 +93,8 @@ fn covered(covered: Span, period: Span) -> String {
     }
 }
 
-fn rates(rates: &[(Span, Option<f64>)]) -> Value {
-    let entries = rates.iter().map(|(span, rate)| (naming::window_text(*span), json!(rate)));
+fn rates(slo: &SloView) -> Value {
+    let entries = slo.windows.iter().map(|w| (naming::window_text(w.span), json!(w.rate(slo.objective))));
     Value::Object(entries.collect::<Map<_, _>>())
 }
 

@@ -124,6 +124,7 @@ impl Engine {
         }
         let tag = Tag(self.bindings.len() as u32);
         self.bindings.push(Arc::clone(&binding));
+        self.tallies.push(None);
         self.tags.insert(binding, tag);
         Some(tag)
     }

@@ -4,6 +4,7 @@
 //! returns what follows from them. The same events at the same times give the same effects, byte for byte, so
 //! one implementation serves the daemon, a backtest over recorded samples and a specification's own tests.
 
+mod docket;
 mod ingest;
 mod rules;
 mod slo;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::alert::Alert;
-use crate::series::{Output, Table, Tag};
+use crate::series::{Change, Increment, Output, Table, Tag};
 use crate::sli::{Catalog, Counting, Counts, Match, Role, Versions};
 use crate::spec::Service;
 use crate::types::{Span, Timestamp};
@@ -23,12 +24,9 @@ pub use ingest::{FUTURE_LIMIT, PAST_LIMIT, Rejection, Written};
 pub use slo::LOOKBACK;
 pub use view::{RuleView, SloState, SloView, Snapshot, Stats, TierView, VersionView};
 
+use docket::Docket;
 use slo::Judge;
 
-/// Every SLO is judged at least this often while time passes, whether or not data arrives.
-const SWEEP_EVERY: Span = Span::seconds(10);
-/// SLOs with a pending or firing alert are judged this often.
-const WATCH_EVERY: Span = Span::seconds(1);
 /// Wire keys not used for one to two of these are decoded again.
 const ROTATE_EVERY: Span = Span::minutes(30);
 /// Series looked at for removal in one tick.
@@ -87,17 +85,20 @@ pub struct Engine {
     settings: Settings,
     table: Table,
     catalog: Catalog,
+    /// By tag.
     bindings: Vec<Arc<Binding>>,
     tags: BTreeMap<Arc<Binding>, Tag>,
+    /// By tag, what this step has added at one time. Most series of a scrape are bound to the same few SLIs: their
+    /// changes are summed here first, and reach each SLI and SLO once.
+    tallies: Vec<Option<Change>>,
+    /// Tags with a tally, in the order of their first change.
+    tallied: Vec<Tag>,
     slis: Vec<SliRun>,
     judges: Vec<Judge>,
-    /// SLOs to judge at the end of the step.
-    touched: Vec<usize>,
+    docket: Docket,
     output: Output,
     identity_buffer: Vec<u8>,
     stats: Stats,
-    swept_at: Timestamp,
-    watched_at: Timestamp,
     rotated_at: Timestamp,
 }
 
@@ -128,14 +129,14 @@ impl Engine {
             catalog: Catalog::new(services),
             bindings: Vec::new(),
             tags: BTreeMap::new(),
+            tallies: Vec::new(),
+            tallied: Vec::new(),
             slis,
+            docket: Docket::new(judges.len()),
             judges,
-            touched: Vec::new(),
             output: Output::default(),
             identity_buffer: Vec::new(),
             stats: Stats::default(),
-            swept_at: Timestamp::MIN,
-            watched_at: Timestamp::MIN,
             rotated_at: now,
         }
     }
@@ -160,61 +161,70 @@ impl Engine {
     fn tick(&mut self, now: Timestamp) {
         self.table.sweep(now, SWEEP_LIMIT_SERIES, &mut self.output);
         // Also when the clock went back.
-        let due = |last: Timestamp, every: Span| now < last || now.since(last) >= every;
-        if due(self.rotated_at, ROTATE_EVERY) {
+        if now < self.rotated_at || now.since(self.rotated_at) >= ROTATE_EVERY {
             self.rotated_at = now;
             self.table.rotate_wire_keys();
         }
-        if due(self.swept_at, SWEEP_EVERY) {
-            (self.swept_at, self.watched_at) = (now, now);
-            self.touched.extend(0..self.judges.len());
-        } else if due(self.watched_at, WATCH_EVERY) {
-            self.watched_at = now;
-            self.touched.extend((0..self.judges.len()).filter(|&i| self.judges[i].is_active()));
-        }
+        self.docket.list_due(now);
     }
 
     /// Adds what the series table let through to the counts of SLIs and SLOs.
     fn apply(&mut self, now: Timestamp) {
         let mut output = std::mem::take(&mut self.output);
         for event in output.liveness.drain(..) {
-            let binding = Arc::clone(&self.bindings[event.tag.0 as usize]);
+            let binding = &self.bindings[event.tag.0 as usize];
             for matched in binding.matches.iter().filter(|m| m.role == Role::Total) {
                 for &slo in &self.slis[matched.sli.0 as usize].slos {
                     self.judges[slo].series_changed(event.live);
-                    self.touched.push(slo);
+                    self.docket.list(slo);
                 }
             }
         }
-        for increment in output.increments.drain(..) {
-            let tag = self.table.tag(increment.series);
-            let binding = &self.bindings[tag.0 as usize];
-            let (at, amount) = (increment.change.at, increment.change.amount);
-            for (matched, version) in binding.matches.iter().zip(&binding.versions) {
-                let counts = match matched.role {
-                    Role::Numerator => Counts { numerator: amount, total: 0.0 },
-                    Role::Total => Counts { numerator: 0.0, total: amount },
-                };
-                let sli = &mut self.slis[matched.sli.0 as usize];
-                if let Some(version) = version {
-                    sli.versions.add(version, at, now, counts);
-                }
-                for &slo in &sli.slos {
-                    self.judges[slo].count(matched.role, at, counts, now);
-                    self.touched.push(slo);
-                }
+        for Increment { tag, change } in output.increments.drain(..) {
+            let tally = &mut self.tallies[tag.0 as usize];
+            match tally {
+                Some(sum) if sum.at == change.at => sum.amount += change.amount,
+                _ => match tally.replace(change) {
+                    Some(sum) => self.count(tag, sum, now),
+                    None => self.tallied.push(tag),
+                },
             }
         }
         self.output = output;
+        let mut tallied = std::mem::take(&mut self.tallied);
+        for tag in tallied.drain(..) {
+            if let Some(sum) = self.tallies[tag.0 as usize].take() {
+                self.count(tag, sum, now);
+            }
+        }
+        self.tallied = tallied;
     }
 
-    /// Judges every SLO touched in this step, in the order of the specs.
-    fn judge(&mut self, now: Timestamp, alerts: &mut Vec<Alert>) {
-        self.touched.sort_unstable();
-        self.touched.dedup();
-        for slo in self.touched.drain(..) {
-            self.judges[slo].judge(now, alerts);
+    /// Adds events to every SLI and SLO that a binding names.
+    fn count(&mut self, tag: Tag, Change { at, amount }: Change, now: Timestamp) {
+        let binding = &self.bindings[tag.0 as usize];
+        for (matched, version) in binding.matches.iter().zip(&binding.versions) {
+            let counts = match matched.role {
+                Role::Numerator => Counts { numerator: amount, total: 0.0 },
+                Role::Total => Counts { numerator: 0.0, total: amount },
+            };
+            let sli = &mut self.slis[matched.sli.0 as usize];
+            if let Some(version) = version {
+                sli.versions.add(version, at, now, counts);
+            }
+            for &slo in &sli.slos {
+                self.judges[slo].count(matched.role, at, counts, now);
+                self.docket.list(slo);
+            }
         }
+    }
+
+    /// Judges every SLO listed in this step.
+    fn judge(&mut self, now: Timestamp, alerts: &mut Vec<Alert>) {
+        self.docket.clear(now, |slo| {
+            self.judges[slo].judge(now, alerts);
+            self.judges[slo].is_active()
+        });
     }
 
     /// What every SLO looks like since it was last judged; unchanged ones are shared with earlier snapshots.

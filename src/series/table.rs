@@ -91,6 +91,7 @@ pub struct Table {
     target_ids: BTreeMap<(Box<str>, Box<str>), u32>,
     target_keys: Vec<(Box<str>, Box<str>)>,
     metric_ids: BTreeMap<Box<str>, u32>,
+    /// Targets that hold changes, and some that no longer do.
     holding: BTreeSet<u32>,
     limit_series: usize,
     sweep_next: usize,
@@ -207,11 +208,6 @@ impl Table {
         id
     }
 
-    /// What the series was bound to when it was registered.
-    pub fn tag(&self, id: SeriesId) -> Tag {
-        self.series[id.0 as usize].tag
-    }
-
     /// Takes one sample; `now` is its arrival.
     ///
     /// NaN and infinities are no counts and leave no trace; the stale marker ends the series.
@@ -243,12 +239,13 @@ impl Table {
             return Ok(());
         }
         let placed = series.counter.place(at, value);
-        let metric = series.metric;
+        let (tag, metric, target_id) = (series.tag, series.metric, series.target);
         let newest = before.is_none_or(|b| b < at);
         if newest && !series.live {
             series.live = true;
-            out.liveness.push(Liveness { tag: series.tag, live: true });
+            out.liveness.push(Liveness { tag, live: true });
         }
+        let was_holding = target.is_holding();
         target.begin_scrape(at, now, &mut out.increments);
         let (own, other, is_first, live_at) = match placed {
             Placed::Duplicate | Placed::Absorbed => return Ok(()),
@@ -259,18 +256,17 @@ impl Table {
             Placed::BeforeFirst(next) => (Change { at, amount: 0.0 }, Some(next), true, Some(next.at)),
         };
         for change in [Some(own), other].into_iter().flatten() {
-            target.hold(Increment { series: id, change }, &mut out.increments);
+            target.hold(Increment { tag, change }, &mut out.increments);
         }
         if is_first {
             if target.was_live(metric, at) {
                 if let Some(change) = series.counter.count_birth(at) {
-                    target.hold(Increment { series: id, change }, &mut out.increments);
+                    target.hold(Increment { tag, change }, &mut out.increments);
                 }
             } else {
                 target.await_neighbour(id, metric, at);
             }
         }
-        let target_id = series.target;
         if let Some(at) = live_at {
             self.decide_births(target_id, metric, at, out);
         }
@@ -278,7 +274,7 @@ impl Table {
         if newest {
             target.report(at, before, false, &mut out.increments);
         }
-        if target.is_holding() {
+        if target.is_holding() && !was_holding {
             self.holding.insert(target_id);
         }
         Ok(())
@@ -287,8 +283,10 @@ impl Table {
     /// A known series of `metric` has a sample at `at`: first samples at that time were births.
     fn decide_births(&mut self, target_id: u32, metric: u32, at: Timestamp, out: &mut Output) {
         for born in self.targets[target_id as usize].mark_live(metric, at) {
-            if let Some(change) = self.series[born.0 as usize].counter.count_birth(at) {
-                self.targets[target_id as usize].hold(Increment { series: born, change }, &mut out.increments);
+            let series = &mut self.series[born.0 as usize];
+            if let Some(change) = series.counter.count_birth(at) {
+                let increment = Increment { tag: series.tag, change };
+                self.targets[target_id as usize].hold(increment, &mut out.increments);
             }
         }
     }

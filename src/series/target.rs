@@ -9,7 +9,7 @@
 //!   moment must be judged together, or half a scrape looks like an outage. Changes are held until every
 //!   series of the previous scrape has reported, a newer scrape begins, or [`SETTLE`] has passed.
 
-use crate::series::{SeriesId, counter::Change};
+use crate::series::{SeriesId, Tag, counter::Change};
 use crate::types::{Span, Timestamp};
 
 /// How long an incomplete scrape may wait for its rest: a little over the 5 s that Prometheus holds a batch
@@ -26,8 +26,8 @@ const WAIT: Span = Span::minutes(5);
 /// A change of one series' count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Increment {
-    /// The series.
-    pub series: SeriesId,
+    /// What the series is bound to.
+    pub tag: Tag,
     /// When, and how much; zero where a sample added nothing.
     pub change: Change,
 }

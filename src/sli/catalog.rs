@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use crate::spec::{Numerator, Service};
 use crate::types::{Labels, METRIC_NAME, Selector};
 
+/// The labels that name a scrape target.
+const JOB: &str = "job";
+const INSTANCE: &str = "instance";
+
 /// An SLI of the loaded specs, by its position among all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SliId(pub u32);
@@ -27,12 +31,19 @@ pub struct Match {
     pub role: Role,
 }
 
-/// Every selector of every SLI, indexed by metric name.
+/// Every selector of every SLI, indexed by metric name and job: thousands of services share a metric's name.
 #[derive(Debug, Default)]
 pub struct Catalog {
     rules: Vec<Rule>,
-    by_name: BTreeMap<Box<str>, Vec<usize>>,
-    unnamed: Vec<usize>,
+    by_name: BTreeMap<Box<str>, ByJob>,
+    unnamed: ByJob,
+}
+
+/// Indices of rules by the job that their selectors pin.
+#[derive(Debug, Default)]
+struct ByJob {
+    pinned: BTreeMap<Box<str>, Vec<usize>>,
+    any: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -57,9 +68,13 @@ impl Catalog {
 
     fn add(&mut self, selector: Selector, matched: Match) {
         let at = self.rules.len();
-        match selector.metric_name() {
-            Some(name) => self.by_name.entry(name.into()).or_default().push(at),
-            None => self.unnamed.push(at),
+        let by_job = match selector.metric_name() {
+            Some(name) => self.by_name.entry(name.into()).or_default(),
+            None => &mut self.unnamed,
+        };
+        match selector.pinned(JOB) {
+            Some(job) => by_job.pinned.entry(job.into()).or_default().push(at),
+            None => by_job.any.push(at),
         }
         self.rules.push(Rule { selector, matched });
     }
@@ -70,10 +85,10 @@ impl Catalog {
     /// none, but its presence can prove that another series of its metric and target was born.
     pub fn find(&self, labels: &Labels) -> Option<Vec<Match>> {
         let name = labels.get(METRIC_NAME).unwrap_or_default();
-        let named = self.by_name.get(name).map(Vec::as_slice).unwrap_or_default();
+        let job = labels.get(JOB).unwrap_or_default();
+        let named = self.by_name.get(name).into_iter().chain([&self.unnamed]);
         let related: Vec<&Rule> = named
-            .iter()
-            .chain(&self.unnamed)
+            .flat_map(|by_job| by_job.any.iter().chain(by_job.pinned.get(job).into_iter().flatten()))
             .map(|&at| &self.rules[at])
             .filter(|rule| rule.selector.matches_metric_name(name) && on_same_target(&rule.selector, labels))
             .collect();
@@ -87,6 +102,6 @@ impl Catalog {
 
 /// Whether the selector can match some series of this one's target.
 fn on_same_target(selector: &Selector, labels: &Labels) -> bool {
-    let of_target = selector.matchers().iter().filter(|m| matches!(&*m.name, "job" | "instance"));
+    let of_target = selector.matchers().iter().filter(|m| matches!(&*m.name, JOB | INSTANCE));
     of_target.into_iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
 }

@@ -9,6 +9,7 @@
 //! window is at most 10 s in 5 min (3.3 %) and under 0.3 % from 1 h on, and proportional counting makes the
 //! actual difference a fraction of that. Integer counts stay integers up to 2^53.
 
+use std::cmp::Ordering;
 use std::ops::{AddAssign, SubAssign};
 
 use crate::types::{Span, Timestamp};
@@ -77,6 +78,8 @@ struct Window {
     edge: i64,
     /// Sum of the slices after `edge`.
     inside: Counts,
+    /// The counts of the slice `edge`: kept here so that nobody has to look far for it.
+    partial: Counts,
 }
 
 impl Ring {
@@ -127,13 +130,15 @@ impl Window {
     fn move_to(&mut self, now: Timestamp, ring: &Ring) {
         let edge = self.edge_at(now, ring.width);
         for number in self.edge + 1..=edge {
-            self.inside -= ring.get(number);
+            self.partial = ring.get(number);
+            self.inside -= self.partial;
         }
         self.edge = edge;
     }
 
     fn sum_anew(&mut self, now: Timestamp, ring: &Ring) {
         self.edge = self.edge_at(now, ring.width);
+        self.partial = ring.get(self.edge);
         self.inside = Counts::default();
         for number in self.edge + 1..=ring.newest {
             self.inside += ring.get(number);
@@ -158,7 +163,7 @@ impl Ledger {
             if rings[ring].slices.len() < slices {
                 rings[ring].slices = vec![Counts::default(); slices].into();
             }
-            placed.push(Window { span, ring, edge: 0, inside: Counts::default() });
+            placed.push(Window { span, ring, edge: 0, inside: Counts::default(), partial: Counts::default() });
         }
         let mut ledger = Self { rings, windows: placed, now, unchanged_until: i64::MIN, since: None };
         for ring in &mut ledger.rings {
@@ -206,17 +211,19 @@ impl Ledger {
     /// does not reach that window.
     pub fn add(&mut self, at: Timestamp, counts: Counts) {
         let at = at.min(self.now);
-        for ring in &mut self.rings {
+        for (i, ring) in self.rings.iter_mut().enumerate() {
             let number = ring.holding(at);
             if number <= ring.newest - ring.slices.len() as i64 {
                 continue;
             }
             let slot = ring.slot(number);
             ring.slices[slot] += counts;
-        }
-        for window in &mut self.windows {
-            if self.rings[window.ring].holding(at) > window.edge {
-                window.inside += counts;
+            for window in self.windows.iter_mut().filter(|w| w.ring == i) {
+                match number.cmp(&window.edge) {
+                    Ordering::Greater => window.inside += counts,
+                    Ordering::Equal => window.partial += counts,
+                    Ordering::Less => {}
+                }
             }
         }
     }
@@ -234,7 +241,7 @@ impl Ledger {
         let start = (self.now - window.span).as_millis();
         let share = ((window.edge + 1) * ring.width - start) as f64 / ring.width as f64;
         let mut counts = window.inside;
-        counts += ring.get(window.edge).scaled(share);
+        counts += window.partial.scaled(share);
         counts
     }
 

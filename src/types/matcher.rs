@@ -128,8 +128,13 @@ impl Selector {
 
     /// The metric name where the selector pins it with `=`.
     pub fn metric_name(&self) -> Option<&str> {
+        self.pinned(METRIC_NAME)
+    }
+
+    /// The value of `label` where the selector pins it with `=`; empty where it must be absent.
+    pub fn pinned(&self, label: &str) -> Option<&str> {
         self.matchers.iter().find_map(|m| match &m.op {
-            MatchOp::Equal(value) if &*m.name == METRIC_NAME => Some(&**value),
+            MatchOp::Equal(value) if &*m.name == label => Some(&**value),
             _ => None,
         })
     }

@@ -79,3 +79,22 @@ fn errors_lints_and_usage_have_their_exit_codes() {
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty(), "no rules from a broken spec");
 }
+
+#[test]
+fn the_example_configuration_is_clean() {
+    let output = sloburn(&["check", "examples/config/sloburn.yml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
+#[ignore = "needs promtool and amtool"]
+fn the_example_configurations_of_peers_are_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (tool, arguments) in [
+        ("promtool", &["check", "config", "examples/config/prometheus.yml"][..]),
+        ("amtool", &["check-config", "examples/config/alertmanager.yml"]),
+    ] {
+        let output = Command::new(tool).args(arguments).current_dir(root).output().unwrap();
+        assert!(output.status.success(), "{tool}: {}{}", text(&output.stdout), text(&output.stderr));
+    }
+}
