@@ -186,8 +186,8 @@ fn actual(view: &SloView, figure: &Figure) -> String {
         Figure::Remaining => number(view.budget.remaining),
         Figure::Inconsistent => events.inconsistent.to_string(),
         Figure::Burn(window) => {
-            let found = view.burn_rates.iter().find(|(span, _)| span == window);
-            number(found.unwrap_or_else(|| panic!("{} has no window {window}", view.id)).1)
+            let found = view.windows.iter().find(|w| w.span == *window);
+            number(found.unwrap_or_else(|| panic!("{} has no window {window}", view.id)).rate(view.objective))
         }
     }
 }
