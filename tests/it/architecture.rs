@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ingest", &["types", "wire", "engine", "app"]),
     ("api", &["types", "spec", "burn", "alert", "engine", "notify", "ingest", "app", "clock"]),
     ("app", &["types", "spec", "wire", "alert", "engine", "notify", "ingest", "api", "config", "clock"]),
-    ("demo", &["types", "spec", "wire", "engine", "notify", "app", "config", "clock"]),
+    ("demo", &["types", "spec", "wire", "series", "engine", "notify", "app", "config", "clock"]),
     ("cli", &["types", "spec", "wire", "generate", "engine", "notify", "app", "config", "demo", "clock"]),
 ];
 

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod counting;
+mod demo;
 mod generate;
 mod spec;
 mod wire;
