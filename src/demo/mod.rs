@@ -22,8 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use url::Url;
 
-use crate::app::{self, Daemon, EngineHandle, ServerError, StartError, default_external_url};
+use crate::app::{self, Daemon, ServerError, StartError, default_external_url};
 use crate::clock::{self, Steady};
+use crate::live::EngineHandle;
 use crate::notify::{self, WebhookTarget};
 use crate::types::{Span, Timestamp};
 use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};

@@ -13,6 +13,9 @@ const PRINT_EVERY: Span = Span::seconds(30);
 /// Lines of the upper part that must stay in view for the lower one to be redrawn.
 const UPPER_LEAST_LINES: usize = 4;
 
+/// Before the second and later lines of one that did not fit.
+const CONTINUATION_INDENT: usize = 4;
+
 /// How a piece of text stands out. Never the only carrier of a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
@@ -103,7 +106,10 @@ impl Screen {
     /// Adds a line to the upper part.
     pub fn say(&mut self, line: &Row) -> io::Result<()> {
         let mut text = self.erased();
-        paint(line, self.colour, None, &mut text);
+        let width = if self.terminal { width() } else { usize::MAX };
+        for part in wrapped(line, width) {
+            paint(&part, self.colour, None, &mut text);
+        }
         self.draw_lower(&mut text);
         write(&text)
     }
@@ -165,12 +171,36 @@ impl Screen {
 
     fn draw_lower(&mut self, text: &mut String) {
         // A wrapped line would take two, and be erased by half.
-        let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
         for line in &self.lower {
-            paint(line, self.colour, Some(width), text);
+            paint(line, self.colour, Some(width()), text);
         }
         self.drawn_lines = self.lower.len();
     }
+}
+
+fn width() -> usize {
+    terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0))
+}
+
+/// A line broken between words where it would not fit; what follows is indented.
+fn wrapped(line: &Row, width: usize) -> Vec<Row> {
+    let mut rows = vec![Row::new()];
+    let mut used = 0;
+    for (ink, text) in line {
+        for word in text.split_inclusive(' ') {
+            if used > CONTINUATION_INDENT && used + word.trim_end().chars().count() > width {
+                rows.push(row(Ink::Plain, " ".repeat(CONTINUATION_INDENT)));
+                used = CONTINUATION_INDENT;
+            }
+            used += word.chars().count();
+            let Some(last) = rows.last_mut() else { continue };
+            match last.last_mut().filter(|(same, _)| same == ink) {
+                Some((_, text)) => text.push_str(word),
+                None => last.push((*ink, word.to_owned())),
+            }
+        }
+    }
+    rows
 }
 
 /// In one piece, so that nothing flickers.
@@ -219,6 +249,21 @@ mod tests {
         assert_eq!(painted(false, Some(8)), "firing ●\n");
         assert_eq!(painted(true, Some(3)), "\x1b[1;31mfir\x1b[0m\n");
         assert_eq!(painted(false, Some(0)), "\n");
+    }
+
+    #[test]
+    fn long_lines_break_between_words() {
+        let line = vec![(Ink::Red, "PAGE firing  ".to_owned()), (Ink::Plain, "burns 31x over 5m".to_owned())];
+        let text = |width| {
+            let mut out = String::new();
+            for part in wrapped(&line, width) {
+                paint(&part, false, None, &mut out);
+            }
+            out
+        };
+        assert_eq!(text(30), "PAGE firing  burns 31x over 5m\n");
+        assert_eq!(text(29), "PAGE firing  burns 31x over\n    5m\n");
+        assert_eq!(text(12), "PAGE firing\n    burns\n    31x over\n    5m\n");
     }
 
     #[test]

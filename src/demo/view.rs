@@ -55,13 +55,12 @@ impl Mark {
 pub fn header(url: &str, sink_url: &str) -> Vec<Row> {
     vec![
         vec![(Ink::Bold, "sloburn demo".to_owned()), (Ink::Plain, format!("  {url}"))],
-        row(
-            Ink::Plain,
-            "Six simulated services send their metrics to this daemon by remote write, as Prometheus would.",
-        ),
-        row(Ink::Plain, "First 30 days of history, then live: a bad release of checkout, and what comes of it."),
-        row(Ink::Plain, format!("Alerts arrive at a signed webhook on {sink_url}; in brackets, how long that took.")),
-        row(Ink::Faint, "Times are UTC. Nothing is kept on disk. Ctrl-C ends it."),
+        Row::new(),
+        row(Ink::Plain, "Six simulated services send it their metrics by remote write, as Prometheus would:"),
+        row(Ink::Plain, "30 days of history first, then live. A bad release of checkout is about to go out."),
+        row(Ink::Plain, format!("Alerts go to a webhook at {sink_url}, which checks their signatures.")),
+        row(Ink::Plain, "(1 ms) is how long one took from the sample to the webhook. Times are UTC."),
+        row(Ink::Plain, "Nothing is kept on disk. Ctrl-C ends it."),
         Row::new(),
     ]
 }
@@ -118,11 +117,14 @@ pub fn alert(delivery: &Delivery, after: Span, signs: Signs) -> Row {
     };
     let word = format!("{} {}", alert.severity.to_uppercase(), alert.state);
     let mut line = timeline(delivery.arrived_at, (ink, sign, &word), &alert.slo, &text);
-    let took = match after.as_millis() {
-        ..1 => "under 1 ms".to_owned(),
-        millis => format!("{millis} ms"),
-    };
-    line.push((Ink::Faint, format!("  ({took})")));
+    // An alert may end by the mere passing of time.
+    if !alert.is_resolved() {
+        let took = match after.as_millis() {
+            ..1 => "under 1 ms".to_owned(),
+            millis => format!("{millis} ms"),
+        };
+        line.push((Ink::Faint, format!("  ({took})")));
+    }
     line
 }
 
@@ -152,7 +154,7 @@ const fn bad(signs: Signs) -> &'static str {
 /// Every SLO on a line.
 pub fn status(snapshot: &Snapshot, signs: Signs) -> Vec<Row> {
     let head = format!(
-        "{:<22} {:>9}  {:<11} {:<18}  {:>8} {:>8}",
+        "{:<21}{:>9}  {:<11} {:<18}{:>8}{:>8}",
         "SLO", "objective", "state", "budget left", "burn 5m", "burn 1h"
     );
     let mut rows = vec![Row::new(), row(Ink::Faint, head)];
@@ -171,19 +173,19 @@ fn status_row(slo: &SloView, signs: Signs) -> Row {
     let left = slo.budget.remaining;
     let left_text = left.map_or("-".to_owned(), |left| format!("{:.1} %", left * 100.0));
     let mut cells = vec![
-        (Ink::Plain, format!("{:<22} {:>7} %  ", slo.id, slo.objective.to_string())),
+        (Ink::Plain, format!("{:<21} {:>6} %  ", slo.id, slo.objective.to_string())),
         (ink, format!("{sign} {:<9}", slo.state.as_str())),
         (ink, format!(" {}", bar(left.unwrap_or_default(), BAR_CELLS, signs))),
-        (Ink::Plain, format!(" {left_text:>7}  ")),
+        (Ink::Plain, format!(" {left_text:>7}")),
     ];
     for window in WINDOWS {
-        let rate = slo.burn_rates.iter().find(|(span, _)| *span == window).and_then(|(_, rate)| *rate);
+        let rate = slo.windows.iter().find(|w| w.span == window).and_then(|w| w.rate(slo.objective));
         let ink = match rate {
             Some(rate) if rate > FAST_BURN => Ink::Red,
             Some(rate) if rate > 1.0 => Ink::Yellow,
             _ => Ink::Plain,
         };
-        cells.push((ink, format!("{:>8} ", rate.map_or("-".to_owned(), times))));
+        cells.push((ink, format!("{:>8}", rate.map_or("-".to_owned(), times))));
     }
     cells
 }
@@ -196,7 +198,7 @@ pub fn too_few_events(slo: &SloView) -> Option<String> {
     let events = tier.events.round();
     (tier.state.is_none() && events < tier.min_events as f64).then(|| {
         let window = naming::window_text(tier.tier.long);
-        format!("{} over {window} but no page: {events} events of {} needed", times(long_rate), tier.min_events)
+        format!("{} over {window} but no page: {events} events, {} needed", times(long_rate), tier.min_events)
     })
 }
 
@@ -204,7 +206,7 @@ pub fn too_few_events(slo: &SloView) -> Option<String> {
 pub fn next_steps(running: Option<&Url>) -> Vec<Row> {
     let look = running.map(|url| {
         let slos = format!("{url}api/v1/slos");
-        let one = format!("curl -s {slos}/checkout/availability   # why it fires, events by release");
+        let one = format!("curl -s {slos}/checkout/availability");
         ("Look at what it knows, while it runs", vec![format!("curl -s {slos}"), one])
     });
     let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
@@ -289,7 +291,7 @@ mod tests {
         let ended = delivery("resolved", Some("2026-11-01T12:04:41.000Z"));
         assert_eq!(
             text(&alert(&ended, Span::ZERO, Signs::Ascii)),
-            "12:03:41  + PAGE resolved  checkout/availability  lasted 60 s, now 174x over 5m  (under 1 ms)"
+            "12:03:41  + PAGE resolved  checkout/availability  lasted 60 s, now 174x over 5m"
         );
     }
 
