@@ -5,6 +5,7 @@ mod cli;
 mod counting;
 mod daemon;
 mod delivery;
+mod demo;
 mod generate;
 mod http;
 mod lifecycle;
