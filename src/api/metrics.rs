@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
@@ -121,8 +121,8 @@ fn family<L: EncodeLabelSet, M: EncodeMetric>(
     Ok(())
 }
 
-/// OpenMetrics text.
-pub(super) async fn show(State(state): State<ApiState>) -> Response {
+/// OpenMetrics for those that ask for it, as Prometheus does; Prometheus' older text format for all others.
+pub(super) async fn show(State(state): State<ApiState>, headers: HeaderMap) -> Response {
     let mut registry = Registry::with_prefix("sloburn");
     registry.register("http_requests", "HTTP requests by route and answer", state.metrics.requests.clone());
     registry.register_collector(Box::new(Reader(state)));
@@ -130,6 +130,44 @@ pub(super) async fn show(State(state): State<ApiState>) -> Response {
     if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &registry) {
         return (axum::http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
     }
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    ([(header::CONTENT_TYPE, kind)], text).into_response()
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (kind, text) = if accepted.into_iter().any(|value| value.contains(OPENMETRICS)) {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+    } else {
+        ("text/plain; version=0.0.4; charset=utf-8", classic(&text))
+    };
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], text).into_response()
+}
+
+const OPENMETRICS: &str = "application/openmetrics-text";
+
+/// The older format: what is said of a counter names it with its `_total`, and nothing marks the end.
+fn classic(openmetrics: &str) -> String {
+    let mut text = String::with_capacity(openmetrics.len());
+    let mut lines = openmetrics.lines().filter(|line| *line != "# EOF").peekable();
+    while let Some(line) = lines.next() {
+        // The help comes right before the type.
+        let kind = if line.starts_with("# HELP ") { lines.peek().copied().unwrap_or_default() } else { line };
+        let of_counter = kind.starts_with("# TYPE ") && kind.ends_with(" counter");
+        match line.splitn(4, ' ').collect::<Vec<_>>()[..] {
+            ["#", word, name, rest] if of_counter => text.extend(["# ", word, " ", name, "_total ", rest]),
+            _ => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::classic;
+
+    #[test]
+    fn the_older_format_names_counters_in_full() {
+        let openmetrics = "# HELP a Help of a.\n# TYPE a counter\na_total{x=\"y z\"} 1\n\
+                           # HELP b Is no counter\n# TYPE b gauge\nb 2\n# EOF\n";
+        let expected = "# HELP a_total Help of a.\n# TYPE a_total counter\na_total{x=\"y z\"} 1\n\
+                        # HELP b Is no counter\n# TYPE b gauge\nb 2\n";
+        assert_eq!(classic(openmetrics), expected);
+    }
 }

@@ -83,7 +83,9 @@ mod tests {
     #[test]
     fn what_is_touched_is_judged_once_and_in_order() {
         let mut docket = Docket::new(5);
-        [4, 1, 4, 1].into_iter().for_each(|slo| docket.list(slo));
+        for slo in [4, 1, 4, 1] {
+            docket.list(slo);
+        }
         assert_eq!(judged(&mut docket, at(0), &[]), [1, 4]);
         assert_eq!(judged(&mut docket, at(0), &[]), [] as [usize; 0]);
     }

@@ -10,6 +10,7 @@ mod generate;
 mod http;
 mod lifecycle;
 mod notify;
+mod peers;
 mod process;
 mod receiver;
 mod scenarios;
