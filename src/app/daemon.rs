@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use url::Url;
 
 use crate::api::{self, ApiState, Metrics, Readiness};
-use crate::app::{EngineHandle, Server, ServerError};
+use crate::app::{EngineHandle, HttpSettings, Server, ServerError};
 use crate::clock;
 use crate::engine::{self, Engine};
 use crate::ingest::{Budget, Receiver};
@@ -27,6 +27,8 @@ const DELIVERY_DRAIN_TIMEOUT: Span = Span::seconds(10);
 pub struct Settings {
     /// `host:port`
     pub listen_address: String,
+    /// TLS, users, timeouts.
+    pub http: HttpSettings,
     /// `POST /-/quit` ends the process.
     pub enable_lifecycle: bool,
     /// Keys the hashes of labels.
@@ -84,7 +86,8 @@ impl Daemon {
         let sink = Arc::clone(&notifier);
         let (engine, thread) = EngineHandle::start(engine, move |alerts| sink.send(alerts));
         let budget = Budget::new(settings.in_flight_limit_bytes);
-        let receiver = Arc::new(Receiver::new(engine.clone(), settings.limits, settings.key, budget));
+        let receiver = Receiver::new(engine.clone(), settings.limits, settings.key, budget);
+        let receiver = Arc::new(receiver.with_body_timeout(settings.http.timeouts.body));
         let (readiness, quit) = (Readiness::default(), Arc::new(Notify::new()));
         let mut router = api::router(ApiState {
             engine: engine.clone(),
@@ -98,7 +101,7 @@ impl Daemon {
         if settings.enable_lifecycle {
             router = router.merge(lifecycle(Arc::clone(&quit)));
         }
-        let server = Server::bind(&settings.listen_address, router).await?;
+        let server = Server::bind(&settings.listen_address, router, settings.http).await?;
         Ok(Self { server, engine, thread, notifier, readiness, quit })
     }
 

@@ -4,4 +4,5 @@ mod architecture;
 mod counting;
 mod generate;
 mod spec;
+mod web;
 mod wire;
