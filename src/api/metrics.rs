@@ -50,7 +50,6 @@ impl Collector for Reader {
         let stats = &snapshot.stats;
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         family(&mut encoder, "build_info", "The running version", &[(&version[..], ConstGauge::new(1_u64))])?;
-        let no_labels: &[(&str, &str)] = &[];
         let gauges = [
             ("series", "Series tracked", stats.series),
             ("wire_keys", "Label hashes remembered, ignored series included", stats.wire_keys),
@@ -58,9 +57,9 @@ impl Collector for Reader {
             ("ingest_reserved_bytes", "Bytes reserved by requests at hand", state.receiver.reserved_bytes()),
         ];
         for (name, help, value) in gauges {
-            family(&mut encoder, name, help, &[(no_labels, ConstGauge::new(value as u64))])?;
+            single(&mut encoder, name, help, &ConstGauge::new(value as u64))?;
         }
-        family(&mut encoder, "ingest_samples", "Samples taken", &[(no_labels, ConstCounter::new(stats.samples))])?;
+        single(&mut encoder, "ingest_samples", "Samples taken", &ConstCounter::new(stats.samples))?;
         let rejected: Vec<_> =
             stats.rejected.iter().map(|(reason, count)| ([("reason", *reason)], ConstCounter::new(*count))).collect();
         family(&mut encoder, "ingest_rejected_samples", "Samples refused, by reason", &rejected)?;
@@ -68,7 +67,7 @@ impl Collector for Reader {
         let states = SloState::ALL.map(|s| ([("state", s.as_str())], ConstGauge::new(in_state(s) as u64)));
         family(&mut encoder, "slos", "SLOs by state", &states)?;
         let firing = snapshot.slos.iter().flat_map(|slo| slo.alerts()).count();
-        family(&mut encoder, "alerts", "Alerts pending or firing", &[(no_labels, ConstGauge::new(firing as u64))])?;
+        single(&mut encoder, "alerts", "Alerts pending or firing", &ConstGauge::new(firing as u64))?;
         receivers(&mut encoder, &state.notifier.status())
     }
 }
@@ -92,6 +91,16 @@ fn receivers(encoder: &mut DescriptorEncoder<'_>, status: &[ReceiverStatus]) -> 
     family(encoder, "notify_queued_alerts", "Alerts a receiver has not taken yet", &queued)?;
     let disabled: Vec<_> = status.iter().map(|r| (labels(r), ConstGauge::new(u64::from(r.disabled)))).collect();
     family(encoder, "notify_receiver_disabled", "1 after a receiver answered 410", &disabled)
+}
+
+/// Writes a metric without labels.
+fn single(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    metric: &impl EncodeMetric,
+) -> Result<(), std::fmt::Error> {
+    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
 }
 
 /// Writes all values of one metric.

@@ -13,8 +13,8 @@ use axum::Router;
 use axum::routing::{any, get};
 use url::Url;
 
-use crate::app::EngineHandle;
 use crate::ingest::{self, Receiver};
+use crate::live::EngineHandle;
 use crate::notify::Notifier;
 use crate::types::Labels;
 

@@ -64,16 +64,22 @@ fn summary(slo: &SloView, state: &ApiState) -> Value {
         "objective": slo.objective.to_string().parse::<f64>().unwrap_or_default(),
         "period": naming::window_text(budget.period),
         "state": slo.state.as_str(),
-        "good": budget.events.good(),
-        "bad": budget.events.bad,
-        "total": budget.events.total,
+        "good": number(budget.events.good()),
+        "bad": number(budget.events.bad),
+        "total": number(budget.events.total),
         "budgetRemaining": budget.remaining,
         "covered": covered(budget.covered, budget.period),
         "inconsistent": budget.events.inconsistent,
-        "burnRates": rates(&slo.burn_rates),
+        "burnRates": rates(slo),
         "alerts": alerts,
         "lastSample": slo.last_sample.map(Timestamp::to_rfc3339),
     })
+}
+
+/// A count: whole ones without `.0`.
+fn number(count: f64) -> Value {
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    if count.fract() == 0.0 && count.abs() < EXACT { json!(count as i64) } else { json!(count) }
 }
 
 /// `12 of 30 d`, so that a warming SLO never passes for a whole one.
@@ -82,13 +88,13 @@ fn covered(covered: Span, period: Span) -> String {
     if days >= 1.0 || covered == period {
         format!("{} of {of} d", days.floor())
     } else {
-        let minutes = (covered.as_millis() / 60_000).max(0);
-        format!("{} of {of} d", Span::minutes(minutes))
+        let unit = if covered < Span::minutes(1) { 1_000 } else { 60_000 };
+        format!("{} of {of} d", Span(covered.as_millis() / unit * unit))
     }
 }
 
-fn rates(rates: &[(Span, Option<f64>)]) -> Value {
-    let entries = rates.iter().map(|(span, rate)| (naming::window_text(*span), json!(rate)));
+fn rates(slo: &SloView) -> Value {
+    let entries = slo.windows.iter().map(|w| (naming::window_text(w.span), json!(w.rate(slo.objective))));
     Value::Object(entries.collect::<Map<_, _>>())
 }
 
@@ -111,7 +117,7 @@ fn tier(view: &TierView) -> Value {
         "state": view.state.map_or("inactive", |s| s.as_str()),
         "shortBurnRate": view.short_rate,
         "longBurnRate": view.long_rate,
-        "events": view.events,
+        "events": number(view.events),
         "minEvents": view.min_events,
         "why": why(view),
     })
@@ -142,14 +148,15 @@ fn why(view: &TierView) -> String {
 
 fn version(view: &VersionView) -> Value {
     let windows = view.windows.iter().map(|(span, events)| {
-        let figures = json!({"good": events.good(), "total": events.total, "errorRatio": events.error_ratio()});
+        let figures =
+            json!({"good": number(events.good()), "total": number(events.total), "errorRatio": events.error_ratio()});
         (naming::window_text(*span), figures)
     });
     json!({
         "version": view.name,
-        "good": view.events.good(),
-        "bad": view.events.bad,
-        "total": view.events.total,
+        "good": number(view.events.good()),
+        "bad": number(view.events.bad),
+        "total": number(view.events.total),
         "firstSample": view.first.to_rfc3339(),
         "lastSample": view.last.to_rfc3339(),
         "windows": Value::Object(windows.collect::<Map<_, _>>()),
@@ -165,6 +172,7 @@ mod tests {
         let month = Span::days(30);
         assert_eq!(covered(Span::days(12) + Span::hours(5), month), "12 of 30 d");
         assert_eq!(covered(Span::minutes(90), month), "1h30m of 30 d");
+        assert_eq!(covered(Span::millis(12_345), month), "12s of 30 d");
         assert_eq!(covered(Span::ZERO, month), "0s of 30 d");
         assert_eq!(covered(month, month), "30 of 30 d");
     }

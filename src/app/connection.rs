@@ -161,7 +161,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         let before = buffer.filled().len();
         match Pin::new(&mut paced.stream).poll_read(cx, buffer) {
             Poll::Pending => paced.poll_header_deadline(cx).map(Err),
-            ready => {
+            ready @ Poll::Ready(_) => {
                 paced.progress.received(&buffer.filled()[before..]);
                 ready
             }

@@ -9,13 +9,15 @@ use axum::routing::post;
 use tokio::sync::Notify;
 use url::Url;
 
+use crate::alert::Alert;
 use crate::api::{self, ApiState, Metrics, Readiness};
-use crate::app::{EngineHandle, HttpSettings, Server, ServerError};
+use crate::app::{HttpSettings, Server, ServerError};
 use crate::clock;
 use crate::engine::{self, Engine};
 use crate::ingest::{Budget, Receiver};
+use crate::live::EngineHandle;
 use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
-use crate::spec::Service;
+use crate::spec::{Service, naming};
 use crate::types::Span;
 use crate::wire::{Limits, WireKey};
 
@@ -84,7 +86,10 @@ impl Daemon {
         };
         let engine = Engine::new(services, engine_settings, clock::now());
         let sink = Arc::clone(&notifier);
-        let (engine, thread) = EngineHandle::start(engine, move |alerts| sink.send(alerts));
+        let (engine, thread) = EngineHandle::start(engine, move |alerts| {
+            alerts.iter().for_each(log);
+            sink.send(alerts);
+        });
         let budget = Budget::new(settings.in_flight_limit_bytes);
         let receiver = Receiver::new(engine.clone(), settings.limits, settings.key, budget);
         let receiver = Arc::new(receiver.with_body_timeout(settings.http.timeouts.body));
@@ -138,6 +143,20 @@ impl Daemon {
         self.notifier.shutdown(DELIVERY_DRAIN_TIMEOUT).await;
         tracing::info!("stopped");
     }
+}
+
+fn log(alert: &Alert) {
+    let label = |name| alert.rule.labels.get(name).unwrap_or_default();
+    tracing::info!(
+        slo = alert.rule.slo,
+        alertname = label("alertname"),
+        severity = label(naming::LABEL_SEVERITY),
+        short = label(naming::LABEL_SHORT),
+        long = label(naming::LABEL_LONG),
+        value = alert.value,
+        "alert {}",
+        alert.state.as_str()
+    );
 }
 
 fn lifecycle(quit: Arc<Notify>) -> Router {

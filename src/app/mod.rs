@@ -2,11 +2,9 @@
 
 mod connection;
 mod daemon;
-mod engine;
 mod server;
 pub mod web;
 
 pub use daemon::{Daemon, Settings, StartError, default_external_url};
-pub use engine::{EngineHandle, QUEUE_LIMIT_BATCHES, WriteError};
 pub use server::{CONNECTION_LIMIT, HttpSettings, Server, ServerError, Timeouts};
 pub use web::Web;

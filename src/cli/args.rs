@@ -47,10 +47,10 @@ pub enum Command {
 pub struct LogOptions {
     /// Lowest level that is logged.
     #[arg(long = "log.level", global = true, env = "SLOBURN_LOG_LEVEL", value_enum, default_value = "info")]
-    pub level: LogLevel,
+    pub log_level: LogLevel,
     /// Form of the log.
     #[arg(long = "log.format", global = true, env = "SLOBURN_LOG_FORMAT", value_enum, default_value = "text")]
-    pub format: LogFormat,
+    pub log_format: LogFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -30,10 +30,10 @@ pub fn message(text: &str) {
 /// Sends the log to standard error.
 pub fn start_log(options: &LogOptions) {
     // Only our own events at the chosen level: a library's debug output explains nothing to a user.
-    let filter = EnvFilter::new(format!("warn,sloburn={}", options.level.as_str()));
+    let filter = EnvFilter::new(format!("warn,sloburn={}", options.log_level.as_str()));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour());
     // A second start, in tests, changes nothing.
-    let _ = match options.format {
+    let _ = match options.log_format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };

@@ -216,7 +216,7 @@ impl Judge {
             objective,
             state: self.state(),
             budget: self.budget,
-            burn_rates: self.windows.iter().map(|w| (w.span, w.rate(objective))).collect(),
+            windows: self.windows.clone(),
             tiers: tiers.collect(),
             rules: self.rules(),
             versions: versions.collect(),

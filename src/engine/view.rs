@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::alert::{Alert, AlertRule, AlertState};
-use crate::burn::Budget;
+use crate::burn::{Budget, WindowBurn};
 use crate::engine::Written;
 use crate::sli::Events;
 use crate::spec::{Origin, Tier};
@@ -95,8 +95,8 @@ pub struct SloView {
     pub state: SloState,
     /// The period's events and what is left.
     pub budget: Budget,
-    /// Burn rates by window, ascending; `None` without events.
-    pub burn_rates: Vec<(Span, Option<f64>)>,
+    /// The policy's windows and that of the current burn rate, ascending.
+    pub windows: Vec<WindowBurn>,
     /// The policy's tiers: why each fires or does not.
     pub tiers: Vec<TierView>,
     /// Everything that can alert, and the alerts pending or firing.

@@ -1,7 +1,7 @@
 //! `POST /api/v1/write`: the remote write receiver.
 //!
 //! Checks come in the order senders rely on: method, content type, encoding, size, decoding, overload. What a
-//! request may cost is reserved before it is spent ([`budget`]), so that memory stays bounded however
+//! request may cost is reserved before it is spent (`budget`), so that memory stays bounded however
 //! many senders there are.
 
 mod budget;
@@ -15,8 +15,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 
-use crate::app::{EngineHandle, WriteError};
 use crate::engine::{Rejection, Written};
+use crate::live::{EngineHandle, WriteError};
 use crate::types::Span;
 use crate::wire::{Batch, DecodeError, Limits, Protocol, WireKey, negotiate, snappy};
 

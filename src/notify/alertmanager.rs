@@ -66,6 +66,7 @@ pub struct Roster {
     by_version: BTreeMap<u64, Fingerprint>,
     last_version: u64,
     unsettled: usize,
+    lost: u64,
 }
 
 impl Roster {
@@ -79,6 +80,7 @@ impl Roster {
             by_version: BTreeMap::new(),
             last_version: 0,
             unsettled: 0,
+            lost: 0,
         }
     }
 
@@ -128,7 +130,9 @@ impl Roster {
             }
         }
         for fingerprint in expired {
+            let unsettled = self.unsettled;
             self.remove(fingerprint);
+            self.lost += (unsettled - self.unsettled) as u64;
         }
         batch
     }
@@ -152,6 +156,12 @@ impl Roster {
                 self.unsettled -= 1;
             }
         }
+    }
+
+    /// Ends of alerts forgotten before they could be sent, since this was last asked. The Alertmanager ends those
+    /// alerts by itself, as nobody repeated them.
+    pub fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
     }
 
     /// States not yet taken or refused.
@@ -298,6 +308,15 @@ mod tests {
         roster.settle(&failed, at(3));
         assert_eq!(names(&roster.batch(at(3))), ["A resolved"]);
         assert_eq!(roster.unsettled(), 1);
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_sent_is_forgotten_and_counted() {
+        let mut roster = roster();
+        put(&mut roster, "A", Resolved, 0);
+        assert_eq!(names(&roster.batch(at(900))), ["A resolved"]);
+        assert!(roster.batch(at(901)).is_empty());
+        assert_eq!((roster.unsettled(), roster.take_lost(), roster.take_lost()), (0, 1, 0));
     }
 
     #[test]

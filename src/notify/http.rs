@@ -22,7 +22,7 @@ const EXCERPT_LIMIT_CHARS: usize = 200;
 /// Which addresses alerts may be sent to. Loopback and private networks always are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AddressPolicy {
-    /// Not to link-local addresses (169.254.0.0/16, fe80::/10) nor to the other addresses cloud providers serve
+    /// Not to link-local addresses (`169.254.0.0/16`, `fe80::/10`) nor to the other addresses cloud providers serve
     /// instance metadata on: whoever can set a receiver's URL or its DNS name could read credentials there.
     #[default]
     RefuseLinkLocal,
@@ -99,8 +99,11 @@ pub fn install_tls_provider() {
 }
 
 /// A client for one receiver: no redirects, no proxy from the environment, one deadline over the whole exchange.
-pub(super) fn client(timeout: Span, policy: AddressPolicy) -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
+pub(super) fn client(url: &Url, timeout: Span, policy: AddressPolicy) -> Result<reqwest::Client, reqwest::Error> {
+    let builder = reqwest::Client::builder();
+    // Plain HTTP must work in a container without root certificates.
+    let builder = if url.scheme() == "https" { builder } else { builder.tls_certs_only([]) };
+    builder
         .user_agent(concat!("sloburn/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
         .no_proxy()

@@ -3,7 +3,7 @@
 //! The engine hands over each transition of an alert; [`Notifier::send`] renders it and puts it before every receiver
 //! without waiting. Each receiver has its own bounded queue and its own task, so one that is slow or down delays
 //! nobody else. What is sent when is decided without IO in `receiver` (of [`alertmanager`], [`queue`], [`pace`],
-//! [`reply`]); this module and `http` are the shell around it.
+//! [`reply`]); `channel` and `http` are the shell around it.
 //!
 //! | answer | Alertmanager | webhook |
 //! |---|---|---|
@@ -17,6 +17,7 @@
 //! under the same id.
 
 pub mod alertmanager;
+mod channel;
 mod http;
 pub mod notice;
 pub mod pace;
@@ -27,22 +28,19 @@ pub mod template;
 pub mod webhook;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use reqwest::header::{HeaderMap, HeaderValue};
 use secrecy::SecretString;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use url::Url;
 
-use self::alertmanager::{Repetition, Roster};
+use self::channel::{Channel, Target, lock, run};
 use self::notice::Notice;
-use self::pace::{Backoff, Jitter, Pace};
-use self::queue::Queue;
-use self::receiver::{Job, Plan, Receiver, Step, Webhook};
+use self::pace::{Backoff, Jitter};
+use self::receiver::Receiver;
 use self::webhook::WebhookSecret;
 use crate::alert::Alert;
-use crate::clock::{self, Steady};
+use crate::clock::Steady;
 use crate::types::{Labels, Span, Timestamp};
 
 pub use self::http::{AddressPolicy, install_tls_provider};
@@ -153,7 +151,7 @@ pub enum StartError {
         /// Which receiver.
         name: String,
     },
-    /// The HTTP client could not be made, for example because no TLS provider or root certificates are there.
+    /// The HTTP client could not be made, for example because an `https` URL needs root certificates and there are none.
     #[error("receiver {name}: no HTTP client: {source}")]
     Client {
         /// Which receiver.
@@ -197,7 +195,8 @@ pub struct ReceiverStatus {
     pub sent: u64,
     /// Attempts that failed.
     pub failed: u64,
-    /// Alerts that had to go for newer ones, or came after the receiver was disabled.
+    /// Alerts that had to go for newer ones, came after the receiver was disabled, or were over for too long before an
+    /// Alertmanager could be reached.
     pub dropped: u64,
     /// Messages given up: refused, too old, or the receiver was gone.
     pub dead_letters: u64,
@@ -223,12 +222,13 @@ impl Notifier {
     /// Starts a task for each receiver, on the current tokio runtime.
     ///
     /// # Errors
-    /// When a receiver's URL cannot be posted to, or an HTTP client cannot be made ([`install_tls_provider`] first).
+    /// When a receiver's URL cannot be posted to, or an HTTP client cannot be made.
     pub fn start(
         settings: &Settings,
         alertmanagers: Vec<AlertmanagerTarget>,
         webhooks: Vec<WebhookTarget>,
     ) -> Result<Self, StartError> {
+        install_tls_provider();
         let mut jitter = Jitter::seeded(settings.jitter_seed);
         let targets = alertmanagers.into_iter().map(Target::Alertmanager);
         let targets = targets.chain(webhooks.into_iter().map(Target::Webhook));
@@ -300,136 +300,5 @@ impl Notifier {
             tracing::warn!(undelivered, "alerts left undelivered at shutdown");
         }
         undelivered
-    }
-}
-
-#[derive(Debug)]
-enum Target {
-    Alertmanager(AlertmanagerTarget),
-    Webhook(WebhookTarget),
-}
-
-/// A receiver and the way to it.
-#[derive(Debug)]
-struct Channel {
-    kind: ReceiverKind,
-    name: String,
-    /// Where to post to.
-    url: Url,
-    validity: Span,
-    target: Target,
-    client: reqwest::Client,
-    receiver: Mutex<Receiver>,
-    wake: Notify,
-}
-
-impl Channel {
-    fn open(target: Target, settings: &Settings, jitter: Jitter) -> Result<Self, StartError> {
-        let limit = settings.queue_limit_alerts;
-        let repetition = Repetition { resend_delay: settings.resend_delay, interval: settings.interval };
-        let (kind, name, url, timeout, plan) = match &target {
-            Target::Alertmanager(am) => {
-                let name = http::without_credentials(&am.url).to_string();
-                let mut url = am.url.clone();
-                url.set_path(&format!("{}/api/v2/alerts", am.url.path().trim_end_matches('/')));
-                let plan = Plan::Alertmanager(Roster::new(repetition, limit));
-                (ReceiverKind::Alertmanager, name, url, am.timeout, plan)
-            }
-            Target::Webhook(hook) => {
-                let plan = Webhook::new(Queue::new(limit), hook.send_resolved, settings.give_up_after);
-                (ReceiverKind::Webhook, hook.name.clone(), hook.url.clone(), hook.timeout, Plan::Webhook(plan))
-            }
-        };
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(StartError::Scheme { name });
-        }
-        if !settings.addresses.allows_host_of(&url) {
-            return Err(StartError::Address { name });
-        }
-        let client = match http::client(timeout, settings.addresses) {
-            Ok(client) => client,
-            Err(source) => return Err(StartError::Client { name, source }),
-        };
-        let receiver = Mutex::new(Receiver::new(name.clone(), plan, Pace::new(settings.backoff, jitter)));
-        let validity = repetition.validity();
-        Ok(Self { kind, name, url, validity, target, client, receiver, wake: Notify::new() })
-    }
-
-    fn receiver(&self) -> MutexGuard<'_, Receiver> {
-        lock(&self.receiver)
-    }
-
-    fn request(&self, job: &Job) -> http::Request {
-        let (url, now) = (self.url.clone(), clock::now());
-        match (job, &self.target) {
-            (Job::Alerts(batch), target) => {
-                let bearer_token = match target {
-                    Target::Alertmanager(am) => am.bearer_token.clone(),
-                    Target::Webhook(_) => None,
-                };
-                let body = alertmanager::body(batch, now, self.validity);
-                http::Request { url, headers: HeaderMap::new(), bearer_token, body }
-            }
-            (Job::Message(entry), target) => {
-                let secrets: &[WebhookSecret] = match target {
-                    Target::Webhook(hook) => &hook.secrets,
-                    Target::Alertmanager(_) => &[],
-                };
-                let message = &entry.message;
-                let mut headers = HeaderMap::new();
-                let mut set = |name: &'static str, value: String| {
-                    // Identifiers, numbers and base64 are all visible ASCII.
-                    headers.insert(name, HeaderValue::from_str(&value).expect("header values are visible ASCII"));
-                };
-                set("webhook-id", message.id.clone());
-                set("webhook-timestamp", webhook::unix_seconds(now).to_string());
-                if !secrets.is_empty() {
-                    set("webhook-signature", webhook::signatures(secrets, &message.id, now, &message.body));
-                }
-                http::Request { url, headers, bearer_token: None, body: message.body.clone() }
-            }
-        }
-    }
-
-    fn status(&self) -> ReceiverStatus {
-        let receiver = self.receiver();
-        let tally = receiver.tally().clone();
-        ReceiverStatus {
-            name: self.name.clone(),
-            kind: self.kind,
-            url: http::without_credentials(&self.url).into(),
-            queued: receiver.backlog(),
-            sent: tally.sent,
-            failed: tally.failed,
-            dropped: tally.dropped,
-            dead_letters: tally.dead_letters,
-            last_error: tally.last_error,
-            last_success: tally.last_success,
-            disabled: receiver.disabled(),
-        }
-    }
-}
-
-/// Receivers hold no invariant that a panic in the middle could break for good.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A receiver's task: one exchange at a time, so that messages of one alert stay in order.
-async fn run(channel: Arc<Channel>, clock: Steady) {
-    loop {
-        let step = channel.receiver().step(clock.now());
-        match step {
-            Step::Send(job) => {
-                let reply = http::post(&channel.client, channel.request(&job)).await;
-                channel.receiver().report(job, reply, clock.now(), clock::now());
-            }
-            Step::Wait(None) => channel.wake.notified().await,
-            Step::Wait(Some(until)) => tokio::select! {
-                () = channel.wake.notified() => {}
-                () = clock.sleep_until(until) => {}
-            },
-            Step::Done => return,
-        }
     }
 }

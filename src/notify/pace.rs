@@ -27,7 +27,7 @@ impl Backoff {
     }
 }
 
-/// A seeded source of jitter (SplitMix64, Steele et al. 2014): the same seed gives the same schedule.
+/// A seeded source of jitter (`SplitMix64`, Steele et al. 2014): the same seed gives the same schedule.
 #[derive(Clone, Debug)]
 pub struct Jitter(u64);
 
@@ -102,8 +102,10 @@ impl Pace {
         self.backoff.delay(failures, luck)
     }
 
-    /// Forgets our own patience: one more attempt before the process ends.
+    /// Forgets our own patience: the process is about to end, so what is left is tried at once, and then with delays
+    /// that begin anew.
     pub fn hurry(&mut self) {
+        self.failures = 0;
         self.not_before = Timestamp::MIN;
     }
 }

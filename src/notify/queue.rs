@@ -237,7 +237,7 @@ mod tests {
         ) {
             let mut queue = Queue::new(1_000);
             for (n, alert) in alerts.iter().enumerate() {
-                queue.push(message(*alert, n), at(n as i64));
+                queue.push(message(*alert, n), at(0));
             }
             let (mut now, mut outcomes) = (at(1_000), outcomes.into_iter());
             let mut received: BTreeMap<Fingerprint, Vec<usize>> = BTreeMap::new();

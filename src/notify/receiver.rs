@@ -164,6 +164,7 @@ impl Receiver {
             Plan::Alertmanager(roster) => {
                 let nothing_new = draining && roster.unsettled() == 0;
                 let batch = if nothing_new { Vec::new() } else { roster.batch(now) };
+                self.tally.dropped += roster.take_lost();
                 if batch.is_empty() { Step::Wait(roster.next_due()) } else { Step::Send(Job::Alerts(batch)) }
             }
             Plan::Webhook(webhook) => {
@@ -191,10 +192,10 @@ impl Receiver {
     }
 
     /// Takes the answer to `job`. `wall` is the wall clock, for the status.
-    pub(super) fn report(&mut self, job: Job, reply: Reply, now: Timestamp, wall: Timestamp) {
+    pub(super) fn report(&mut self, job: Job, reply: &Reply, now: Timestamp, wall: Timestamp) {
         self.in_flight = 0;
         let alerts = job.len();
-        match &reply {
+        match reply {
             Reply::Accepted => {
                 self.pace.succeeded();
                 self.tally.sent += alerts as u64;
@@ -207,13 +208,13 @@ impl Receiver {
             }
             Reply::Refused { .. } | Reply::Gone { .. } => self.pace.succeeded(),
         }
-        if let Reply::Later { reason, .. } | Reply::Refused { reason } | Reply::Gone { reason } = &reply {
+        if let Reply::Later { reason, .. } | Reply::Refused { reason } | Reply::Gone { reason } = reply {
             self.tally.failed += 1;
             self.tally.last_error = Some((wall, reason.clone()));
         }
         match job {
-            Job::Alerts(batch) => self.report_batch(&batch, &reply, now),
-            Job::Message(entry) => self.report_message(*entry, &reply, now),
+            Job::Alerts(batch) => self.report_batch(&batch, reply, now),
+            Job::Message(entry) => self.report_message(*entry, reply, now),
         }
     }
 
@@ -235,7 +236,8 @@ impl Receiver {
             Reply::Accepted => {}
             Reply::Later { .. } => {
                 entry.failures = entry.failures.saturating_add(1);
-                let not_before = now + self.pace.delay(entry.failures);
+                let failures = if self.draining { 1 } else { entry.failures };
+                let not_before = now + self.pace.delay(failures);
                 let dropped = webhook.queue.retry(entry, not_before).is_some();
                 self.count_dropped(dropped);
             }
@@ -342,7 +344,7 @@ mod tests {
             match hook.step(now) {
                 Step::Send(Job::Message(entry)) => {
                     ids.push(entry.message.id.clone());
-                    hook.report(Job::Message(entry), later(), now, now);
+                    hook.report(Job::Message(entry), &later(), now, now);
                 }
                 Step::Wait(Some(until)) => {
                     delays.push(until.since(now));
@@ -366,7 +368,7 @@ mod tests {
         accept(&mut hook, "B", Firing, at(0));
         let first = job(hook.step(at(0)));
         let reply = Reply::of_status(429, Some("120"), "", at(0));
-        hook.report(first, reply, at(0), at(0));
+        hook.report(first, &reply, at(0), at(0));
         assert!(matches!(hook.step(at(1)), Step::Wait(Some(until)) if until == at(120)));
         assert!(matches!(hook.step(at(120)), Step::Send(_)));
     }
@@ -377,11 +379,11 @@ mod tests {
         accept(&mut hook, "A", Firing, at(0));
         accept(&mut hook, "B", Firing, at(0));
         let first = job(hook.step(at(0)));
-        hook.report(first, Reply::of_status(422, None, "no such field", at(0)), at(0), at(9));
+        hook.report(first, &Reply::of_status(422, None, "no such field", at(0)), at(0), at(9));
         assert_eq!(hook.tally().dead_letters, 1);
         assert_eq!(hook.tally().last_error, Some((at(9), "status 422: no such field".to_owned())));
         let second = job(hook.step(at(0)));
-        hook.report(second, Reply::Accepted, at(0), at(10));
+        hook.report(second, &Reply::Accepted, at(0), at(10));
         assert_eq!((hook.tally().sent, hook.tally().last_success), (1, Some(at(10))));
     }
 
@@ -392,7 +394,7 @@ mod tests {
             accept(&mut hook, name, Firing, at(0));
         }
         let first = job(hook.step(at(0)));
-        hook.report(first, Reply::of_status(410, None, "", at(0)), at(0), at(0));
+        hook.report(first, &Reply::of_status(410, None, "", at(0)), at(0), at(0));
         assert!(hook.disabled());
         assert!(matches!(hook.step(at(1)), Step::Wait(None)));
         accept(&mut hook, "D", Firing, at(2));
@@ -413,7 +415,7 @@ mod tests {
         let mut events = Vec::new();
         while let Step::Send(job) = hook.step(at(5)) {
             events.push(event(&job));
-            hook.report(job, Reply::Accepted, at(5), at(5));
+            hook.report(job, &Reply::Accepted, at(5), at(5));
         }
         assert_eq!(events, [Event::Firing, Event::Resolved]);
     }
@@ -452,10 +454,10 @@ mod tests {
         let mut am = alertmanager();
         accept(&mut am, "A", Firing, at(0));
         let failed = job(am.step(at(0)));
-        am.report(failed, later(), at(0), at(0));
+        am.report(failed, &later(), at(0), at(0));
         assert!(matches!(am.step(at(0)), Step::Wait(Some(until)) if until <= at(1)));
         let refused = job(am.step(at(1)));
-        am.report(refused, Reply::of_status(400, None, "bad label", at(1)), at(1), at(1));
+        am.report(refused, &Reply::of_status(400, None, "bad label", at(1)), at(1), at(1));
         assert_eq!(am.backlog(), 0);
         assert!(matches!(am.step(at(1)), Step::Wait(Some(until)) if until == at(61)));
         assert!(matches!(am.step(at(61)), Step::Send(Job::Alerts(_))));
@@ -468,12 +470,12 @@ mod tests {
             accept(receiver, "A", Firing, at(0));
             for second in [0, 100, 200] {
                 let job = job(receiver.step(at(second)));
-                receiver.report(job, later(), at(second), at(second));
+                receiver.report(job, &later(), at(second), at(second));
             }
             assert!(matches!(receiver.step(at(201)), Step::Wait(Some(_))));
             receiver.drain();
             let last = job(receiver.step(at(201)));
-            receiver.report(last, Reply::Accepted, at(201), at(201));
+            receiver.report(last, &Reply::Accepted, at(201), at(201));
             assert!(matches!(receiver.step(at(201)), Step::Done));
         }
     }

@@ -101,7 +101,7 @@ impl<'a> IntoIterator for &'a Labels {
     }
 }
 
-/// PromQL's form: `{job="api",code="500"}`, values quoted by [`quote`].
+/// PromQL's form: `{job="api",code="500"}`, values quoted by [`quote()`](crate::types::quote()).
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;

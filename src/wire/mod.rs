@@ -9,7 +9,7 @@
 //! elements are counted while they are decoded ([`Limits`]). The decoder is written by hand for speed and
 //! held to `prost`'s answer on every input, valid or not, by a property test and a fuzz target.
 //!
-//! Remote write 1.0 is [`v1`]; 2.0 is recognised by [`negotiate`] and will decode into the same [`Batch`].
+//! Remote write 1.0 is [`v1`]; 2.0 is recognised by [`negotiate()`] and will decode into the same [`Batch`].
 
 mod batch;
 mod error;

@@ -18,11 +18,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // The shells.
     ("clock", &["types"]),
     ("config", &["types", "spec"]),
+    ("live", &["types", "wire", "alert", "engine", "clock"]),
     ("notify", &["types", "spec", "alert", "clock"]),
-    ("ingest", &["types", "wire", "engine", "app"]),
-    ("api", &["types", "spec", "burn", "alert", "engine", "notify", "ingest", "app", "clock"]),
-    ("app", &["types", "spec", "wire", "alert", "engine", "notify", "ingest", "api", "config", "clock"]),
-    ("demo", &["types", "spec", "wire", "engine", "notify", "app", "config", "clock"]),
+    ("ingest", &["types", "wire", "engine", "live"]),
+    ("api", &["types", "spec", "burn", "alert", "engine", "notify", "ingest", "live", "clock"]),
+    ("app", &["types", "spec", "wire", "alert", "engine", "live", "notify", "ingest", "api", "config", "clock"]),
+    ("demo", &["types", "spec", "wire", "engine", "live", "notify", "app", "config", "clock"]),
     ("cli", &["types", "spec", "wire", "generate", "engine", "notify", "app", "config", "demo", "clock"]),
 ];
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use sloburn::engine::{Engine, Event, Settings};
+use sloburn::engine::{Engine, Event, Settings, SloView};
 use sloburn::spec::{Alerting, Events, Numerator, Origin, Policy, Service, SeverityOptions, Sli, SliKind, Slo};
 use sloburn::types::{Labels, METRIC_NAME, Matcher, Selector, Span, Timestamp};
 use sloburn::wire::{Batch, Limits, Sample, WireKey};
@@ -131,32 +131,43 @@ fn samples(plans: &[SeriesPlan]) -> Vec<(usize, Timestamp, f64)> {
     all
 }
 
-/// (bad, total) by the definition: increases between neighbouring samples, and a first value where a series
-/// of the same target that is already known has a sample at the same time.
-fn naive(plans: &[SeriesPlan], samples: &[(usize, Timestamp, f64)]) -> (f64, f64) {
+/// Events by the definition: increases between neighbouring samples, and a first value where a series of the
+/// same target that is already known has a sample at the same time; each at its sample's time, as (bad, total).
+fn naive(plans: &[SeriesPlan], samples: &[(usize, Timestamp, f64)]) -> Vec<(Timestamp, f64, f64)> {
     let mut by_series: BTreeMap<usize, Vec<(Timestamp, f64)>> = BTreeMap::new();
     for &(n, at, value) in samples.iter().filter(|(_, _, value)| !value.is_nan()) {
         by_series.entry(n).or_default().push((at, value));
     }
-    let (mut bad, mut total) = (0.0, 0.0);
+    let mut events = Vec::new();
     for (n, points) in &by_series {
         let (born_at, first) = points[0];
         let known_neighbour = by_series.iter().any(|(other, theirs)| {
             plans[*other].instance == plans[*n].instance && theirs[1..].iter().any(|(at, _)| *at == born_at)
         });
-        let mut count = if known_neighbour { first } else { 0.0 };
-        for pair in points.windows(2) {
-            let ((_, before), (_, value)) = (pair[0], pair[1]);
-            count += if value < before { value } else { value - before };
+        let mut add = |at, amount| events.push((at, if n.is_multiple_of(2) { amount } else { 0.0 }, amount));
+        if known_neighbour {
+            add(born_at, first);
         }
-        total += count;
-        bad += if n.is_multiple_of(2) { count } else { 0.0 };
+        for pair in points.windows(2) {
+            let ((_, before), (at, value)) = (pair[0], pair[1]);
+            add(at, if value < before { value } else { value - before });
+        }
     }
-    (bad, total)
+    events
 }
 
-/// Feeds samples in this order, a few to a request, and returns the engine's (bad, total).
-fn counted(plans: &[SeriesPlan], order: &[(usize, Timestamp, f64)], cuts: &[u8]) -> (f64, f64) {
+/// The sum of events with `after < t <= until`, as (bad, total).
+fn sum(events: &[(Timestamp, f64, f64)], after: Timestamp, until: Timestamp) -> (f64, f64) {
+    let inside = events.iter().filter(|(at, _, _)| *at > after && *at <= until);
+    inside.fold((0.0, 0.0), |(bad, total), (_, b, t)| (bad + b, total + t))
+}
+
+fn everything(events: &[(Timestamp, f64, f64)]) -> (f64, f64) {
+    sum(events, Timestamp::MIN, Timestamp(i64::MAX))
+}
+
+/// Feeds samples in this order, a few to a request, and returns the SLO as it stands some time `later`.
+fn counted(plans: &[SeriesPlan], order: &[(usize, Timestamp, f64)], cuts: &[u8], later: Span) -> Arc<SloView> {
     let settings = settings();
     let key = settings.key.clone();
     let mut engine = Engine::new(&[service()], settings, START);
@@ -182,12 +193,35 @@ fn counted(plans: &[SeriesPlan], order: &[(usize, Timestamp, f64)], cuts: &[u8])
         let effects = engine.step(Event::Write(&batch), now + Span::millis(200));
         assert!(effects.written.rejected.is_empty(), "{:?}", effects.written);
     }
-    engine.step(Event::Tick, now + sloburn::series::SETTLE + Span::seconds(11));
-    let snapshot = engine.snapshot(now);
-    let events = snapshot.slos[0].budget.events;
-    let version = snapshot.slos[0].versions.first().map(|v| v.events).unwrap_or_default();
+    let now = now + sloburn::series::SETTLE + Span::seconds(11) + later;
+    engine.step(Event::Tick, now);
+    let slo = Arc::clone(&engine.snapshot(now).slos[0]);
+    let (events, version) = (slo.budget.events, slo.versions.first().map(|v| v.events).unwrap_or_default());
     assert_eq!((events.bad, events.total), (version.bad, version.total), "every series is of version v1");
-    (events.bad, events.total)
+    slo
+}
+
+fn period(slo: &SloView) -> (f64, f64) {
+    (slo.budget.events.bad, slo.budget.events.total)
+}
+
+/// Each window is off by at most the events of the slice that its start falls into.
+fn check_windows(slo: &SloView, events: &[(Timestamp, f64, f64)], now: Timestamp) -> Result<(), TestCaseError> {
+    for window in &slo.windows {
+        let width = match window.span {
+            w if w <= Span::hours(1) => Span::seconds(10),
+            w if w <= Span::hours(6) => Span::minutes(1),
+            w if w <= Span::days(3) => Span::minutes(10),
+            _ => Span::hours(1),
+        };
+        let start = now - window.span;
+        let edge = Timestamp(start.as_millis().div_euclid(width.as_millis()) * width.as_millis());
+        let (exact, slice) = (sum(events, start, now), sum(events, edge, edge + width));
+        let (bad, total) = (window.events.bad, window.events.total);
+        prop_assert!((total - exact.1).abs() <= slice.1 + 1e-9, "{}: {total} {exact:?} {slice:?}", window.span);
+        prop_assert!((bad - exact.0).abs() <= slice.0 + 1e-9, "{}: {bad} {exact:?} {slice:?}", window.span);
+    }
+    Ok(())
 }
 
 proptest! {
@@ -200,6 +234,7 @@ proptest! {
         lateness in prop::collection::vec(0_i64..30_000, 1..40),
         repeated in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
         cuts in prop::collection::vec(1_u8..9, 1..10),
+        later in 0_i64..500_000,
     ) {
         let samples = samples(&plans);
         prop_assume!(!samples.is_empty());
@@ -209,7 +244,12 @@ proptest! {
         let mut keyed: Vec<_> = order.into_iter().enumerate().map(|(i, s)| (s.1.as_millis() + late(i), s)).collect();
         keyed.sort_by_key(|(arrival, (n, at, _))| (*arrival, *at, *n));
         let order: Vec<_> = keyed.into_iter().map(|(_, sample)| sample).collect();
-        prop_assert_eq!(counted(&plans, &order, &cuts), naive(&plans, &samples));
+        let slo = counted(&plans, &order, &cuts, Span(later));
+        let events = naive(&plans, &samples);
+        prop_assert_eq!(period(&slo), everything(&events));
+        let newest = samples.iter().map(|(_, at, _)| *at).max().unwrap_or(START);
+        let now = newest.max(START) + sloburn::series::SETTLE + Span::seconds(11) + Span(later);
+        check_windows(&slo, &events, now)?;
     }
 }
 
@@ -219,7 +259,8 @@ fn a_first_error_on_a_live_target_counts() {
     let error = SeriesPlan { instance: 0, from: 1, steps: vec![Step::Reset(2), Step::Grow(1)] };
     let plans = [error, ok];
     let samples = samples(&plans);
-    assert_eq!(naive(&plans, &samples), (3.0, 23.0));
-    assert_eq!(counted(&plans, &samples, &[100]), (3.0, 23.0), "the birth before its neighbour, in one request");
-    assert_eq!(counted(&plans, &samples, &[1]), (3.0, 23.0), "and in requests of their own");
+    let counted = |cuts| period(&counted(&plans, &samples, cuts, Span::ZERO));
+    assert_eq!(everything(&naive(&plans, &samples)), (3.0, 23.0));
+    assert_eq!(counted(&[100]), (3.0, 23.0), "the birth before its neighbour, in one request");
+    assert_eq!(counted(&[1]), (3.0, 23.0), "and in requests of their own");
 }

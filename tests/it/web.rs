@@ -213,7 +213,7 @@ async fn connections_are_encrypted_and_failed_handshakes_harm_nobody() {
     let told = plain_client().get(daemon.url("http", "/-/healthy")).send().await.unwrap();
     assert_eq!(told.status(), StatusCode::BAD_REQUEST);
     assert_eq!(told.text().await.unwrap(), "Client sent an HTTP request to an HTTPS server.\n");
-    for bytes in [&b""[..], b"\x16\x03\x01\xff\xff\x00", b"\x00\x00\x00", &[0x16; 20_000]] {
+    for bytes in [&b""[..], b"\x16\x03\x01\xff\xff\x00", b"\x00\x00\x00", &[0x16; 10_000]] {
         let mut stream = daemon.connect().await;
         stream.write_all(bytes).await.unwrap();
         stream.shutdown().await.unwrap();

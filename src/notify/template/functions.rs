@@ -1,12 +1,13 @@
 //! The functions of Prometheus' templates, as `template/template.go` documents them.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use gotmpl::{FuncMap, TemplateError, Value};
 use regex::{Regex, RegexBuilder};
 
+use super::host::{strip_domain, strip_port};
+use super::humanize::{humanize, humanize_1024, humanize_duration};
 use super::rewrite::{ACCESS, PLAIN, PRINT, STEP, TEXT};
 use super::text::{self, general, query_escape};
 use super::{EXPANSION_LIMIT_STEPS, TEXT_LIMIT_BYTES, moment};
@@ -82,8 +83,8 @@ pub(super) fn all(context: Context) -> FuncMap {
     add("toDuration", |args| one(args).and_then(float).map(|v| moment::duration((v * 1e9) as i64)));
     add("parseDuration", |args| one(args).and_then(string).and_then(|text| parse_duration(&text)));
     add("title", |args| one(args).and_then(string).map(|text| to_value(title(&text))));
-    add("toUpper", |args| one(args).and_then(string).map(|text| to_value(text.to_uppercase())));
-    add("toLower", |args| one(args).and_then(string).map(|text| to_value(text.to_lowercase())));
+    add("toUpper", |args| one(args).and_then(string).map(|text| to_value(by_char(&text, char::to_uppercase))));
+    add("toLower", |args| one(args).and_then(string).map(|text| to_value(by_char(&text, char::to_lowercase))));
     add("match", |args| {
         let (pattern, text) = pair(args)?;
         Ok(Value::Bool(regex(&string(pattern)?)?.is_match(&string(text)?)))
@@ -263,72 +264,6 @@ fn sort_by_label(args: &[Value]) -> Answer {
     Ok(Value::List(keyed.into_iter().map(|(_, sample)| sample).collect()))
 }
 
-/// Divides by `step` while `v` is at least that large; the prefix of the last division.
-fn scale_down(mut v: f64, step: f64, prefixes: [&'static str; 8]) -> (f64, &'static str) {
-    let mut last = "";
-    for prefix in prefixes {
-        if v.abs() < step {
-            break;
-        }
-        (v, last) = (v / step, prefix);
-    }
-    (v, last)
-}
-
-/// Multiplies by 1000 while `v` is below one.
-fn scale_up(mut v: f64) -> (f64, &'static str) {
-    let mut last = "";
-    for prefix in ["m", "u", "n", "p", "f", "a", "z", "y"] {
-        if v.abs() >= 1.0 {
-            break;
-        }
-        (v, last) = (v * 1000.0, prefix);
-    }
-    (v, last)
-}
-
-/// Four digits and a metric prefix: `1.235M`.
-fn humanize(v: f64) -> String {
-    if v == 0.0 || !v.is_finite() {
-        return general(v, Some(4));
-    }
-    let (v, prefix) =
-        if v.abs() >= 1.0 { scale_down(v, 1000.0, ["k", "M", "G", "T", "P", "E", "Z", "Y"]) } else { scale_up(v) };
-    general(v, Some(4)) + prefix
-}
-
-/// Four digits and a binary prefix: `1.177Mi`.
-fn humanize_1024(v: f64) -> String {
-    if v.abs() <= 1.0 || !v.is_finite() {
-        return general(v, Some(4));
-    }
-    let (v, prefix) = scale_down(v, 1024.0, ["ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"]);
-    general(v, Some(4)) + prefix
-}
-
-/// Seconds as `1d 2h 3m 4s`, or four digits below a minute: `1.234s`, `100ms`.
-fn humanize_duration(v: f64) -> String {
-    if !v.is_finite() {
-        return general(v, Some(4));
-    }
-    if v == 0.0 {
-        return general(v, Some(4)) + "s";
-    }
-    if v.abs() < 1.0 {
-        let (v, prefix) = scale_up(v);
-        return format!("{}{prefix}s", general(v, Some(4)));
-    }
-    let (sign, v) = (if v < 0.0 { "-" } else { "" }, v.abs());
-    let whole = v as i64;
-    let (days, hours, minutes, seconds) = (whole / 86_400, whole / 3600 % 24, whole / 60 % 60, whole % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{sign}{}s", general(v, Some(4))),
-        (0, 0, _) => format!("{sign}{minutes}m {seconds}s"),
-        (0, _, _) => format!("{sign}{hours}h {minutes}m {seconds}s"),
-        _ => format!("{sign}{days}d {hours}h {minutes}m {seconds}s"),
-    }
-}
-
 fn humanize_timestamp(args: &[Value]) -> Answer {
     let v = one(args).and_then(float)?;
     if !v.is_finite() {
@@ -381,6 +316,11 @@ fn replace_all(args: &[Value]) -> Answer {
     Ok(to_value(out.into_text()))
 }
 
+/// Go's `strings.ToUpper` and `ToLower`: letter by letter, where one letter becomes one letter (so not `ß`).
+fn by_char<I: ExactSizeIterator<Item = char>>(text: &str, map: fn(char) -> I) -> String {
+    text.chars().map(|c| if map(c).len() == 1 { map(c).next().unwrap_or(c) } else { c }).collect()
+}
+
 /// The first cased letter of each word as a capital, the rest as it is. Words end at everything but letters,
 /// digits, underscores and single apostrophes, full stops or colons within.
 fn title(text: &str) -> String {
@@ -394,7 +334,10 @@ fn title(text: &str) -> String {
             if in_word {
                 out.push(c);
             } else {
-                out.extend(c.to_uppercase());
+                // Capital ß is two letters, of which one is small.
+                let mut capital = c.to_uppercase();
+                out.extend(capital.next());
+                out.extend(capital.flat_map(char::to_lowercase));
             }
             in_word = true;
         } else {
@@ -404,41 +347,4 @@ fn title(text: &str) -> String {
         after_mid = mid;
     }
     out
-}
-
-/// Go's `net.SplitHostPort`; `None` where it errs.
-fn split_host_port(text: &str) -> Option<(&str, &str)> {
-    let colon = text.rfind(':')?;
-    let (host, rest_of_host, port) = if let Some(inner) = text.strip_prefix('[') {
-        let end = inner.find(']')? + 1;
-        if end + 1 != colon {
-            return None;
-        }
-        (&text[1..end], &text[1..end], &text[colon + 1..])
-    } else {
-        let host = &text[..colon];
-        if host.contains(':') {
-            return None;
-        }
-        (host, host, &text[colon + 1..])
-    };
-    let stray = rest_of_host.contains(['[', ']']) || port.contains(['[', ']']);
-    (!stray).then_some((host, port))
-}
-
-fn strip_port(text: &str) -> String {
-    split_host_port(text).map_or(text, |(host, _)| host).to_owned()
-}
-
-fn strip_domain(text: &str) -> String {
-    let (host, port) = split_host_port(text).unwrap_or((text, ""));
-    if host.parse::<IpAddr>().is_ok() {
-        return text.to_owned();
-    }
-    let name = host.split('.').next().unwrap_or_default();
-    match (port, name.contains(':')) {
-        ("", _) => name.to_owned(),
-        (port, false) => format!("{name}:{port}"),
-        (port, true) => format!("[{name}]:{port}"),
-    }
 }

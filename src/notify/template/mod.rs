@@ -2,14 +2,16 @@
 //!
 //! `gotmpl` parses and runs the templates. Three things it cannot know are added here: what absent labels are
 //! (Prometheus' maps hold strings, so they are empty and not `<no value>`), methods of times and durations, and Go's
-//! way to print numbers. [`rewrite`] turns field accesses and printed values in the parsed tree into calls of our own
-//! functions, [`functions`] holds those and Prometheus' functions, [`text`] prints, [`moment`] knows times.
+//! way to print numbers. `rewrite` turns field accesses and printed values in the parsed tree into calls of our own
+//! functions, `functions` holds those and Prometheus' functions, `text` prints, `moment` knows times.
 //!
 //! A template is bounded in steps, loop rounds, and bytes of every string it builds: a bad one yields an error, not a
 //! stalled notifier. Differences from Prometheus: `query` is an error, regular expressions are those of the `regex`
 //! crate (`\d` and `\w` match all of Unicode), and errors carry no column.
 
 mod functions;
+mod host;
+mod humanize;
 mod moment;
 mod rewrite;
 mod text;

@@ -182,6 +182,7 @@ fn texts_and_links() {
         ("{{ \"aa bb CC\" | title }}", "Aa Bb CC"),
         ("{{ \"it's a_b c-d 2xx e.f\" | title }}", "It's A_b C-D 2Xx E.f"),
         ("{{ \"aa bb CC\" | toUpper }}{{ \"aA bB CC\" | toLower }}", "AA BB CCaa bb cc"),
+        ("{{ toUpper \"straße\" }} {{ toLower \"ΟΔΟΣ\" }} {{ title \"ßa\" }}", "STRAßE οδοσ Ssa"),
         ("{{ match \"a+\" \"aa\" }} {{ match \"a+\" \"b\" }}", "true false"),
         ("{{ reReplaceAll \"(a)b\" \"x$1\" \"ab\" }}", "xa"),
         ("{{ \"a1b22\" | reReplaceAll \"[0-9]+\" \"<$0>\" }}", "a<1>b<22>"),

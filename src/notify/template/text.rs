@@ -88,7 +88,7 @@ fn write_value(out: &mut Bounded, value: &Value) -> fmt::Result {
 
 /// Go's `%g`, or `%.{digits}g`: at most `digits` significant ones (else the fewest that read back as the same
 /// number), an exponent below 1e-4 and from 1e`digits` (else 1e6) on, no trailing zeros.
-pub(super) fn general(number: f64, digits: Option<usize>) -> String {
+pub(super) fn general(number: f64, digits: Option<u8>) -> String {
     if number.is_nan() {
         return "NaN".to_owned();
     }
@@ -98,18 +98,19 @@ pub(super) fn general(number: f64, digits: Option<usize>) -> String {
     if number == 0.0 {
         return if number.is_sign_negative() { "-0" } else { "0" }.to_owned();
     }
-    let scientific = digits.map_or_else(|| format!("{number:e}"), |n| format!("{number:.*e}", n.max(1) - 1));
+    let scientific =
+        digits.map_or_else(|| format!("{number:e}"), |n| format!("{number:.*e}", usize::from(n.max(1) - 1)));
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let mantissa = if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
-    let written = mantissa.bytes().filter(u8::is_ascii_digit).count() as i32;
-    let threshold = digits.map_or(6, |n| n.max(1) as i32);
+    let written = mantissa.bytes().filter(u8::is_ascii_digit).count();
+    let threshold = digits.map_or(6, |n| i32::from(n.max(1)));
     if exponent < -4 || exponent >= threshold {
         let sign = if exponent < 0 { '-' } else { '+' };
         return format!("{mantissa}e{sign}{:02}", exponent.abs());
     }
     // The digits are already rounded: printing them again with the right number of decimals changes none.
-    let decimals = usize::try_from(written - 1 - exponent).unwrap_or(0);
+    let decimals = i64::try_from(written).map_or(0, |n| (n - 1 - i64::from(exponent)).max(0)) as usize;
     let rounded: f64 = scientific.parse().unwrap_or(number);
     format!("{rounded:.decimals$}")
 }
