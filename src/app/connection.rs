@@ -274,6 +274,23 @@ mod tests {
         assert_eq!((error.kind(), clock.elapsed()), (io::ErrorKind::TimedOut, Span::seconds(10)));
     }
 
+    /// As when requests follow each other without a pause.
+    #[tokio::test(start_paused = true)]
+    async fn every_header_has_its_own_deadline() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut client, server) = tokio::io::duplex(64);
+        let progress = Progress::default();
+        let mut paced = Paced::new(server, progress.clone(), Span::seconds(10), Span::seconds(10));
+        let mut buffer = [0; 64];
+        let six_seconds = Span::seconds(6).to_std();
+        assert!(tokio::time::timeout(six_seconds, paced.read(&mut buffer)).await.is_err());
+        client.write_all(b"GET / HTTP/1.1\r\n\r\nGET").await.unwrap();
+        assert_eq!(paced.read(&mut buffer).await.unwrap(), 21);
+        progress.request_begins(Some(0));
+        progress.request_ends();
+        assert!(tokio::time::timeout(six_seconds, paced.read(&mut buffer)).await.is_err());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_nothing_is_given_up() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};

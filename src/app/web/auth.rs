@@ -201,6 +201,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nobody_is_let_in_even_with_the_right_password() {
+        let (mut users, turns) = (users(), Turns::default());
+        users.nobody = User::new(&bcrypt::hash("guessed", 4).unwrap());
+        for attempt in ["checked", "remembered"] {
+            assert!(!users.allow(&basic("bob:guessed"), &turns).await, "{attempt}");
+        }
+    }
+
+    #[tokio::test]
     async fn everybody_is_let_in_where_there_are_no_users() {
         assert!(Users::new(&BTreeMap::new()).allow(&HeaderMap::new(), &Turns::default()).await);
     }
