@@ -131,6 +131,9 @@ pub struct WebOptions {
         default_value = "127.0.0.1:9797"
     )]
     pub listen_address: String,
+    /// TLS, client certificates and users, in the format of Prometheus' exporters; reloaded when it changes.
+    #[arg(long = "web.config.file", value_name = "PATH", env = "SLOBURN_WEB_CONFIG_FILE")]
+    pub web_config_file: Option<PathBuf>,
     /// Address people reach this instance at, for links in alerts.
     #[arg(long = "web.external-url", value_name = "URL", env = "SLOBURN_WEB_EXTERNAL_URL")]
     pub external_url: Option<Url>,

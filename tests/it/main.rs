@@ -16,4 +16,5 @@ mod receiver;
 mod scenarios;
 mod spec;
 mod traffic;
+mod web;
 mod wire;
