@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use url::Url;
 
-use crate::app::{self, Daemon, ServerError, StartError, default_external_url};
+use crate::app::{self, Daemon, HttpSettings, ServerError, StartError, default_external_url};
 use crate::clock::{self, Steady};
 use crate::live::EngineHandle;
 use crate::notify::{self, WebhookTarget};
@@ -210,6 +210,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 fn settings(address: &str, sink: &Sink) -> Result<app::Settings, DemoError> {
     Ok(app::Settings {
         listen_address: address.to_owned(),
+        http: HttpSettings::default(),
         enable_lifecycle: false,
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: Limits::default(),

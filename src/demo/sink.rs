@@ -16,7 +16,7 @@ use sha2::Sha256;
 use tokio::sync::mpsc;
 use url::Url;
 
-use crate::app::{Server, ServerError};
+use crate::app::{HttpSettings, Server, ServerError};
 use crate::clock;
 use crate::notify::webhook::WebhookSecret;
 use crate::types::{Span, Timestamp};
@@ -95,7 +95,7 @@ impl Sink {
         let secret = secret.parse().expect("a key of this size in base64 makes a secret");
         let (sender, deliveries) = mpsc::channel(QUEUE_LIMIT_MESSAGES);
         let router = Router::new().route("/", post(take)).with_state(Arc::new(Desk { key, deliveries: sender }));
-        let server = Server::bind("127.0.0.1:0", router).await?;
+        let server = Server::bind("127.0.0.1:0", router, HttpSettings::default()).await?;
         let url = crate::app::default_external_url(&server.address().to_string());
         Ok(Self { url, secret, deliveries, server })
     }
