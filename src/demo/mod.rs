@@ -1,8 +1,8 @@
 //! `sloburn demo`: the daemon against simulated services, with nothing installed.
 //!
-//! Nothing in it is staged but the traffic: [`traffic`] makes up what six services count, [`sender`] sends that to the
-//! daemon's own address by remote write, the daemon judges it as it would judge anybody's, and [`sink`] receives
-//! the signed webhooks. [`story`] decides what happens to the services and tells of it.
+//! Nothing in it is staged but the traffic: `traffic` makes up what six services count, `sender` sends that to the
+//! daemon's own address by remote write, the daemon judges it as it would judge anybody's, and `sink` receives
+//! the signed webhooks. `story` decides what happens to the services and tells of it.
 
 mod screen;
 mod sender;
@@ -333,10 +333,10 @@ impl Demo {
             }
             Cue::End => {
                 self.tell_next_steps(true)?;
-                let text =
-                    "The services go on; checkout/availability resolves 5m after the rollback. Ctrl-C ends the demo.";
+                let text = "The services go on: availability resolves about 5 minutes after the rollback.";
                 self.screen.say(&Row::new())?;
-                self.screen.say(&row(Ink::Plain, text))
+                self.screen.say(&row(Ink::Plain, text))?;
+                self.screen.say(&row(Ink::Plain, "Ctrl-C ends the demo."))
             }
         }
     }

@@ -56,8 +56,8 @@ pub fn header(url: &str, sink_url: &str) -> Vec<Row> {
     vec![
         vec![(Ink::Bold, "sloburn demo".to_owned()), (Ink::Plain, format!("  {url}"))],
         Row::new(),
-        row(Ink::Plain, "Six simulated services send it their metrics by remote write, as Prometheus would:"),
-        row(Ink::Plain, "30 days of history first, then live. A bad release of checkout is about to go out."),
+        row(Ink::Plain, "Six simulated services send it metrics by remote write, as Prometheus would:"),
+        row(Ink::Plain, "30 days of history first, then live. A bad release of checkout goes out soon."),
         row(Ink::Plain, format!("Alerts go to a webhook at {sink_url}, which checks their signatures.")),
         row(Ink::Plain, "(1 ms) is how long one took from the sample to the webhook. Times are UTC."),
         row(Ink::Plain, "Nothing is kept on disk. Ctrl-C ends it."),
