@@ -3,6 +3,8 @@
 //! Prometheus' habits: `snake_case`, paths relative to the file, secrets only by file or environment. Errors come
 //! all at once with their places, as for specs.
 
+pub mod web;
+
 use std::path::{Path, PathBuf};
 
 use url::Url;
@@ -10,7 +12,7 @@ use url::Url;
 use crate::spec::decode::{Field, Fields};
 use crate::spec::diagnostic::Reporter;
 use crate::spec::labels::{identifier, labels};
-use crate::spec::yaml::{self, shown};
+use crate::spec::yaml::{self, Node, shown};
 use crate::spec::{Place, Report, Source};
 use crate::types::{Labels, Span};
 
@@ -89,17 +91,23 @@ impl Config {
     /// Reads the file; an empty one is the default configuration. `None` when the report has errors.
     pub fn parse(source: &Source) -> (Option<Self>, Report) {
         let mut reporter = Reporter::new(source);
-        let documents = yaml::documents(&mut reporter);
-        if let Some(second) = documents.get(1) {
-            reporter.error(second.place, "a second document").hint("a configuration file has one");
-        }
-        let config = match documents.first() {
-            Some(root) => config(Field::document(root), &mut reporter),
+        let config = match sole_document(&mut reporter) {
+            Some(root) => config(Field::document(&root), &mut reporter),
             None => Some(Self::default()),
         };
         let report = Report::new([reporter]);
         (config.filter(|_| !report.has_errors()), report)
     }
+}
+
+/// The document of a file that has one at most.
+fn sole_document(reporter: &mut Reporter<'_>) -> Option<Node> {
+    let mut documents = yaml::documents(reporter).into_iter();
+    let first = documents.next();
+    if let Some(second) = documents.next() {
+        reporter.error(second.place, "a second document").hint("a configuration file has one");
+    }
+    first
 }
 
 fn config(document: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Config> {

@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::alert::Alert;
 use crate::api::{self, ApiState, Metrics, Readiness};
-use crate::app::{Server, ServerError};
+use crate::app::{HttpSettings, Server, ServerError};
 use crate::clock;
 use crate::engine::{self, Engine};
 use crate::ingest::{Budget, Receiver};
@@ -29,6 +29,8 @@ const DELIVERY_DRAIN_TIMEOUT: Span = Span::seconds(10);
 pub struct Settings {
     /// `host:port`
     pub listen_address: String,
+    /// TLS, users, timeouts.
+    pub http: HttpSettings,
     /// `POST /-/quit` ends the process.
     pub enable_lifecycle: bool,
     /// Keys the hashes of labels.
@@ -89,7 +91,8 @@ impl Daemon {
             sink.send(alerts);
         });
         let budget = Budget::new(settings.in_flight_limit_bytes);
-        let receiver = Arc::new(Receiver::new(engine.clone(), settings.limits, settings.key, budget));
+        let receiver = Receiver::new(engine.clone(), settings.limits, settings.key, budget);
+        let receiver = Arc::new(receiver.with_body_timeout(settings.http.timeouts.body));
         let (readiness, quit) = (Readiness::default(), Arc::new(Notify::new()));
         let mut router = api::router(ApiState {
             engine: engine.clone(),
@@ -103,7 +106,7 @@ impl Daemon {
         if settings.enable_lifecycle {
             router = router.merge(lifecycle(Arc::clone(&quit)));
         }
-        let server = Server::bind(&settings.listen_address, router).await?;
+        let server = Server::bind(&settings.listen_address, router, settings.http).await?;
         Ok(Self { server, engine, thread, notifier, readiness, quit })
     }
 

@@ -1,7 +1,10 @@
 //! The daemon: an engine on its thread, an HTTP server in front of it, receivers behind it.
 
+mod connection;
 mod daemon;
 mod server;
+pub mod web;
 
 pub use daemon::{Daemon, Settings, StartError, default_external_url};
-pub use server::{Server, ServerError};
+pub use server::{CONNECTION_LIMIT, HttpSettings, Server, ServerError, Timeouts};
+pub use web::Web;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
 use crate::generate::Format;
-use crate::types::Labels;
+use crate::types::{Labels, Span};
 
 /// Exact error budgets and burn-rate alerts from a Prometheus remote-write stream.
 #[derive(Debug, Parser)]
@@ -45,9 +45,9 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct LogOptions {
-    /// Lowest level that is logged.
-    #[arg(long = "log.level", global = true, env = "SLOBURN_LOG_LEVEL", value_enum, default_value = "info")]
-    pub log_level: LogLevel,
+    /// Lowest level that is logged [default: info; in the demo: warn].
+    #[arg(long = "log.level", global = true, env = "SLOBURN_LOG_LEVEL", value_enum)]
+    pub log_level: Option<LogLevel>,
     /// Form of the log.
     #[arg(long = "log.format", global = true, env = "SLOBURN_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -131,6 +131,9 @@ pub struct WebOptions {
         default_value = "127.0.0.1:9797"
     )]
     pub listen_address: String,
+    /// TLS, client certificates and users, in the format of Prometheus' exporters; reloaded when it changes.
+    #[arg(long = "web.config.file", value_name = "PATH", env = "SLOBURN_WEB_CONFIG_FILE")]
+    pub web_config_file: Option<PathBuf>,
     /// Address people reach this instance at, for links in alerts.
     #[arg(long = "web.external-url", value_name = "URL", env = "SLOBURN_WEB_EXTERNAL_URL")]
     pub external_url: Option<Url>,
@@ -208,13 +211,39 @@ pub struct GenerateOptions {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Six simulated services send real remote write to a daemon on the loopback interface: 30 days of history, then live.
+A release of one of them goes wrong; a page arrives at a signed webhook within a minute.
+
+Examples:
+  sloburn demo
+  sloburn demo --exit-after resolved             for scripts: 0 once a page and its end have arrived, else 1
+  sloburn demo --print-specs > rules/demo.yaml   the specs of the simulated services, to start from")]
 pub struct DemoOptions {
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long = "web.listen-address", value_name = "HOST:PORT", default_value = "127.0.0.1:9797")]
-    pub listen_address: String,
-    /// End after the first page has been resolved or this many seconds, whichever comes first.
-    #[arg(long, value_name = "SECONDS")]
-    pub exit_after: Option<u32>,
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:9797, or a free port if that is taken].
+    #[arg(long = "web.listen-address", value_name = "HOST:PORT")]
+    pub listen_address: Option<String>,
+    /// End with exit code 0 once this alert has been delivered, or with 1 after --timeout.
+    #[arg(long, value_name = "ALERT", value_enum)]
+    pub exit_after: Option<DemoMilestone>,
+    /// How long --exit-after may take.
+    #[arg(long, value_name = "DURATION", default_value = "4m", requires = "exit_after", value_parser = duration)]
+    pub timeout: Span,
+    /// Print the specs of the simulated services and do nothing else.
+    #[arg(long, conflicts_with_all = ["listen_address", "exit_after"])]
+    pub print_specs: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DemoMilestone {
+    /// The page about the bad release: about 40 s.
+    Page,
+    /// The end of a page, after the release was taken back: about 100 s.
+    Resolved,
+}
+
+fn duration(text: &str) -> Result<Span, String> {
+    text.parse::<Span>().map_err(|error| error.to_string())
 }
 
 fn format(text: &str) -> Result<Format, String> {

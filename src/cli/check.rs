@@ -1,24 +1,30 @@
 //! `sloburn check`
 
+use crate::app::web;
 use crate::cli::args::{CheckOptions, Lint};
 use crate::cli::{Outcome, console, sources};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::spec::{self, Report, Source};
 
 pub(super) fn run(options: &CheckOptions) -> anyhow::Result<Outcome> {
     let sources = sources::collect(&options.paths)?;
     anyhow::ensure!(!sources.is_empty(), "no *.yaml or *.yml file in {}", shown(options));
-    let (configs, specs): (Vec<Source>, Vec<Source>) = sources.into_iter().partition(is_config);
-    let (services, mut report) = spec::parse(&specs);
-    for source in &configs {
-        report.merge(Config::parse(source).1);
+    let files = sources.len();
+    let (mut specs, mut others) = (Vec::new(), Report::default());
+    for source in sources {
+        match kind(&source) {
+            Kind::Spec => specs.push(source),
+            Kind::Config => others.merge(Config::parse(&source).1),
+            Kind::WebConfig => others.merge(web::check(source)),
+        }
     }
+    let (services, mut report) = spec::parse(&specs);
+    report.merge(others);
     if options.lint == Lint::None {
         report.drop_warnings();
     }
     tell(&report);
     let slos: usize = services.iter().map(|s| s.slos.len()).sum();
-    let files = specs.len() + configs.len();
     console::message(&format!(
         "{}, {}, {}: {}, {}",
         count(files, "file"),
@@ -34,12 +40,33 @@ pub(super) fn run(options: &CheckOptions) -> anyhow::Result<Outcome> {
     })
 }
 
-/// A daemon's configuration has no `apiVersion`; every spec has one.
-fn is_config(source: &Source) -> bool {
-    const KEYS: [&str; 6] =
-        ["external_labels:", "rule_files:", "external_url:", "alertmanagers:", "webhooks:", "resend_delay:"];
-    let mut lines = source.text.lines();
-    !source.text.contains("apiVersion") && lines.any(|line| KEYS.iter().any(|key| line.starts_with(key)))
+/// The kinds of files there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Spec,
+    Config,
+    WebConfig,
+}
+
+/// Every spec has an `apiVersion`; the others are told by their sections.
+fn kind(source: &Source) -> Kind {
+    const CONFIG: [&str; 6] =
+        ["external_labels", "rule_files", "external_url", "alertmanagers", "webhooks", "resend_delay"];
+    let has = |sections: &[&str]| {
+        let begins = |line: &str| {
+            sections.iter().any(|section| line.strip_prefix(section).is_some_and(|rest| rest.starts_with(':')))
+        };
+        source.text.lines().any(begins)
+    };
+    if source.text.contains("apiVersion") {
+        Kind::Spec
+    } else if has(&config::web::SECTIONS) {
+        Kind::WebConfig
+    } else if has(&CONFIG) {
+        Kind::Config
+    } else {
+        Kind::Spec
+    }
 }
 
 /// Prints the findings, if any.
@@ -57,4 +84,23 @@ fn shown(options: &CheckOptions) -> String {
 fn count(n: usize, what: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
     format!("{n} {what}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_told_apart_by_their_sections() {
+        for (text, expected) in [
+            ("apiVersion: sloburn/v1\nrule_files:\n", Kind::Spec),
+            ("# who\nrule_files: [rules]\n", Kind::Config),
+            ("tls_server_config:\n  cert_file: a\n", Kind::WebConfig),
+            ("basic_auth_users: {}\n", Kind::WebConfig),
+            ("basic_auth_users_: {}\n", Kind::Spec),
+            ("", Kind::Spec),
+        ] {
+            assert_eq!(kind(&Source::new("a.yaml", text)), expected, "{text}");
+        }
+    }
 }

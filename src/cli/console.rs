@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::args::{LogFormat, LogOptions};
+use crate::cli::args::{LogFormat, LogLevel, LogOptions};
 
 /// Whether standard error takes colour: a terminal, and `NO_COLOR` not set.
 pub fn colour() -> bool {
@@ -27,10 +27,10 @@ pub fn message(text: &str) {
     eprintln!("{text}");
 }
 
-/// Sends the log to standard error.
-pub fn start_log(options: &LogOptions) {
+/// Sends the log to standard error, from `level` on unless the user chose another one.
+pub fn start_log(options: &LogOptions, level: LogLevel) {
     // Only our own events at the chosen level: a library's debug output explains nothing to a user.
-    let filter = EnvFilter::new(format!("warn,sloburn={}", options.log_level.as_str()));
+    let filter = EnvFilter::new(format!("warn,sloburn={}", options.log_level.unwrap_or(level).as_str()));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour());
     // A second start, in tests, changes nothing.
     let _ = match options.log_format {

@@ -4,6 +4,7 @@
 mod args;
 mod check;
 mod console;
+mod demo;
 mod generate;
 mod serve;
 pub mod sources;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Arguments, Command};
+use args::{Arguments, Command, LogLevel};
 
 /// What a command came to, as an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +40,14 @@ impl From<Outcome> for ExitCode {
 pub fn run() -> ExitCode {
     // Ends the process with 2 on a usage error, with 0 on --help and --version.
     let arguments = Arguments::parse();
-    console::start_log(&arguments.log);
+    // The demo's timeline is not to be torn apart by what it tells anyway.
+    let level = if matches!(arguments.command, Command::Demo(_)) { LogLevel::Warn } else { LogLevel::Info };
+    console::start_log(&arguments.log, level);
     let outcome = match arguments.command {
         Command::Serve(options) => serve::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Generate(options) => generate::run(&options),
-        Command::Demo(options) => crate::demo::run(&options).map(|()| Outcome::Ok),
+        Command::Demo(options) => demo::run(options),
     };
     match outcome {
         Ok(outcome) => outcome.into(),

@@ -6,8 +6,8 @@ use std::{env, fs};
 use anyhow::Context;
 use secrecy::SecretString;
 
-use crate::app::{self, Daemon, default_external_url};
-use crate::cli::args::{LimitOptions, ServeOptions, label_pairs};
+use crate::app::{self, Daemon, HttpSettings, Web, default_external_url};
+use crate::cli::args::{LimitOptions, ServeOptions, WebOptions, label_pairs};
 use crate::cli::{Outcome, check, console, sources};
 use crate::config::{AlertmanagerConfig, Config, SecretSource, WebhookConfig};
 use crate::notify::webhook::WebhookSecret;
@@ -20,7 +20,7 @@ use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};
 const RECEIVER_TIMEOUT: Span = Span::seconds(10);
 
 pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
-    let Some(config) = read_config(options)? else { return Ok(Outcome::Failed) };
+    let (Some(config), Some(http)) = (read_config(options)?, http(&options.web)?) else { return Ok(Outcome::Failed) };
     let mut paths = config.rule_files.clone();
     paths.extend(options.rules.iter().cloned());
     let sources = sources::collect(&paths)?;
@@ -33,7 +33,7 @@ pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
         !services.is_empty(),
         "no service in the rule files: name a file or folder of specs with --rules or rule_files"
     );
-    let settings = settings(options, &config)?;
+    let settings = settings(options, &config, http)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(&services, settings))?;
     Ok(Outcome::Ok)
@@ -42,6 +42,7 @@ pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
 async fn serve(services: &[Service], settings: app::Settings) -> anyhow::Result<()> {
     let (receivers, slos) =
         (settings.alertmanagers.len() + settings.webhooks.len(), services.iter().map(|s| s.slos.len()).sum::<usize>());
+    let scheme = scheme(&settings.http);
     let daemon = Daemon::start(services, settings).await?;
     let address = daemon.address();
     if receivers == 0 {
@@ -52,7 +53,7 @@ async fn serve(services: &[Service], settings: app::Settings) -> anyhow::Result<
         services = services.len(),
         slos,
         receivers,
-        write_url = format!("http://{address}/api/v1/write"),
+        write_url = format!("{scheme}://{address}/api/v1/write"),
         "ready for samples"
     );
     daemon.run(stop_signal()).await;
@@ -85,10 +86,28 @@ fn read_config(options: &ServeOptions) -> anyhow::Result<Option<Config>> {
     Ok(config)
 }
 
-fn settings(options: &ServeOptions, config: &Config) -> anyhow::Result<app::Settings> {
+/// How the HTTP side treats its peers; `None` when the web configuration has errors, which have been shown.
+fn http(options: &WebOptions) -> anyhow::Result<Option<HttpSettings>> {
+    let Some(path) = &options.web_config_file else { return Ok(Some(HttpSettings::default())) };
+    let (web, report) = Web::open(path, app::web::RELOAD_EVERY)?;
+    check::tell(&report);
+    Ok(web.map(|web| HttpSettings { web: Some(web), ..HttpSettings::default() }))
+}
+
+fn scheme(http: &HttpSettings) -> &'static str {
+    if http.web.as_ref().is_some_and(|web| web.has_tls()) { "https" } else { "http" }
+}
+
+fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyhow::Result<app::Settings> {
     let listen_address = options.web.listen_address.clone();
     let external_url = options.web.external_url.clone().or_else(|| config.external_url.clone());
-    let mut notify = notify::Settings::new(external_url.unwrap_or_else(|| default_external_url(&listen_address)));
+    let external_url = external_url.unwrap_or_else(|| {
+        let mut url = default_external_url(&listen_address);
+        // From one of these schemes to the other nothing stands in the way.
+        let _ = url.set_scheme(scheme(&http));
+        url
+    });
+    let mut notify = notify::Settings::new(external_url);
     notify.external_labels = config.external_labels.clone().merged(&label_pairs(&options.external_labels)?);
     notify.resend_delay = config.resend_delay;
     notify.jitter_seed = u64::from_le_bytes(random()?);
@@ -117,6 +136,7 @@ fn settings(options: &ServeOptions, config: &Config) -> anyhow::Result<app::Sett
     }
     Ok(app::Settings {
         listen_address,
+        http,
         enable_lifecycle: options.web.enable_lifecycle,
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: limits(&options.limits),

@@ -23,7 +23,7 @@ use crate::wire::{Batch, DecodeError, Limits, Protocol, WireKey, negotiate, snap
 
 pub use budget::{Budget, BudgetError, Reservation};
 
-/// A body must have arrived this long after its header.
+/// A body must have arrived this long after its header, unless told otherwise.
 const BODY_TIMEOUT: Span = Span::seconds(30);
 /// Senders that meet an overload are asked to wait this long.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -40,6 +40,7 @@ pub struct Receiver {
     limits: Limits,
     key: WireKey,
     budget: Budget,
+    body_timeout: Span,
     pool: Mutex<Vec<Batch>>,
 }
 
@@ -59,8 +60,8 @@ pub enum IngestError {
     #[error("could not read the body: {0}")]
     Body(String),
     /// The body took too long.
-    #[error("the body did not arrive within {BODY_TIMEOUT}")]
-    Timeout,
+    #[error("the body did not arrive within {0}")]
+    Timeout(Span),
     /// The body is not a write request, or too large.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -90,7 +91,7 @@ impl IngestError {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Negotiation(_) | Self::Protocol => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Decode(DecodeError::BodyTooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Body(_) | Self::Decode(_) | Self::Rejected(_) => StatusCode::BAD_REQUEST,
             Self::Budget(_) | Self::Write(WriteError::Overloaded) => StatusCode::TOO_MANY_REQUESTS,
             Self::Write(WriteError::Stopped) => StatusCode::SERVICE_UNAVAILABLE,
@@ -119,7 +120,13 @@ impl IntoResponse for IngestError {
 impl Receiver {
     /// A receiver for an engine. `key` is the engine's own.
     pub fn new(engine: EngineHandle, limits: Limits, key: WireKey, budget: Budget) -> Self {
-        Self { engine, limits, key, budget, pool: Mutex::default() }
+        Self { engine, limits, key, budget, body_timeout: BODY_TIMEOUT, pool: Mutex::default() }
+    }
+
+    /// Waits this long for bodies.
+    #[must_use]
+    pub fn with_body_timeout(self, body_timeout: Span) -> Self {
+        Self { body_timeout, ..self }
     }
 
     async fn take(self: Arc<Self>, head: &Parts, body: &mut Body) -> Result<(), IngestError> {
@@ -135,7 +142,8 @@ impl Receiver {
         }
         let mut reservation = self.budget.reserve(0)?;
         let read = self.read(body, &mut reservation);
-        let body = tokio::time::timeout(BODY_TIMEOUT.to_std(), read).await.map_err(|_| IngestError::Timeout)??;
+        let late = |_| IngestError::Timeout(self.body_timeout);
+        let body = tokio::time::timeout(self.body_timeout.to_std(), read).await.map_err(late)??;
         let declared = snappy::decompressed_len(&body, self.limits.decoded_limit_bytes).map_err(DecodeError::Snappy)?;
         reservation.grow(declared)?;
         let batch = Arc::clone(&self).decode(body).await?;
@@ -189,6 +197,22 @@ impl Receiver {
         self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Reads what is left of a refused body, within limits: closing a connection on which unread data arrives resets
+    /// it, and a sender that has not read its answer by then takes the refusal for a fault and tries the same again.
+    async fn discard(&self, mut body: Body) {
+        let reading = async {
+            let mut read_bytes = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                read_bytes += frame.data_ref().map_or(0, Bytes::len);
+                if read_bytes > self.limits.compressed_limit_bytes {
+                    return;
+                }
+            }
+        };
+        // Neither is an error of its own: the answer goes out in any case.
+        let _ = tokio::time::timeout(self.body_timeout.to_std(), reading).await;
+    }
+
     /// Bytes reserved by requests at hand.
     pub fn reserved_bytes(&self) -> usize {
         self.budget.used_bytes()
@@ -203,26 +227,10 @@ pub async fn write(State(receiver): State<Arc<Receiver>>, request: Request) -> R
         Err(error) => {
             tracing::debug!(status = error.status().as_u16(), %error, "write request refused");
             // A sender that waits to be asked for its body need not send it.
-            if !head.headers.contains_key(header::EXPECT) && !matches!(error, IngestError::Timeout) {
-                discard(body, receiver.limits.compressed_limit_bytes).await;
+            if !head.headers.contains_key(header::EXPECT) && !matches!(error, IngestError::Timeout(_)) {
+                receiver.discard(body).await;
             }
             error.into_response()
         }
     }
-}
-
-/// Reads what is left of a refused body, within limits: closing a connection on which unread data arrives resets it,
-/// and a sender that has not read its answer by then takes the refusal for a fault and tries the same again.
-async fn discard(mut body: Body, limit_bytes: usize) {
-    let reading = async {
-        let mut read_bytes = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            read_bytes += frame.data_ref().map_or(0, Bytes::len);
-            if read_bytes > limit_bytes {
-                return;
-            }
-        }
-    };
-    // Neither is an error of its own: the answer goes out in any case.
-    let _ = tokio::time::timeout(BODY_TIMEOUT.to_std(), reading).await;
 }

@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ingest", &["types", "wire", "engine", "live"]),
     ("api", &["types", "spec", "burn", "alert", "engine", "notify", "ingest", "live", "clock"]),
     ("app", &["types", "spec", "wire", "alert", "engine", "live", "notify", "ingest", "api", "config", "clock"]),
-    ("demo", &["types", "spec", "wire", "engine", "live", "notify", "app", "config", "clock"]),
+    ("demo", &["types", "spec", "wire", "series", "engine", "live", "notify", "app", "config", "clock"]),
     ("cli", &["types", "spec", "wire", "generate", "engine", "notify", "app", "config", "demo", "clock"]),
 ];
 
