@@ -39,8 +39,12 @@ const SWEEP_LIMIT_SERIES: usize = 20_000;
 pub enum Event<'a> {
     /// Samples arrived.
     Write(&'a Batch),
+    /// All samples of one moment, as a recording has them: no scrape waits for a rest that may still arrive.
+    Moment(&'a Batch),
     /// Time passed.
     Tick,
+    /// Every SLO is to be judged as of now, whether or not its time has come: where a recording ends.
+    Review,
 }
 
 /// What follows from an event.
@@ -48,7 +52,7 @@ pub enum Event<'a> {
 pub struct Effects {
     /// Alerts whose state changed, in order.
     pub alerts: Vec<Alert>,
-    /// What became of the samples of a [`Event::Write`].
+    /// What became of the samples of a [`Event::Write`] or [`Event::Moment`].
     pub written: Written,
 }
 
@@ -144,13 +148,15 @@ impl Engine {
     pub fn step(&mut self, event: Event<'_>, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
         match event {
-            Event::Write(batch) => {
+            Event::Write(batch) | Event::Moment(batch) => {
                 effects.written = self.write(batch, now);
                 self.stats.count(&effects.written);
             }
             Event::Tick => self.tick(now),
+            Event::Review => self.touched.extend(0..self.judges.len()),
         }
-        self.table.settle(now, &mut self.output.increments);
+        let is_whole = matches!(event, Event::Moment(_));
+        self.table.settle(if is_whole { Timestamp(i64::MAX) } else { now }, &mut self.output.increments);
         self.apply(now);
         self.judge(now, &mut effects.alerts);
         effects
@@ -172,6 +178,14 @@ impl Engine {
             self.watched_at = now;
             self.touched.extend((0..self.judges.len()).filter(|&i| self.judges[i].is_active()));
         }
+    }
+
+    /// When an [`Event::Tick`] has something to do at the latest, if nothing is written before. A daemon ticks
+    /// far more often; a replay need not.
+    pub fn next_tick(&self) -> Timestamp {
+        let sweep = self.swept_at + SWEEP_EVERY;
+        let is_watching = self.judges.iter().any(Judge::is_active);
+        if is_watching { sweep.min(self.watched_at + WATCH_EVERY) } else { sweep }
     }
 
     /// Adds what the series table let through to the counts of SLIs and SLOs.
