@@ -5,5 +5,6 @@ mod cli;
 mod counting;
 mod generate;
 mod notify;
+mod replay;
 mod spec;
 mod wire;
