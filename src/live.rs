@@ -56,9 +56,10 @@ impl std::fmt::Debug for Command {
 impl EngineHandle {
     /// Starts the engine; `on_alerts` is called on its thread with every change of an alert and must not
     /// block. Has to be called within a tokio runtime, which drives the ticks.
-    pub fn start(engine: Engine, on_alerts: impl FnMut(&[Alert]) + Send + 'static) -> (Self, JoinHandle<()>) {
+    pub fn start(mut engine: Engine, on_alerts: impl FnMut(&[Alert]) + Send + 'static) -> (Self, JoinHandle<()>) {
         let (commands, queue) = mpsc::channel(QUEUE_LIMIT_BATCHES);
-        let snapshots = Arc::new(ArcSwap::default());
+        // Readers find every SLO from the first moment on.
+        let snapshots = Arc::new(ArcSwap::from_pointee(engine.snapshot(clock::now())));
         let handle = Self { commands, snapshots: Arc::clone(&snapshots) };
         tokio::spawn(tick(handle.commands.downgrade()));
         let run = move || Runner { engine, snapshots, on_alerts, next_snapshot: Timestamp::MIN }.run(queue);
@@ -111,7 +112,6 @@ struct Runner<F> {
 
 impl<F: FnMut(&[Alert])> Runner<F> {
     fn run(mut self, mut queue: mpsc::Receiver<Command>) {
-        self.publish();
         while let Some(command) = queue.blocking_recv() {
             let now = clock::now();
             let (effects, reply) = match command {
