@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
 use crate::generate::Format;
-use crate::types::{Labels, Span};
+use crate::types::{Labels, Span, Timestamp};
 
 /// Exact error budgets and burn-rate alerts from a Prometheus remote-write stream.
 #[derive(Debug, Parser)]
@@ -21,8 +21,9 @@ Examples:
   sloburn check rules/                           find every mistake in your specs
   sloburn serve --rules rules/ --alertmanager http://127.0.0.1:9093
   sloburn generate -i rules/ -o prometheus.yaml  the same SLOs as Prometheus rules
+  sloburn replay --rules rules/ --input dump.om  what would have paged, from recorded samples
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 lint."
+Exit codes: 0 ok, 1 failed, 2 usage, 3 lint, 4 no data."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -39,6 +40,8 @@ pub enum Command {
     Check(CheckOptions),
     /// Compile specs to Prometheus rules.
     Generate(GenerateOptions),
+    /// Backtest specs: what would have fired over recorded samples, when, at what cost.
+    Replay(ReplayOptions),
     /// Run the daemon against simulated services, with nothing installed.
     Demo(DemoOptions),
 }
@@ -212,6 +215,52 @@ pub struct GenerateOptions {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
+  promtool tsdb dump-openmetrics --match='{job=\"api\"}' data/ | sloburn replay --rules rules/ --input -
+  sloburn replay --rules rules/ --input september.om --format json
+  sloburn replay --rules new/ --against old/ --input september.om    who pages more often, who less
+
+Exit codes: 0 ok, 1 bad input, 2 usage, 4 no sample matches.")]
+pub struct ReplayOptions {
+    /// Specs: a file, a folder, or - for standard input. May be repeated.
+    #[arg(long, required = true, value_name = "PATH")]
+    pub rules: Vec<PathBuf>,
+    /// Recorded samples: OpenMetrics text with timestamps; - is standard input. Several are judged as one.
+    #[arg(long, required = true, value_name = "FILE")]
+    pub input: Vec<PathBuf>,
+    /// Judge the same samples by these specs too, and compare. May be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub against: Vec<PathBuf>,
+    /// Leave out samples before this time: RFC 3339, or seconds since 1970.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub from: Option<Timestamp>,
+    /// Leave out samples after this time.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub to: Option<Timestamp>,
+    /// Text for people, or one JSON object a line.
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: ReplayFormat,
+    /// How to show progress: auto is a bar on a terminal, elsewhere one line in 5 s.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub progress: ProgressMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReplayFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    Auto,
+    Bar,
+    Log,
+    None,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Six simulated services send real remote write to a daemon on the loopback interface: 30 days of history, then live.
 A release of one of them goes wrong; a page arrives at a signed webhook within a minute.
 
@@ -250,6 +299,17 @@ fn format(text: &str) -> Result<Format, String> {
     text.parse::<Format>().map_err(|error| error.to_string())
 }
 
+/// A point in time: RFC 3339, or seconds since 1970 with up to three decimals.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let wrong = || format!("{text:?} is no time: write 2026-11-01T00:00:00Z, or seconds since 1970");
+    if let Ok(point) = text.parse::<jiff::Timestamp>() {
+        return Ok(Timestamp(point.as_millisecond()));
+    }
+    let seconds = text.parse::<f64>().map_err(|_| wrong())?;
+    // As far as RFC 3339 goes; more is milliseconds, or no time at all.
+    if seconds.abs() < 253_402_300_800.0 { Ok(Timestamp((seconds * 1000.0).round() as i64)) } else { Err(wrong()) }
+}
+
 /// A number of bytes: `4096`, `512KiB`, `32MiB`, `1GiB`.
 fn bytes(text: &str) -> Result<usize, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -286,6 +346,21 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn moments_are_dates_or_seconds() {
+        for (text, millis) in [
+            ("2026-11-01T00:00:00Z", 1_793_491_200_000),
+            ("2026-11-01T01:00:00.5+01:00", 1_793_491_200_500),
+            ("1793491200.123", 1_793_491_200_123),
+            ("0", 0),
+        ] {
+            assert_eq!(moment(text), Ok(Timestamp(millis)), "{text}");
+        }
+        for wrong in ["", "yesterday", "2026-11-01", "NaN", "1793491200000", "inf"] {
+            assert!(moment(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod check;
 mod console;
 mod demo;
 mod generate;
+mod progress;
+mod replay;
 mod serve;
 pub mod sources;
 
@@ -22,8 +24,12 @@ enum Outcome {
     Ok,
     /// 1: the check failed.
     Failed,
+    /// 2: the arguments do not go together.
+    Usage,
     /// 3: nothing is wrong, but something is hardly meant.
     Lint,
+    /// 4: there is nothing to judge.
+    NoData,
 }
 
 impl From<Outcome> for ExitCode {
@@ -31,12 +37,14 @@ impl From<Outcome> for ExitCode {
         Self::from(match outcome {
             Outcome::Ok => 0,
             Outcome::Failed => 1,
+            Outcome::Usage => 2,
             Outcome::Lint => 3,
+            Outcome::NoData => 4,
         })
     }
 }
 
-/// Reads the arguments, runs the command and returns the exit code: 0 ok, 1 failed, 2 usage, 3 lint.
+/// Reads the arguments, runs the command and returns the exit code: 0 ok, 1 failed, 2 usage, 3 lint, 4 no data.
 pub fn run() -> ExitCode {
     // Ends the process with 2 on a usage error, with 0 on --help and --version.
     let arguments = Arguments::parse();
@@ -47,6 +55,7 @@ pub fn run() -> ExitCode {
         Command::Serve(options) => serve::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Generate(options) => generate::run(&options),
+        Command::Replay(options) => replay::run(&options),
         Command::Demo(options) => demo::run(options),
     };
     match outcome {

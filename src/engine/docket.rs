@@ -23,10 +23,13 @@ struct Entry {
 }
 
 impl Entry {
+    fn due_at(self) -> Timestamp {
+        self.judged_at + if self.is_active { WATCH_EVERY } else { SWEEP_EVERY }
+    }
+
     fn is_due(self, now: Timestamp) -> bool {
-        let every = if self.is_active { WATCH_EVERY } else { SWEEP_EVERY };
         // Also when the clock went back.
-        now < self.judged_at || now.since(self.judged_at) >= every
+        now < self.judged_at || now >= self.due_at()
     }
 }
 
@@ -42,6 +45,16 @@ impl Docket {
         if !std::mem::replace(&mut self.entries[slo].is_listed, true) {
             self.listed.push(slo);
         }
+    }
+
+    /// Lists every SLO.
+    pub(super) fn list_all(&mut self) {
+        (0..self.entries.len()).for_each(|slo| self.list(slo));
+    }
+
+    /// When the first SLO is due, if nothing is listed before.
+    pub(super) fn next_due(&self) -> Timestamp {
+        self.entries.iter().map(|entry| entry.due_at()).min().unwrap_or(Timestamp(i64::MAX))
     }
 
     /// Lists the SLOs that were last judged too long ago.

@@ -37,8 +37,12 @@ const SWEEP_LIMIT_SERIES: usize = 20_000;
 pub enum Event<'a> {
     /// Samples arrived.
     Write(&'a Batch),
+    /// All samples of one moment, as a recording has them: no scrape waits for a rest that may still arrive.
+    Moment(&'a Batch),
     /// Time passed.
     Tick,
+    /// Every SLO is to be judged as of now, whether or not its time has come: where a recording ends.
+    Review,
 }
 
 /// What follows from an event.
@@ -46,7 +50,7 @@ pub enum Event<'a> {
 pub struct Effects {
     /// Alerts whose state changed, in order.
     pub alerts: Vec<Alert>,
-    /// What became of the samples of a [`Event::Write`].
+    /// What became of the samples of a [`Event::Write`] or [`Event::Moment`].
     pub written: Written,
 }
 
@@ -145,13 +149,15 @@ impl Engine {
     pub fn step(&mut self, event: Event<'_>, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
         match event {
-            Event::Write(batch) => {
+            Event::Write(batch) | Event::Moment(batch) => {
                 effects.written = self.write(batch, now);
                 self.stats.count(&effects.written);
             }
             Event::Tick => self.tick(now),
+            Event::Review => self.docket.list_all(),
         }
-        self.table.settle(now, &mut self.output.increments);
+        let is_whole = matches!(event, Event::Moment(_));
+        self.table.settle(if is_whole { Timestamp(i64::MAX) } else { now }, &mut self.output.increments);
         self.apply(now);
         self.judge(now, &mut effects.alerts);
         effects
@@ -166,6 +172,12 @@ impl Engine {
             self.table.rotate_wire_keys();
         }
         self.docket.list_due(now);
+    }
+
+    /// When an [`Event::Tick`] has something to do at the latest, if nothing is written before. A daemon ticks
+    /// far more often; a replay need not.
+    pub fn next_tick(&self) -> Timestamp {
+        self.docket.next_due()
     }
 
     /// Adds what the series table let through to the counts of SLIs and SLOs.

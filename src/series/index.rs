@@ -52,6 +52,11 @@ impl Index {
     pub fn len(&self) -> usize {
         self.0.len()
     }
+
+    /// Whether no hash is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// A map that forgets what was not looked up for one to two rotations, at a cost that does not depend on its

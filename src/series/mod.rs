@@ -11,6 +11,7 @@ mod target;
 use crate::types::{Labels, Span};
 
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
+pub use index::Index;
 pub use table::{Liveness, Lookup, Output, RegisterError, STALE_NAN_BITS, SampleError, Table};
 pub use target::{Increment, SETTLE};
 

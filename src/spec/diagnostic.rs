@@ -71,6 +71,19 @@ pub(super) struct Excerpt {
 }
 
 impl Excerpt {
+    /// The readable part of `line` around a one-based column.
+    fn of(line: &str, column: u32) -> Self {
+        let at = (column as usize).saturating_sub(1);
+        // Only as far as needed: a line may be as long as the file.
+        if line.chars().nth(EXCERPT_LIMIT_CHARS).is_none() {
+            return Self { text: line.to_owned(), lead: at };
+        }
+        let skip = at.saturating_sub(EXCERPT_LEAD_CHARS);
+        let text: String = line.chars().skip(skip).take(EXCERPT_LIMIT_CHARS).collect();
+        let cut = if skip > 0 { "..." } else { "" };
+        Self { text: format!("{cut}{text}..."), lead: at - skip + cut.len() }
+    }
+
     /// Replaces the characters of `secret`, on the line whose column `column` has [`Self::lead`] before it.
     fn hide(&mut self, column: u32, secret: Place) {
         let (lead, hidden) = (self.lead, secret.column..secret.column + secret.width);
@@ -82,6 +95,21 @@ impl Excerpt {
 }
 
 impl Diagnostic {
+    /// An error at a place of a file that is no [`Source`], given the text of the line.
+    pub fn of_line(path: &Arc<PathBuf>, place: Place, line: &str, message: impl Into<String>) -> Self {
+        Self {
+            severity: Level::Error,
+            message: message.into(),
+            path: Arc::clone(path),
+            line: place.line,
+            column: place.column,
+            width: place.width,
+            hint: None,
+            related: Vec::new(),
+            excerpt: Excerpt::of(line, place.column),
+        }
+    }
+
     /// Adds what to do about it.
     pub(crate) fn hint(&mut self, text: impl Into<String>) -> &mut Self {
         self.hint = Some(text.into());
@@ -205,16 +233,7 @@ impl<'s> Reporter<'s> {
     }
 
     fn excerpt(&self, place: Place) -> Excerpt {
-        let line = self.line(place.line);
-        let at = (place.column as usize).saturating_sub(1);
-        // Only as far as needed: a line may be as long as the file.
-        if line.chars().nth(EXCERPT_LIMIT_CHARS).is_none() {
-            return Excerpt { text: line.to_owned(), lead: at };
-        }
-        let skip = at.saturating_sub(EXCERPT_LEAD_CHARS);
-        let text: String = line.chars().skip(skip).take(EXCERPT_LIMIT_CHARS).collect();
-        let cut = if skip > 0 { "..." } else { "" };
-        Excerpt { text: format!("{cut}{text}..."), lead: at - skip + cut.len() }
+        Excerpt::of(self.line(place.line), place.column)
     }
 }
 

@@ -69,6 +69,13 @@ struct Entry {
     samples: Range<usize>,
 }
 
+/// A series whose label bytes a batch keeps, for [`Batch::push_interned`].
+#[derive(Clone, Debug)]
+pub struct Interned {
+    wire_hash: u128,
+    labels: Range<usize>,
+}
+
 /// One series of a batch; it has at least one sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SeriesRef<'a> {
@@ -155,6 +162,26 @@ impl Batch {
         let wire_hash = key.hash(&self.bytes[first_byte..]);
         let (labels, samples) = (first_byte..self.bytes.len(), first_sample..self.samples.len());
         self.series.push(Entry { wire_hash, labels, samples });
+    }
+
+    /// Keeps the label bytes of a series that is to be pushed again and again, until the batch is cleared. For
+    /// replay, which would otherwise encode and hash the labels of every sample.
+    pub fn intern<'a>(&mut self, key: &WireKey, labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Interned {
+        let start = self.bytes.len();
+        encode_labels(labels, &mut self.bytes);
+        Interned { wire_hash: key.hash(&self.bytes[start..]), labels: start..self.bytes.len() }
+    }
+
+    /// Adds one sample of a series interned in this batch, as [`Self::push`] would.
+    pub fn push_interned(&mut self, series: &Interned, sample: Sample) {
+        let samples = self.samples.len()..self.samples.len() + 1;
+        self.samples.push(sample);
+        self.series.push(Entry { wire_hash: series.wire_hash, labels: series.labels.clone(), samples });
+    }
+
+    /// Removes all series and keeps the label bytes of interned ones.
+    pub fn clear_series(&mut self) {
+        self.clear_columns();
     }
 
     /// Removes everything and keeps the memory.
@@ -255,6 +282,21 @@ mod tests {
         pushed.push(&key(), labels, &[sample(5, 1.0)]);
         pushed.push(&key(), LABELS, &[sample(6, 2.0)]);
         assert!(pushed.series().eq(received.series()), "{pushed:?}\n{received:?}");
+    }
+
+    #[test]
+    fn an_interned_series_is_like_a_pushed_one() {
+        let mut interned = Batch::new();
+        let series = [interned.intern(&key(), LABELS), interned.intern(&key(), [("__name__", "up")])];
+        for round in 1..3 {
+            interned.clear_series();
+            let mut pushed = Batch::new();
+            for (series, labels) in series.iter().zip([&LABELS[..], &[("__name__", "up")]]) {
+                interned.push_interned(series, sample(round, 2.0));
+                pushed.push(&key(), labels.iter().copied(), &[sample(round, 2.0)]);
+            }
+            assert!(interned.series().eq(pushed.series()), "{interned:?}\n{pushed:?}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub mod proto;
 pub mod snappy;
 pub mod v1;
 
-pub use batch::{Batch, Sample, SeriesRef, WIRE_KEY_SIZE_BYTES, WireKey};
+pub use batch::{Batch, Interned, Sample, SeriesRef, WIRE_KEY_SIZE_BYTES, WireKey};
 pub use error::{DecodeError, SeriesError};
 pub use labels::{LabelPairs, decode_labels};
 pub use limits::Limits;

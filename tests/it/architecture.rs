@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("burn", &["types", "wire", "series", "sli", "spec"]),
     ("alert", &["types", "wire", "series", "sli", "burn", "spec"]),
     ("engine", &["types", "wire", "series", "sli", "burn", "alert", "spec", "generate"]),
+    ("replay", &["types", "wire", "series", "sli", "burn", "alert", "spec", "engine"]),
     // The shells.
     ("clock", &["types"]),
     ("config", &["types", "spec"]),
@@ -24,10 +25,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("api", &["types", "spec", "burn", "alert", "engine", "notify", "ingest", "live", "clock"]),
     ("app", &["types", "spec", "wire", "alert", "engine", "live", "notify", "ingest", "api", "config", "clock"]),
     ("demo", &["types", "spec", "wire", "series", "engine", "live", "notify", "app", "config", "clock"]),
-    ("cli", &["types", "spec", "wire", "generate", "engine", "notify", "app", "config", "demo", "clock"]),
+    ("cli", &["types", "spec", "wire", "generate", "engine", "replay", "notify", "app", "config", "demo", "clock"]),
 ];
 
-const PURE: &[&str] = &["types", "spec", "generate", "wire", "series", "sli", "burn", "alert", "engine"];
+const PURE: &[&str] = &["types", "spec", "generate", "wire", "series", "sli", "burn", "alert", "engine", "replay"];
 
 /// What a pure module may not name.
 const SHELL_WORDS: &[&str] = &[

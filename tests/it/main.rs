@@ -13,6 +13,7 @@ mod notify;
 mod peers;
 mod process;
 mod receiver;
+mod replay;
 mod scenarios;
 mod spec;
 mod traffic;
