@@ -14,6 +14,7 @@ pub mod demo;
 pub mod engine;
 pub mod generate;
 pub mod ingest;
+pub mod journal;
 pub mod live;
 pub mod notify;
 pub mod replay;
