@@ -15,6 +15,7 @@ mod process;
 mod receiver;
 mod replay;
 mod scenarios;
+mod simulation;
 mod spec;
 mod traffic;
 mod web;
