@@ -6,6 +6,7 @@
 
 mod docket;
 mod ingest;
+mod reload;
 mod rules;
 mod slo;
 mod state;
@@ -25,6 +26,7 @@ use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
 
 pub use ingest::{FUTURE_LIMIT, PAST_LIMIT, Rejection, Written};
+pub use reload::Reloaded;
 pub use slo::LOOKBACK;
 pub use state::{RestoreError, STATE_VERSION};
 pub use view::{RuleView, SloState, SloView, Snapshot, Stats, TierView, VersionView};
@@ -43,6 +45,8 @@ pub enum Event<'a> {
     /// Nothing but time passed. What that leads to happens at the same moments however often it is said: see
     /// [`Engine::step`].
     Tick,
+    /// Other specs hold from now on.
+    Reload(&'a [Service]),
     /// Every SLO is to be judged as of now, whether or not its time has come: where a recording ends.
     Review,
 }
@@ -54,6 +58,8 @@ pub struct Effects {
     pub alerts: Vec<Alert>,
     /// What became of the samples of a [`Event::Write`] or [`Event::Moment`].
     pub written: Written,
+    /// What an [`Event::Reload`] meant.
+    pub reloaded: Reloaded,
 }
 
 /// What the engine is told once.
@@ -78,6 +84,8 @@ struct Binding {
 /// One SLI while running.
 #[derive(Debug)]
 struct SliRun {
+    /// Its service and name and what it counts: equal text, equal history.
+    definition: Arc<str>,
     counting: Counting,
     version_label: Option<Box<str>>,
     versions: Versions,
@@ -117,6 +125,7 @@ impl Engine {
             let first = slis.len();
             for sli in &service.slis {
                 slis.push(SliRun {
+                    definition: format!("{}/{} {}", service.name, sli.name, sli.inputs()).into(),
                     counting: Counting::from(&sli.inputs().numerator),
                     version_label: service.version_label.as_deref().map(Into::into),
                     versions: Versions::default(),
@@ -129,13 +138,14 @@ impl Engine {
                 judges.push(Judge::new(service, slo, first + slo.sli, sli.counting, now));
             }
         }
+        let nothing = Arc::new(Binding { matches: Vec::new(), versions: Vec::new() });
         Self {
             table: Table::new(settings.series_limit),
             settings,
             catalog: Catalog::new(services),
-            bindings: Vec::new(),
-            tags: BTreeMap::new(),
-            tallies: Vec::new(),
+            bindings: vec![Arc::clone(&nothing)],
+            tags: BTreeMap::from([(nothing, Tag::NOTHING)]),
+            tallies: vec![None],
             tallied: Vec::new(),
             slis,
             docket: Docket::new(judges.len()),
@@ -162,6 +172,10 @@ impl Engine {
                 self.time.written_at = now;
             }
             Event::Tick => return effects,
+            Event::Reload(services) => {
+                effects.reloaded = self.reload(services, now, &mut effects.alerts);
+                return effects;
+            }
             Event::Review => self.docket.list_all(),
         }
         let until = if matches!(event, Event::Moment(_)) { Timestamp(i64::MAX) } else { now };

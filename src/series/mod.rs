@@ -28,6 +28,11 @@ pub struct SeriesId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tag(pub u32);
 
+impl Tag {
+    /// What a series is bound to that counts for nothing.
+    pub const NOTHING: Self = Self(0);
+}
+
 /// The canonical bytes of a label set, for hashing: names and values in order, each closed by a byte that
 /// UTF-8 never contains.
 pub fn identity_bytes(labels: &Labels, buffer: &mut Vec<u8>) {

@@ -179,7 +179,7 @@ impl Table {
         let series = Series {
             identity,
             counter: Counter::new(),
-            tag: Tag(0),
+            tag: Tag::NOTHING,
             target,
             metric,
             seen: Timestamp::MIN,
@@ -347,6 +347,16 @@ impl Table {
     /// Whether a scrape waits for its rest.
     pub fn is_holding(&self) -> bool {
         !self.holding.is_empty()
+    }
+
+    /// Binds every series to nothing and forgets every wire key, so that each series is registered anew with its
+    /// next sample, and begins anew for whatever it is bound to then.
+    pub fn unbind(&mut self) {
+        for series in &mut self.series {
+            series.tag = Tag::NOTHING;
+            series.live = false;
+        }
+        self.wire = Cache::new(self.limit_series);
     }
 
     /// Makes a table that was stored whole again: the indices that follow from the rest.

@@ -13,6 +13,7 @@ mod notify;
 mod peers;
 mod process;
 mod receiver;
+mod reload;
 mod replay;
 mod scenarios;
 mod simulation;
