@@ -66,20 +66,19 @@ impl Engine {
     ///
     /// # Errors
     /// When the bytes are not a state of this release saved under the same services.
-    pub fn restore(services: &[Service], settings: Settings, saved: &[u8]) -> Result<Self, RestoreError> {
+    pub fn restore(services: &[Service], settings: &Settings, saved: &[u8]) -> Result<Self, RestoreError> {
         let (version, rest) = postcard::take_from_bytes::<u32>(saved).map_err(|_| RestoreError::Damaged)?;
         if version != STATE_VERSION {
             return Err(RestoreError::Version(version));
         }
         let state: State<'_> = postcard::from_bytes(rest).map_err(|_| RestoreError::Damaged)?;
         let key: [u8; WIRE_KEY_SIZE_BYTES] = (*state.key).try_into().map_err(|_| RestoreError::Damaged)?;
-        let series_limit = settings.series_limit;
-        let mut engine = Self::new(services, Settings { key: WireKey::new(key), ..settings }, state.time.now());
+        let mut engine = Self::new(services, Settings { key: WireKey::new(key), ..settings.clone() }, state.time.now());
         if state.versions.len() != engine.slis.len() || state.judges.len() != engine.judges.len() {
             return Err(RestoreError::OtherSpecs);
         }
         engine.time = state.time.into_owned();
-        engine.table = state.table.into_owned().rebuilt(series_limit);
+        engine.table = state.table.into_owned().rebuilt(settings.series_limit);
         engine.bindings = state.bindings.into_owned();
         engine.tallies = vec![None; engine.bindings.len()];
         engine.tags = (0..).zip(&engine.bindings).map(|(tag, binding)| (Arc::clone(binding), Tag(tag))).collect();

@@ -186,6 +186,7 @@ impl Ledger {
 
     /// A ledger for other windows with the same history, as far back as it was kept: what the old windows let go is
     /// no longer covered. A slice that was kept only in coarser ones gets its share of them.
+    #[must_use]
     pub fn refitted(&self, windows: &[Span], now: Timestamp) -> Self {
         let mut new = Self::new(windows, self.now);
         let longest = |ledger: &Self| ledger.windows.iter().map(|w| w.span).max().unwrap_or_default();

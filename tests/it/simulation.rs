@@ -210,7 +210,7 @@ fn disturbed(life: &[(Timestamp, Happening)], seed: u64, bug: Bug) -> End {
         }
         if let Some(saved) = saved {
             // What was saved, and the log since.
-            run.engine = Engine::restore(&run.services, settings(), &saved).unwrap();
+            run.engine = Engine::restore(&run.services, &settings(), &saved).unwrap();
             if bug != Bug::WriteLost {
                 let again = run.alerts.len();
                 let later = if bug == Bug::WriteRepeatedLater { Span::seconds(20) } else { Span::ZERO };
@@ -255,7 +255,7 @@ fn planted_bugs_are_found() {
 fn a_state_is_refused_with_its_reason() {
     use sloburn::engine::{RestoreError, STATE_VERSION};
     let saved = Run::new().engine.save();
-    let restore = |services: &[Service], saved: &[u8]| Engine::restore(services, settings(), saved).err();
+    let restore = |services: &[Service], saved: &[u8]| Engine::restore(services, &settings(), saved).err();
     assert_eq!(restore(&services(false), &saved), None);
     assert_eq!(restore(&services(false), &saved[..saved.len() / 2]), Some(RestoreError::Damaged));
     assert_eq!(restore(&services(false), &[]), Some(RestoreError::Damaged));
