@@ -176,6 +176,7 @@ async fn start_daemon(webhook: Url) -> anyhow::Result<Daemon> {
         notify: notify::Settings::new(Url::parse("http://127.0.0.1/")?),
         alertmanagers: Vec::new(),
         webhooks: vec![target],
+        storage: None,
     };
     Ok(Daemon::start(&services(FLEET.services, METRIC), settings).await?)
 }

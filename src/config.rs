@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use crate::journal::Fsync;
 use crate::spec::decode::{Field, Fields};
 use crate::spec::diagnostic::Reporter;
 use crate::spec::labels::{identifier, labels};
@@ -37,6 +38,25 @@ pub struct Config {
     pub webhooks: Vec<WebhookConfig>,
     /// A firing alert is sent again after this long.
     pub resend_delay: Span,
+    /// What is kept beyond the process.
+    pub storage: StorageConfig,
+}
+
+/// Each as the flag of the same name, which goes before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// Relative ones under the configuration file's folder.
+    pub path: Option<PathBuf>,
+    /// When to sync.
+    pub fsync: Option<Fsync>,
+    /// Log kept.
+    pub retention_size_bytes: Option<u64>,
+    /// Log kept.
+    pub retention_time: Option<Span>,
+    /// Free space on the disk.
+    pub min_free_bytes: Option<u64>,
+    /// From one checkpoint to the next.
+    pub checkpoint_interval: Option<Span>,
 }
 
 /// One Alertmanager.
@@ -83,6 +103,7 @@ impl Default for Config {
             alertmanagers: Vec::new(),
             webhooks: Vec::new(),
             resend_delay: DEFAULT_RESEND_DELAY,
+            storage: StorageConfig::default(),
         }
     }
 }
@@ -135,8 +156,56 @@ fn config(document: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Config> {
     if let Some(field) = fields.get("resend_delay") {
         config.resend_delay = positive(field, reporter).unwrap_or(DEFAULT_RESEND_DELAY);
     }
+    if let Some(field) = fields.get("storage") {
+        config.storage = storage(field, reporter).unwrap_or_default();
+    }
     fields.finish(reporter);
     Some(config)
+}
+
+fn storage(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<StorageConfig> {
+    let mut fields = Fields::of(field, reporter)?;
+    let path = fields.get("path").and_then(|field| path(field, reporter));
+    let fsync = fields.get("fsync").and_then(|field| parsed(field, reporter, str::parse::<Fsync>));
+    let retention_size_bytes = fields.get("retention_size").and_then(|field| parsed(field, reporter, bytes));
+    let retention_time = fields.get("retention_time").and_then(|field| positive(field, reporter));
+    let min_free_bytes = fields.get("min_free").and_then(|field| parsed(field, reporter, bytes));
+    let checkpoint_interval = fields.get("checkpoint_interval").and_then(|field| positive(field, reporter));
+    fields.finish(reporter);
+    Some(StorageConfig { path, fsync, retention_size_bytes, retention_time, min_free_bytes, checkpoint_interval })
+}
+
+/// A number of bytes: `4096`, `512KiB`, `32MiB`, `1GiB`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err(format!("unknown unit {unit:?}: use KiB, MiB or GiB")),
+    };
+    let number = number.parse::<u64>().map_err(|_| "not a number of bytes".to_owned())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "too many bytes".to_owned())
+}
+
+fn parsed<T, E: std::fmt::Display>(
+    field: Field<'_>,
+    reporter: &mut Reporter<'_>,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Option<T> {
+    let text = field.text(reporter)?;
+    match parse(text) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            reporter.error(field.place(), format!("{}: {error}", field.what));
+            None
+        }
+    }
 }
 
 fn items<'n>(field: Field<'n>, limit: usize, reporter: &mut Reporter<'_>) -> Vec<Field<'n>> {

@@ -15,6 +15,9 @@ pub enum ApiError {
     /// The request makes no sense.
     #[error("{0}")]
     BadData(String),
+    /// Not yet.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 impl IntoResponse for ApiError {
@@ -22,6 +25,7 @@ impl IntoResponse for ApiError {
         let (status, kind) = match &self {
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             Self::BadData(_) => (StatusCode::BAD_REQUEST, "bad_data"),
+            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
         (status, Json(json!({"status": "error", "errorType": kind, "error": self.to_string()}))).into_response()
     }

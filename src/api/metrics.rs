@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::api::ApiState;
 use crate::engine::SloState;
+use crate::live::JournalStatus;
 use crate::notify::ReceiverStatus;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,8 +69,37 @@ impl Collector for Reader {
         family(&mut encoder, "slos", "SLOs by state", &states)?;
         let firing = snapshot.slos.iter().flat_map(|slo| slo.alerts()).count();
         single(&mut encoder, "alerts", "Alerts pending or firing", &ConstGauge::new(firing as u64))?;
+        journal(&mut encoder, &state.engine.journal())?;
         receivers(&mut encoder, &state.notifier.status())
     }
+}
+
+fn journal(encoder: &mut DescriptorEncoder<'_>, journal: &JournalStatus) -> Result<(), std::fmt::Error> {
+    if !journal.enabled {
+        return Ok(());
+    }
+    let counters = [
+        ("journal_records", "Records ever written to the journal", journal.next_sequence),
+        ("journal_written_bytes", "Bytes of requests written to the journal since the start", journal.written_bytes),
+        ("journal_refused_requests", "Requests refused for want of room on the disk", journal.refused_requests),
+        ("journal_failed_checkpoints", "Checkpoints that could not be made", journal.failed_checkpoints),
+    ];
+    for (name, help, value) in counters {
+        single(encoder, name, help, &ConstCounter::new(value))?;
+    }
+    let checkpoint = journal.checkpoint;
+    let lost = journal.gaps.iter().map(|gap| gap.records).sum();
+    let gauges = [
+        ("journal_read_only", "1 while there is no room on the disk", u64::from(journal.read_only.is_some())),
+        ("journal_lost_records", "Records found missing or damaged", lost),
+        ("journal_checkpoint_records", "Records in the latest checkpoint", checkpoint.map_or(0, |c| c.sequence)),
+        ("journal_checkpoint_bytes", "Size of the latest checkpoint", checkpoint.map_or(0, |c| c.bytes)),
+        ("journal_checkpoint_milliseconds", "What it took", checkpoint.map_or(0, |c| c.took_millis as u64)),
+    ];
+    for (name, help, value) in gauges {
+        single(encoder, name, help, &ConstGauge::new(value))?;
+    }
+    Ok(())
 }
 
 /// Reads one figure of a receiver.

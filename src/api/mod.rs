@@ -46,12 +46,17 @@ pub fn router(state: ApiState) -> Router {
     let write = any(ingest::write).with_state(Arc::clone(&state.receiver));
     let write = write.layer(axum::middleware::from_fn_with_state(state.readiness.clone(), health::require_ready));
     let counted = axum::middleware::from_fn_with_state(Arc::clone(&state.metrics), metrics::count_requests);
-    Router::new()
-        .route("/api/v1/write", write)
+    let recovered = axum::middleware::from_fn_with_state(state.clone(), health::require_recovered);
+    let figures = Router::new()
         .route("/api/v1/slos", get(slos::list))
         .route("/api/v1/slos/{service}/{slo}", get(slos::one))
         .route("/api/v1/alerts", get(alerts::list))
         .route("/api/v1/rules", get(alerts::rules))
+        .route_layer(recovered);
+    Router::new()
+        .route("/api/v1/write", write)
+        .merge(figures)
+        .route("/api/v1/status/walreplay", get(health::wal_replay))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
         .route("/metrics", get(metrics::show))

@@ -9,6 +9,7 @@ use crate::alert::Alert;
 use crate::api::error::{ApiError, success};
 use crate::api::{ApiState, alerts};
 use crate::engine::{SloView, TierView, VersionView};
+use crate::journal::Gap;
 use crate::spec::naming;
 use crate::types::{Span, Timestamp};
 
@@ -31,7 +32,9 @@ pub(super) async fn list(
         filter.service.as_ref().is_none_or(|service| *service == slo.service)
             && filter.state.as_ref().is_none_or(|state| *state == slo.state.as_str())
     };
-    let slos: Vec<Value> = snapshot.slos.iter().map(AsRef::as_ref).filter(wanted).map(|s| summary(s, &state)).collect();
+    let gaps = state.engine.journal().gaps;
+    let summary = |slo| summary(slo, &state, snapshot.at, &gaps);
+    let slos: Vec<Value> = snapshot.slos.iter().map(AsRef::as_ref).filter(wanted).map(summary).collect();
     Ok(success(json!({"slos": slos})))
 }
 
@@ -43,7 +46,7 @@ pub(super) async fn one(
     let snapshot = state.engine.snapshot();
     let found = snapshot.slos.iter().find(|slo| slo.service == service && slo.name == name);
     let slo = found.ok_or_else(|| ApiError::NotFound(format!("no SLO {service}/{name}")))?;
-    let mut value = summary(slo, &state);
+    let mut value = summary(slo, &state, snapshot.at, &state.engine.journal().gaps);
     if let Value::Object(object) = &mut value {
         object.insert("tiers".to_owned(), slo.tiers.iter().map(tier).collect());
         object.insert("versions".to_owned(), slo.versions.iter().map(version).collect());
@@ -51,7 +54,7 @@ pub(super) async fn one(
     Ok(success(json!({"slos": [value]})))
 }
 
-fn summary(slo: &SloView, state: &ApiState) -> Value {
+fn summary(slo: &SloView, state: &ApiState, now: Timestamp, gaps: &[Gap]) -> Value {
     let budget = &slo.budget;
     let alerts: Vec<Value> = slo.alerts().map(|alert| slo_alert(alert, state)).collect();
     json!({
@@ -69,11 +72,18 @@ fn summary(slo: &SloView, state: &ApiState) -> Value {
         "total": number(budget.events.total),
         "budgetRemaining": budget.remaining,
         "covered": covered(budget.covered, budget.period),
+        "incomplete": gaps.iter().filter(|gap| now.since(gap.to) <= budget.period).map(incomplete).collect::<Vec<_>>(),
         "inconsistent": budget.events.inconsistent,
         "burnRates": rates(slo),
         "alerts": alerts,
         "lastSample": slo.last_sample.map(Timestamp::to_rfc3339),
     })
+}
+
+/// A time of which requests are lost, so that what they held may not be counted.
+fn incomplete(gap: &Gap) -> Value {
+    let from = (gap.from > Timestamp::MIN).then(|| gap.from.to_rfc3339());
+    json!({"from": from, "to": gap.to.to_rfc3339(), "requests": gap.records})
 }
 
 /// A count: whole ones without `.0`.

@@ -11,11 +11,11 @@ use url::Url;
 
 use crate::alert::Alert;
 use crate::api::{self, ApiState, Metrics, Readiness};
-use crate::app::{HttpSettings, Server, ServerError};
+use crate::app::{FolderLock, HttpSettings, Server, ServerError, Storage, StorageError};
 use crate::clock;
 use crate::engine::{self, Engine};
 use crate::ingest::{Budget, Receiver};
-use crate::live::EngineHandle;
+use crate::live::{EngineHandle, Specs};
 use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
 use crate::spec::{Service, naming};
 use crate::types::Span;
@@ -47,6 +47,8 @@ pub struct Settings {
     pub alertmanagers: Vec<AlertmanagerTarget>,
     /// Each gets every alert.
     pub webhooks: Vec<WebhookTarget>,
+    /// Where state is kept; `None` forgets everything with the process.
+    pub storage: Option<Storage>,
 }
 
 /// Why a daemon does not start.
@@ -58,6 +60,17 @@ pub enum StartError {
     /// The receivers.
     #[error(transparent)]
     Notify(#[from] notify::StartError),
+    /// The folder for its state.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Why a daemon ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The journal, or the engine that comes back from it.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// A daemon ready to run.
@@ -69,13 +82,16 @@ pub struct Daemon {
     notifier: Arc<Notifier>,
     readiness: Readiness,
     quit: Arc<Notify>,
+    /// Given back when everything else has ended.
+    lock: Option<FolderLock>,
 }
 
 impl Daemon {
-    /// Binds the address, starts the engine and the receivers.
+    /// Binds the address, starts the engine and the receivers. With storage the engine comes back from its journal
+    /// first; the server is up meanwhile and says how far that is.
     ///
     /// # Errors
-    /// When the address cannot be had or a receiver cannot be set up.
+    /// When the address or the folder cannot be had or a receiver cannot be set up.
     pub async fn start(services: &[Service], settings: Settings) -> Result<Self, StartError> {
         notify::install_tls_provider();
         let notifier = Arc::new(Notifier::start(&settings.notify, settings.alertmanagers, settings.webhooks)?);
@@ -84,12 +100,22 @@ impl Daemon {
             limits: settings.limits,
             series_limit: settings.series_limit,
         };
-        let engine = Engine::new(services, engine_settings, clock::now());
+        let opened = match settings.storage {
+            Some(storage) => Some((storage.open()?, storage.sources)),
+            None => None,
+        };
         let sink = Arc::clone(&notifier);
-        let (engine, thread) = EngineHandle::start(engine, move |alerts| {
+        let on_alerts = move |alerts: &[Alert]| {
             alerts.iter().for_each(log);
             sink.send(alerts);
-        });
+        };
+        let (lock, (engine, thread)) = if let Some(((lock, durability), sources)) = opened {
+            let specs = Specs { services: services.to_vec(), sources };
+            (Some(lock), EngineHandle::recover(specs, engine_settings, durability, on_alerts))
+        } else {
+            let engine = Engine::new(services, engine_settings, clock::now());
+            (None, EngineHandle::start(engine, on_alerts))
+        };
         let budget = Budget::new(settings.in_flight_limit_bytes);
         let receiver = Receiver::new(engine.clone(), settings.limits, settings.key, budget);
         let receiver = Arc::new(receiver.with_body_timeout(settings.http.timeouts.body));
@@ -107,7 +133,7 @@ impl Daemon {
             router = router.merge(lifecycle(Arc::clone(&quit)));
         }
         let server = Server::bind(&settings.listen_address, router, settings.http).await?;
-        Ok(Self { server, engine, thread, notifier, readiness, quit })
+        Ok(Self { server, engine, thread, notifier, readiness, quit, lock })
     }
 
     /// Where it listens.
@@ -122,18 +148,30 @@ impl Daemon {
 
     /// Serves until `stop` completes or `/-/quit` is called; then takes no more samples, finishes what is at
     /// hand and delivers what is queued.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// When the journal fails: what it could not keep is not acknowledged, and nothing more is taken.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         self.readiness.set(true);
         let readiness = self.readiness.clone();
+        let mut failure = None;
         let stopping = async {
             tokio::select! {
                 () = stop => {}
                 () = self.quit.notified() => {}
+                reason = self.engine.failed() => failure = Some(reason),
             }
             readiness.set(false);
-            tracing::info!("stopping");
+            if let Some(reason) = &failure {
+                tracing::error!("stopping: {reason}");
+            } else {
+                tracing::info!("stopping");
+            }
         };
         self.server.run(stopping).await;
+        let observer = self.engine.observer();
+        // What is half recovered is recovered again next time, and a checkpoint half made is made again.
+        observer.interrupt();
         drop(self.engine);
         let thread = self.thread;
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -141,7 +179,12 @@ impl Daemon {
             tracing::error!("the engine's thread ended in a panic");
         }
         self.notifier.shutdown(DELIVERY_DRAIN_TIMEOUT).await;
+        drop(self.lock);
+        if let Some(reason) = failure.or_else(|| observer.failure()) {
+            return Err(RunError::Failed(reason));
+        }
         tracing::info!("stopped");
+        Ok(())
     }
 }
 

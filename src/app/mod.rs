@@ -3,8 +3,10 @@
 mod connection;
 mod daemon;
 mod server;
+mod storage;
 pub mod web;
 
-pub use daemon::{Daemon, Settings, StartError, default_external_url};
+pub use daemon::{Daemon, RunError, Settings, StartError, default_external_url};
 pub use server::{CONNECTION_LIMIT, HttpSettings, Server, ServerError, Timeouts};
+pub use storage::{FolderLock, Storage, StorageError, journal_folder};
 pub use web::Web;

@@ -3,10 +3,13 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
+use crate::config;
 use crate::generate::Format;
+use crate::journal::Fsync;
 use crate::types::{Labels, Span, Timestamp};
 
 /// Exact error budgets and burn-rate alerts from a Prometheus remote-write stream.
@@ -118,9 +121,36 @@ pub struct ServeOptions {
     #[arg(long = "external-label", value_name = "NAME=VALUE", env = "SLOBURN_EXTERNAL_LABEL", value_delimiter = ',')]
     pub external_labels: Vec<String>,
     #[command(flatten)]
+    pub storage: StorageOptions,
+    #[command(flatten)]
     pub web: WebOptions,
     #[command(flatten)]
     pub limits: LimitOptions,
+}
+
+/// What is kept beyond the process. Each may also stand in the configuration file's section `storage`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Storage")]
+pub struct StorageOptions {
+    /// Folder for the journal and checkpoints; an empty one keeps everything in memory [default: data].
+    #[arg(long = "storage.path", value_name = "PATH", env = "SLOBURN_STORAGE_PATH", value_parser = any_path())]
+    pub path: Option<PathBuf>,
+    /// When written requests are forced onto the disk: before the answer, within a second, or when the system likes
+    /// [default: 1s].
+    #[arg(long = "storage.fsync", value_name = "WHEN", env = "SLOBURN_STORAGE_FSYNC", value_parser = fsync)]
+    pub fsync: Option<Fsync>,
+    /// Log kept for replay, if recovery does not need more [default: 10GiB].
+    #[arg(long = "storage.retention.size", value_name = "BYTES", env = "SLOBURN_STORAGE_RETENTION_SIZE", value_parser = bytes)]
+    pub retention_size: Option<usize>,
+    /// Log kept for replay, if recovery does not need more [default: 15d].
+    #[arg(long = "storage.retention.time", value_name = "DURATION", env = "SLOBURN_STORAGE_RETENTION_TIME", value_parser = duration)]
+    pub retention_time: Option<Span>,
+    /// With less free space on the disk no samples are taken; 0B goes on until it is full [default: 256MiB].
+    #[arg(long = "storage.min-free", value_name = "BYTES", env = "SLOBURN_STORAGE_MIN_FREE", value_parser = bytes)]
+    pub min_free: Option<usize>,
+    /// From one checkpoint of the state to the next [default: 30m].
+    #[arg(long = "storage.checkpoint-interval", value_name = "DURATION", env = "SLOBURN_STORAGE_CHECKPOINT_INTERVAL", value_parser = duration)]
+    pub checkpoint_interval: Option<Span>,
 }
 
 #[derive(Debug, Args)]
@@ -295,6 +325,15 @@ fn duration(text: &str) -> Result<Span, String> {
     text.parse::<Span>().map_err(|error| error.to_string())
 }
 
+/// Unlike clap's own, also an empty one.
+fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+fn fsync(text: &str) -> Result<Fsync, String> {
+    text.parse::<Fsync>().map_err(|error| error.to_string())
+}
+
 fn format(text: &str) -> Result<Format, String> {
     text.parse::<Format>().map_err(|error| error.to_string())
 }
@@ -312,17 +351,7 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 
 /// A number of bytes: `4096`, `512KiB`, `32MiB`, `1GiB`.
 fn bytes(text: &str) -> Result<usize, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit {
-        "" | "B" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        _ => return Err(format!("unknown unit {unit:?}: use KiB, MiB or GiB")),
-    };
-    let number = number.parse::<usize>().map_err(|_| "not a number of bytes".to_owned())?;
-    number.checked_mul(1 << shift).ok_or_else(|| "too many bytes".to_owned())
+    usize::try_from(config::bytes(text)?).map_err(|_| "too many bytes".to_owned())
 }
 
 /// Labels from `name=value` pairs.

@@ -6,18 +6,22 @@ use std::{env, fs};
 use anyhow::Context;
 use secrecy::SecretString;
 
-use crate::app::{self, Daemon, HttpSettings, Web, default_external_url};
-use crate::cli::args::{LimitOptions, ServeOptions, WebOptions, label_pairs};
+use crate::app::{self, Daemon, HttpSettings, Storage, Web, default_external_url};
+use crate::cli::args::{LimitOptions, ServeOptions, StorageOptions, WebOptions, label_pairs};
 use crate::cli::{Outcome, check, console, sources};
-use crate::config::{AlertmanagerConfig, Config, SecretSource, WebhookConfig};
+use crate::config::{AlertmanagerConfig, Config, SecretSource, StorageConfig, WebhookConfig};
+use crate::journal;
 use crate::notify::webhook::WebhookSecret;
 use crate::notify::{self, AlertmanagerTarget, WebhookTarget};
-use crate::spec::{self, Service};
+use crate::spec::{self, Service, Source};
 use crate::types::Span;
 use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};
 
 /// For one request to a receiver named on the command line.
 const RECEIVER_TIMEOUT: Span = Span::seconds(10);
+/// In the folder where it is started, as Prometheus has it.
+const DEFAULT_STORAGE_PATH: &str = "data";
+const CHECKPOINT_EVERY: Span = Span::minutes(30);
 
 pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
     let (Some(config), Some(http)) = (read_config(options)?, http(&options.web)?) else { return Ok(Outcome::Failed) };
@@ -33,7 +37,8 @@ pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
         !services.is_empty(),
         "no service in the rule files: name a file or folder of specs with --rules or rule_files"
     );
-    let settings = settings(options, &config, http)?;
+    let mut settings = settings(options, &config, http)?;
+    settings.storage = storage(&options.storage, &config.storage, sources)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(&services, settings))?;
     Ok(Outcome::Ok)
@@ -43,21 +48,29 @@ async fn serve(services: &[Service], settings: app::Settings) -> anyhow::Result<
     let (receivers, slos) =
         (settings.alertmanagers.len() + settings.webhooks.len(), services.iter().map(|s| s.slos.len()).sum::<usize>());
     let scheme = scheme(&settings.http);
+    let storage = settings.storage.as_ref().map(|storage| storage.path.display().to_string());
     let daemon = Daemon::start(services, settings).await?;
     let address = daemon.address();
     if receivers == 0 {
         tracing::warn!("no receiver: alerts show in the API only; name one with --alertmanager or --webhook");
     }
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        services = services.len(),
-        slos,
-        receivers,
-        write_url = format!("{scheme}://{address}/api/v1/write"),
-        "ready for samples"
-    );
-    daemon.run(stop_signal()).await;
-    Ok(())
+    tracing::info!(%address, storage, "listening");
+    let observer = daemon.engine().observer();
+    let services = services.len();
+    let told = tokio::spawn(async move {
+        observer.running().await;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            services,
+            slos,
+            receivers,
+            write_url = format!("{scheme}://{address}/api/v1/write"),
+            "ready for samples"
+        );
+    });
+    let ended = daemon.run(stop_signal()).await;
+    told.abort();
+    Ok(ended?)
 }
 
 /// Completes on SIGINT or SIGTERM.
@@ -145,7 +158,37 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
         notify,
         alertmanagers,
         webhooks,
+        storage: None,
     })
+}
+
+/// Where state is kept: flags first, then the configuration file, then the defaults.
+fn storage(
+    options: &StorageOptions,
+    config: &StorageConfig,
+    sources: Vec<Source>,
+) -> anyhow::Result<Option<Storage>> {
+    let path = options.path.clone().or_else(|| config.path.clone()).unwrap_or_else(|| DEFAULT_STORAGE_PATH.into());
+    if path.as_os_str().is_empty() {
+        tracing::warn!("--storage.path is empty: a restart forgets everything");
+        return Ok(None);
+    }
+    let defaults = journal::Options::default();
+    let bytes = |flag: Option<usize>, key: Option<u64>, default| flag.map(|b| b as u64).or(key).unwrap_or(default);
+    let options = Storage {
+        path,
+        options: journal::Options {
+            fsync: options.fsync.or(config.fsync).unwrap_or(defaults.fsync),
+            retention_limit_bytes: bytes(options.retention_size, config.retention_size_bytes, defaults.retention_limit_bytes),
+            retention_time: options.retention_time.or(config.retention_time).unwrap_or(defaults.retention_time),
+            free_floor_bytes: bytes(options.min_free, config.min_free_bytes, defaults.free_floor_bytes),
+            seed: u64::from_le_bytes(random()?),
+            ..defaults
+        },
+        sources,
+        checkpoint_every: options.checkpoint_interval.or(config.checkpoint_interval).unwrap_or(CHECKPOINT_EVERY),
+    };
+    Ok(Some(options))
 }
 
 fn limits(options: &LimitOptions) -> Limits {

@@ -225,6 +225,7 @@ fn settings(address: &str, sink: &Sink) -> Result<app::Settings, DemoError> {
             timeout: WEBHOOK_TIMEOUT,
             send_resolved: true,
         }],
+        storage: None,
     })
 }
 

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 
 use crate::engine::{Rejection, Written};
-use crate::live::{EngineHandle, WriteError};
+use crate::live::{Body as LoggedBody, EngineHandle, WriteError};
 use crate::types::Span;
 use crate::wire::{Batch, DecodeError, Limits, Protocol, WireKey, negotiate, snappy};
 
@@ -94,7 +94,9 @@ impl IngestError {
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Body(_) | Self::Decode(_) | Self::Rejected(_) => StatusCode::BAD_REQUEST,
             Self::Budget(_) | Self::Write(WriteError::Overloaded) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Write(WriteError::Stopped) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Write(WriteError::Recovering(_) | WriteError::ReadOnly(_) | WriteError::Stopped) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 }
@@ -136,18 +138,19 @@ impl Receiver {
         let text = |name| Some(String::from_utf8_lossy(head.headers.get(name)?.as_bytes()).into_owned());
         let content_type = text(header::CONTENT_TYPE);
         let encoding = text(header::CONTENT_ENCODING);
-        match negotiate(content_type.as_deref(), encoding.as_deref())? {
-            Protocol::V1 => {}
-            Protocol::V2 => return Err(IngestError::Protocol),
+        let protocol = negotiate(content_type.as_deref(), encoding.as_deref())?;
+        if protocol == Protocol::V2 {
+            return Err(IngestError::Protocol);
         }
+        self.engine.check()?;
         let mut reservation = self.budget.reserve(0)?;
         let read = self.read(body, &mut reservation);
         let late = |_| IngestError::Timeout(self.body_timeout);
         let body = tokio::time::timeout(self.body_timeout.to_std(), read).await.map_err(late)??;
         let declared = snappy::decompressed_len(&body, self.limits.decoded_limit_bytes).map_err(DecodeError::Snappy)?;
         reservation.grow(declared)?;
-        let batch = Arc::clone(&self).decode(body).await?;
-        let (batch, written) = self.engine.write(batch).await?;
+        let (batch, body) = Arc::clone(&self).decode(protocol, body).await?;
+        let (batch, written) = self.engine.write(batch, body).await?;
         self.recycle(batch);
         if written.rejected.is_empty() { Ok(()) } else { Err(IngestError::Rejected(written)) }
     }
@@ -173,17 +176,17 @@ impl Receiver {
         Ok(pieces.into())
     }
 
-    async fn decode(self: Arc<Self>, body: Bytes) -> Result<Batch, IngestError> {
+    async fn decode(self: Arc<Self>, protocol: Protocol, body: Bytes) -> Result<(Batch, LoggedBody), IngestError> {
         let mut batch = self.lock_pool().pop().unwrap_or_default();
-        if body.len() <= DECODE_INLINE_LIMIT_BYTES {
-            batch.decode_v1(&body, &self.limits, &self.key)?;
-            return Ok(batch);
+        let inline = body.len() <= DECODE_INLINE_LIMIT_BYTES;
+        let decode = move || {
+            batch.decode_v1(&body, &self.limits, self.engine.key().unwrap_or(&self.key))?;
+            Ok((batch, LoggedBody::new(protocol, body)))
+        };
+        if inline {
+            return decode();
         }
-        let decoding = tokio::task::spawn_blocking(move || {
-            batch.decode_v1(&body, &self.limits, &self.key)?;
-            Ok(batch)
-        });
-        decoding.await.map_err(|_| IngestError::Write(WriteError::Stopped))?
+        tokio::task::spawn_blocking(decode).await.map_err(|_| IngestError::Write(WriteError::Stopped))?
     }
 
     fn recycle(&self, batch: Batch) {

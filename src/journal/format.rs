@@ -163,8 +163,8 @@ pub struct Damage {
     pub offset: usize,
     /// How many.
     pub bytes: usize,
-    /// The sequence of the record whose body is damaged, where its header is not.
-    pub sequence: Option<u64>,
+    /// Sequence and arrival of the record whose body is all there and wrong, where its header is right.
+    pub lost: Option<(u64, Timestamp)>,
     /// Whether no record follows.
     pub at_end: bool,
 }
@@ -263,8 +263,9 @@ impl<'a> Records<'a> {
         let next = self.search(past);
         let (offset, end) = (self.at, next.unwrap_or(self.segment.len()));
         self.at = end;
-        let sequence = header.map(|header| header.sequence);
-        Ok(Some(Item::Damage(Damage { offset, bytes: end - offset, sequence, at_end: next.is_none() })))
+        // What ends before its length was never acknowledged.
+        let lost = header.filter(|_| past <= self.segment.len()).map(|header| (header.sequence, header.arrived_at));
+        Ok(Some(Item::Damage(Damage { offset, bytes: end - offset, lost, at_end: next.is_none() })))
     }
 }
 

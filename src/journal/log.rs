@@ -164,13 +164,13 @@ impl Reading {
                         segment = number,
                         offset,
                         bytes = damage.bytes,
-                        sequence = damage.sequence,
+                        sequence = damage.lost.map(|(sequence, _)| sequence),
                         "{}",
                         if damage.at_end { "the end of a segment is torn" } else { "part of a segment is damaged" }
                     );
                     // At the end no later record tells that this one is missing.
-                    if let Some(sequence) = damage.sequence.filter(|s| damage.at_end && *s >= self.end.sequence) {
-                        self.lose_until(sequence + 1, header.begun_at.max(self.newest));
+                    if let Some((sequence, at)) = damage.lost.filter(|(s, _)| self.torn.is_some() && *s >= self.end.sequence) {
+                        self.lose_until(sequence + 1, at);
                     }
                     continue;
                 }

@@ -44,6 +44,24 @@ pub enum Fsync {
     Off,
 }
 
+/// A policy that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no fsync policy: use always, 1s or off")]
+pub struct FsyncError(String);
+
+impl std::str::FromStr for Fsync {
+    type Err = FsyncError;
+
+    fn from_str(text: &str) -> Result<Self, FsyncError> {
+        match text {
+            "always" => Ok(Self::Always),
+            "1s" => Ok(Self::EverySecond),
+            "off" => Ok(Self::Off),
+            _ => Err(FsyncError(text.to_owned())),
+        }
+    }
+}
+
 /// What the user decides.
 #[derive(Clone, Debug)]
 pub struct Options {

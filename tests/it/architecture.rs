@@ -18,15 +18,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("replay", &["types", "wire", "series", "sli", "burn", "alert", "spec", "engine"]),
     // The shells.
     ("clock", &["types"]),
-    ("config", &["types", "spec"]),
     ("journal", &["types", "wire", "clock"]),
-    ("live", &["types", "wire", "alert", "engine", "journal", "clock"]),
+    ("config", &["types", "spec", "journal"]),
+    ("live", &["types", "spec", "wire", "alert", "engine", "journal", "clock"]),
     ("notify", &["types", "spec", "alert", "clock"]),
     ("ingest", &["types", "wire", "engine", "live"]),
-    ("api", &["types", "spec", "burn", "alert", "engine", "notify", "ingest", "live", "clock"]),
-    ("app", &["types", "spec", "wire", "alert", "engine", "live", "notify", "ingest", "api", "config", "clock"]),
+    ("api", &["types", "spec", "burn", "alert", "engine", "notify", "ingest", "journal", "live", "clock"]),
+    ("app", &["types", "spec", "wire", "alert", "engine", "journal", "live", "notify", "ingest", "api", "config", "clock"]),
     ("demo", &["types", "spec", "wire", "series", "engine", "live", "notify", "app", "config", "clock"]),
-    ("cli", &["types", "spec", "wire", "generate", "engine", "replay", "notify", "app", "config", "demo", "clock"]),
+    ("cli", &["types", "spec", "wire", "generate", "engine", "replay", "journal", "notify", "app", "config", "demo", "clock"]),
 ];
 
 const PURE: &[&str] = &["types", "spec", "generate", "wire", "series", "sli", "burn", "alert", "engine", "replay"];

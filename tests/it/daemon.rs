@@ -20,8 +20,8 @@ pub struct Daemon {
     /// Where it listens.
     pub url: Url,
     client: reqwest::Client,
-    /// Holds the spec.
-    _folder: TempDir,
+    /// Holds the spec and, unless told otherwise, the state in `data`.
+    folder: TempDir,
 }
 
 /// An answer over HTTP.
@@ -74,16 +74,39 @@ impl Daemon {
         Self::run(folder, &[&[config.as_str()], options].concat())
     }
 
+    /// Ends the process at once, as a crash would, and starts another one in the same folder with the same options.
+    pub fn crash_and_restart(mut self, before: impl FnOnce(&Path), options: &[&str]) -> Self {
+        self.process.kill();
+        before(self.folder.path());
+        let rules = format!("--rules={}", self.folder.path().join("spec.yaml").display());
+        Self::run(self.folder, &[&[rules.as_str()], options].concat())
+    }
+
+    /// Where it runs.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Lets it end in order, and gives its folder back.
+    pub fn stop(mut self) -> TempDir {
+        self.process.signal("TERM");
+        assert!(self.process.exit().success());
+        self.folder
+    }
+
     fn run(folder: TempDir, options: &[&str]) -> Self {
         let mut command = sloburn();
         command.args(["serve", "--web.listen-address=127.0.0.1:0", "--log.format=json"]).args(options);
+        if !options.iter().any(|option| option.starts_with("--storage.path")) {
+            command.arg(format!("--storage.path={}", folder.path().join("data").display()));
+        }
         let process = Process::start("sloburn", &mut command);
         let write_url = process.line("the address it listens on", |line| {
             let line: Value = serde_json::from_str(line).ok()?;
             line["write_url"].as_str().map(str::to_owned)
         });
         let url = Url::parse(&write_url).unwrap().join("/").unwrap();
-        Self { process, url, client: client(), _folder: folder }
+        Self { process, url, client: client(), folder }
     }
 
     /// A connection on which nothing has been said.

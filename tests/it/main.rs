@@ -6,6 +6,7 @@ mod counting;
 mod daemon;
 mod delivery;
 mod demo;
+mod durability;
 mod generate;
 mod http;
 mod lifecycle;

@@ -92,6 +92,11 @@ impl Process {
         assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success(), "{script}");
     }
 
+    /// Ends it with SIGKILL and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = (self.child.kill(), self.child.wait());
+    }
+
     /// Waits for the process to end by itself.
     #[track_caller]
     pub fn exit(&mut self) -> ExitStatus {

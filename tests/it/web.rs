@@ -29,7 +29,7 @@ const SOON: Span = Span::millis(50);
 /// A daemon that serves until it is dropped or told to quit.
 struct Running {
     address: SocketAddr,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), sloburn::app::RunError>>,
     stop: oneshot::Sender<()>,
 }
 
@@ -49,6 +49,7 @@ impl Running {
             notify: sloburn::notify::Settings::new("http://sloburn.example".parse().unwrap()),
             alertmanagers: Vec::new(),
             webhooks: Vec::new(),
+            storage: None,
         };
         let daemon = Daemon::start(&services, settings).await.unwrap();
         let address = daemon.address();
@@ -191,7 +192,7 @@ async fn every_path_is_for_users_only() {
         assert_eq!(answer.status().as_u16(), right, "{method} {path}");
         assert_eq!(answer.headers()["x-frame-options"], "deny");
     }
-    (&mut daemon.task).await.unwrap();
+    (&mut daemon.task).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -436,7 +437,7 @@ async fn a_stop_does_not_wait_for_silent_connections() {
         authority.client(None).get(daemon.url(scheme, "/-/healthy")).send().await.unwrap();
         let _ = daemon.stop.send(());
         let stopped = tokio::time::timeout(Span::minutes(1).to_std(), daemon.task);
-        stopped.await.expect("it stops").unwrap();
+        stopped.await.expect("it stops").unwrap().unwrap();
         assert_eq!(rest(silent).await, "");
     }
 }

@@ -1,0 +1,425 @@
+//! The engine on a thread of its own: commands in through a bounded queue, snapshots out.
+//!
+//! With a journal a write is appended to it first and then taken by the engine, both on this one thread: the order of
+//! the log is the order of the engine's steps, which is what makes a recovery exact.
+
+mod checkpoint;
+mod recovery;
+mod specs;
+mod status;
+
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::alert::Alert;
+use crate::clock;
+use crate::engine::{self, Engine, Event, Snapshot, Written};
+use crate::journal::{AppendError, Entry, Journal, Kind, Progress, Writer, body_sum};
+use crate::types::{Span, Timestamp};
+use crate::wire::{Batch, Protocol, WireKey};
+
+pub use recovery::RecoveryError;
+pub use specs::Specs;
+pub use status::{CheckpointStatus, JournalStatus, Phase};
+
+use checkpoint::Keeper;
+use recovery::{Recovered, recover};
+use status::Status;
+
+/// Decoded requests that may wait for the engine.
+pub const QUEUE_LIMIT_BATCHES: usize = 256;
+/// How often the engine is told that time passed.
+const TICK: Span = Span::millis(250);
+/// A new snapshot is taken this often at most, and never so often that taking them costs more than a
+/// twentieth of the time.
+const SNAPSHOT_EVERY: Span = Span::millis(100);
+const SNAPSHOT_SHARE: i64 = 20;
+
+enum Command {
+    Write { batch: Batch, body: Body, reply: oneshot::Sender<Result<(Batch, Written), WriteError>> },
+    Tick,
+}
+
+/// A request's body as it came, for the journal.
+#[derive(Clone, Debug)]
+pub struct Body {
+    protocol: Protocol,
+    bytes: Bytes,
+    sum: u64,
+}
+
+impl Body {
+    /// Takes the checksum, so that the engine's thread need not.
+    pub fn new(protocol: Protocol, bytes: Bytes) -> Self {
+        Self { protocol, sum: body_sum(&bytes), bytes }
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        Entry { kind: Kind::Write(self.protocol), body: &self.bytes, body_sum: self.sum }
+    }
+}
+
+/// A journal to come back from and to go on with.
+#[derive(Debug)]
+pub struct Durability {
+    /// Where it is.
+    pub journal: Journal,
+    /// How often a checkpoint is made while something is written.
+    pub checkpoint_every: Span,
+}
+
+/// Why a batch was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The queue is full.
+    #[error("the engine's queue of {QUEUE_LIMIT_BATCHES} requests is full")]
+    Overloaded,
+    /// The journal is being read.
+    #[error("recovering from the journal: {}", describe(.0))]
+    Recovering(Progress),
+    /// The disk has no room; there may be some later.
+    #[error("{0}")]
+    ReadOnly(String),
+    /// The engine is gone.
+    #[error("shutting down")]
+    Stopped,
+}
+
+/// `43 %, segment 12 of 8 to 30`
+pub fn describe(progress: &Progress) -> String {
+    let percent = 100 * progress.bytes / progress.total_bytes.max(1);
+    format!("{percent} %, segment {} of {} to {}", progress.current, progress.first, progress.last)
+}
+
+impl From<AppendError> for WriteError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::ReadOnly(reason) => Self::ReadOnly(reason),
+            AppendError::Stopped(_) => Self::Stopped,
+        }
+    }
+}
+
+/// The way to a running engine; cheap to clone. The engine stops when the last handle is gone.
+#[derive(Clone, Debug)]
+pub struct EngineHandle {
+    commands: mpsc::Sender<Command>,
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    status: Arc<Status>,
+    /// The engine's, once it is known.
+    key: Arc<OnceLock<WireKey>>,
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Write { .. } => "Write",
+            Self::Tick => "Tick",
+        })
+    }
+}
+
+impl EngineHandle {
+    /// Starts an engine that keeps nothing beyond the process; `on_alerts` is called on its thread with every change of
+    /// an alert and must not block. Has to be called within a tokio runtime, which drives the ticks.
+    pub fn start(engine: Engine, on_alerts: impl FnMut(&[Alert]) + Send + 'static) -> (Self, JoinHandle<()>) {
+        let mut engine = engine;
+        let first = engine.snapshot(clock::now());
+        let begin = move |_: &Arc<Status>| Ok(Begun { engine, writer: None, specs_since: None, keeper: None, alerts: Vec::new() });
+        Self::spawn(first, Phase::Running, begin, on_alerts)
+    }
+
+    /// Starts an engine that first comes back from its journal. Until then writes are refused, and readers find
+    /// every SLO as if nothing had been counted. `on_alerts` is then told of every alert that stands.
+    pub fn recover(
+        specs: Specs,
+        settings: engine::Settings,
+        durability: Durability,
+        on_alerts: impl FnMut(&[Alert]) + Send + 'static,
+    ) -> (Self, JoinHandle<()>) {
+        let now = clock::now();
+        let first = Engine::new(&specs.services, settings.clone(), now).snapshot(now);
+        let begin = move |status: &Arc<Status>| {
+            let Durability { journal, checkpoint_every } = durability;
+            let recovered = recover(&journal, &settings, &specs, status)?;
+            let keeper = Keeper { journal, settings, specs, every: checkpoint_every, status: Arc::clone(status) };
+            let Recovered { engine, writer, alerts, specs_since } = recovered;
+            Ok(Begun { engine, writer: Some(writer), specs_since, keeper: Some(keeper), alerts })
+        };
+        Self::spawn(first, Phase::Recovering(Progress::default()), begin, on_alerts)
+    }
+
+    fn spawn(
+        first: Snapshot,
+        phase: Phase,
+        begin: impl FnOnce(&Arc<Status>) -> Result<Begun, RecoveryError> + Send + 'static,
+        on_alerts: impl FnMut(&[Alert]) + Send + 'static,
+    ) -> (Self, JoinHandle<()>) {
+        let (commands, queue) = mpsc::channel(QUEUE_LIMIT_BATCHES);
+        // Readers find every SLO from the first moment on.
+        let snapshots = Arc::new(ArcSwap::from_pointee(first));
+        let handle = Self { commands, snapshots, status: Arc::new(Status::new(phase)), key: Arc::default() };
+        tokio::spawn(tick(handle.commands.downgrade(), handle.status.subscribe()));
+        let (snapshots, status) = (Arc::clone(&handle.snapshots), Arc::clone(&handle.status));
+        let key = Arc::clone(&handle.key);
+        let run = move || match begin(&status) {
+            Ok(begun) => {
+                let _ = key.set(begun.engine.key().clone());
+                run(begun, snapshots, &status, on_alerts, queue);
+            }
+            Err(RecoveryError::Interrupted) => {}
+            Err(error) => status.enter(Phase::Failed(error.to_string())),
+        };
+        let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(run);
+        (handle, thread.expect("the system has a thread for the engine"))
+    }
+
+    /// Hands a batch to the engine and waits for what became of it; the batch comes back for reuse. `body` is what it
+    /// was decoded from: it is in the journal by then, as durable as the policy wants.
+    ///
+    /// # Errors
+    /// At once when the queue is full or the engine is recovering: the sender is to try again later.
+    pub async fn write(&self, batch: Batch, body: Body) -> Result<(Batch, Written), WriteError> {
+        self.check()?;
+        let (reply, done) = oneshot::channel();
+        self.commands.try_send(Command::Write { batch, body, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => WriteError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => WriteError::Stopped,
+        })?;
+        done.await.map_err(|_| WriteError::Stopped)?
+    }
+
+    /// Whether writes may be taken, before one is decoded.
+    ///
+    /// # Errors
+    /// While recovering, and after a failure.
+    pub fn check(&self) -> Result<(), WriteError> {
+        match self.phase() {
+            Phase::Running => Ok(()),
+            Phase::Recovering(progress) => Err(WriteError::Recovering(progress)),
+            Phase::Failed(_) => Err(WriteError::Stopped),
+        }
+    }
+
+    /// What the engine's thread is doing.
+    pub fn phase(&self) -> Phase {
+        self.status.phase()
+    }
+
+    /// Completes when the engine or its journal fails, with the reason.
+    pub async fn failed(&self) -> String {
+        let mut phases = self.status.subscribe();
+        loop {
+            if let Phase::Failed(reason) = &*phases.borrow_and_update() {
+                return reason.clone();
+            }
+            // Held by this handle, so never closed.
+            let _ = phases.changed().await;
+        }
+    }
+
+    /// Looks on without keeping the engine running.
+    pub fn observer(&self) -> Observer {
+        Observer(Arc::clone(&self.status))
+    }
+
+    /// The journal's state.
+    pub fn journal(&self) -> JournalStatus {
+        self.status.journal().clone()
+    }
+
+    /// The key by which the engine knows series, once it runs.
+    pub fn key(&self) -> Option<&WireKey> {
+        self.key.get()
+    }
+
+    /// The latest snapshot, at most a fraction of a second old.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.load_full()
+    }
+
+    /// Requests that wait for the engine now.
+    pub fn queued(&self) -> usize {
+        QUEUE_LIMIT_BATCHES - self.commands.capacity()
+    }
+}
+
+/// Looks on without keeping the engine running, also when it has ended: the last sync comes then.
+#[derive(Clone, Debug)]
+pub struct Observer(Arc<Status>);
+
+impl Observer {
+    /// What failed, if anything.
+    pub fn failure(&self) -> Option<String> {
+        match self.0.phase() {
+            Phase::Failed(reason) => Some(reason),
+            Phase::Recovering(_) | Phase::Running => None,
+        }
+    }
+
+    /// Completes once samples are taken.
+    pub async fn running(&self) {
+        // The other end is in here too, so never closed.
+        let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Running).await;
+    }
+
+    /// Ends a recovery or a checkpoint that is going on. What has begun to run goes on.
+    pub fn interrupt(&self) {
+        self.0.interrupt();
+    }
+}
+
+/// Tells the engine that time passes, once it runs, for as long as somebody holds a handle.
+async fn tick(commands: mpsc::WeakSender<Command>, mut phases: watch::Receiver<Phase>) {
+    if phases.wait_for(|phase| !matches!(phase, Phase::Recovering(_))).await.is_err() {
+        return;
+    }
+    let mut interval = tokio::time::interval(TICK.to_std());
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        interval.tick().await;
+        let Some(commands) = commands.upgrade() else { return };
+        // A full queue means that writes move the time on.
+        let _ = commands.try_send(Command::Tick);
+    }
+}
+
+/// An engine ready to run.
+struct Begun {
+    engine: Engine,
+    writer: Option<Writer>,
+    /// To be written first.
+    specs_since: Option<(Timestamp, Vec<u8>)>,
+    keeper: Option<Keeper>,
+    /// To be told first.
+    alerts: Vec<Alert>,
+}
+
+/// Runs the engine and what makes its checkpoints until the queue ends or the journal fails.
+fn run(
+    begun: Begun,
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    status: &Arc<Status>,
+    mut on_alerts: impl FnMut(&[Alert]),
+    queue: mpsc::Receiver<Command>,
+) {
+    let Begun { engine, writer, specs_since, keeper, alerts } = begun;
+    on_alerts(&alerts);
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let keeper = keeper.map(|keeper| {
+        let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || keeper.run(&stopped));
+        thread.expect("the system has a thread for checkpoints")
+    });
+    let status = Arc::clone(status);
+    let mut runner = Runner {
+        engine,
+        writer,
+        specs_since,
+        status: Arc::clone(&status),
+        snapshots,
+        on_alerts,
+        next_snapshot: Timestamp::MIN,
+    };
+    runner.publish();
+    status.enter(Phase::Running);
+    runner.run(queue);
+    // What was written is synced before the thread ends.
+    drop(runner);
+    drop(stop);
+    if keeper.is_some_and(|keeper| keeper.join().is_err()) {
+        tracing::error!("the thread that makes checkpoints ended in a panic");
+    }
+}
+
+struct Runner<F> {
+    engine: Engine,
+    writer: Option<Writer>,
+    specs_since: Option<(Timestamp, Vec<u8>)>,
+    status: Arc<Status>,
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    on_alerts: F,
+    next_snapshot: Timestamp,
+}
+
+impl<F: FnMut(&[Alert])> Runner<F> {
+    fn run(&mut self, mut queue: mpsc::Receiver<Command>) {
+        while let Some(command) = queue.blocking_recv() {
+            let now = clock::now();
+            let (effects, reply) = match command {
+                Command::Tick => (self.engine.step(Event::Tick, now), None),
+                Command::Write { batch, body, reply } => match self.append(&body, now) {
+                    Ok(()) => (self.engine.step(Event::Write(&batch), now), Some((reply, batch))),
+                    Err(error) => {
+                        let stopped = error == WriteError::Stopped;
+                        let _ = reply.send(Err(error));
+                        if stopped {
+                            break;
+                        }
+                        continue;
+                    }
+                },
+            };
+            if !effects.alerts.is_empty() {
+                (self.on_alerts)(&effects.alerts);
+            }
+            if !effects.alerts.is_empty() || now >= self.next_snapshot || now + SNAPSHOT_EVERY < self.next_snapshot {
+                self.publish();
+            }
+            let Some((reply, batch)) = reply else { continue };
+            // The sender may have hung up; its samples are counted all the same.
+            let answer = move || _ = reply.send(Ok((batch, effects.written)));
+            match &self.writer {
+                Some(writer) => writer.when_durable(answer),
+                None => answer(),
+            }
+        }
+        self.publish();
+    }
+
+    /// Writes a body to the journal, if there is one.
+    fn append(&mut self, body: &Body, now: Timestamp) -> Result<(), WriteError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let specs = match self.specs_since.take() {
+            Some((since, specs)) => {
+                let entry = Entry { kind: Kind::Specs, body: &specs, body_sum: body_sum(&specs) };
+                let appended = writer.append(entry, since).map(drop);
+                if appended.is_err() {
+                    self.specs_since = Some((since, specs));
+                }
+                appended
+            }
+            None => Ok(()),
+        };
+        let appended = specs.and_then(|()| writer.append(body.entry(), now));
+        let mut shown = self.status.journal();
+        if shown.read_only.as_deref() != writer.read_only() {
+            shown.read_only = writer.read_only().map(str::to_owned);
+        }
+        match appended {
+            Ok(sequence) => {
+                shown.next_sequence = sequence + 1;
+                shown.written_bytes += body.bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                shown.refused_requests += 1;
+                if let AppendError::Stopped(reason) = &error {
+                    self.status.enter(Phase::Failed(reason.clone()));
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let start = clock::now();
+        self.snapshots.store(Arc::new(self.engine.snapshot(start)));
+        let end = clock::now();
+        let cost = Span(end.since(start).as_millis().max(0) * SNAPSHOT_SHARE);
+        self.next_snapshot = end + cost.max(SNAPSHOT_EVERY);
+    }
+}

@@ -1,0 +1,252 @@
+//! From the journal back to where the engine was: the newest good checkpoint, and the log from there through the
+//! same [`Engine::step`] with the recorded arrival times.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::alert::{Alert, AlertState};
+use crate::clock::{self, Steady};
+use crate::engine::{self, Engine, Event};
+use crate::journal::{
+    Checkpoint, CheckpointError, Gap, Journal, Kind, LogError, Position, Progress, Reading,
+    Record, RestoreError, Writer,
+};
+use crate::live::specs::Specs;
+use crate::live::status::{Phase, Status};
+use crate::types::{Span, Timestamp};
+use crate::wire::{Batch, DecodeError, Protocol};
+
+/// Progress is told to those who ask this often, and logged that often.
+const SHOW_EVERY_RECORDS: u64 = 16;
+const LOG_EVERY: Span = Span::seconds(5);
+
+/// Why an engine cannot come back.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A checkpoint.
+    #[error("cannot use the checkpoints: {0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// The end of the log cannot be made ready for more.
+    #[error("cannot go on writing the log: {0}")]
+    Io(#[from] std::io::Error),
+    /// Told to give up.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// An engine that is being brought up to date.
+pub(super) struct Replayer<'a> {
+    settings: &'a engine::Settings,
+    /// What holds if the journal does not say.
+    fallback: &'a Specs,
+    pub(super) engine: Option<Engine>,
+    /// Under which the engine runs.
+    pub(super) specs: Vec<u8>,
+    batch: Batch,
+    pub(super) position: Position,
+    pub(super) newest: Timestamp,
+    pub(super) gaps: Vec<Gap>,
+    pub(super) samples: u64,
+    unreadable: u64,
+    /// Alerts that changed, as they were left.
+    alerts: BTreeMap<(String, String), Alert>,
+}
+
+impl<'a> Replayer<'a> {
+    /// Starts from the newest checkpoint that can be used, or from nothing.
+    pub(super) fn start(
+        journal: &Journal,
+        settings: &'a engine::Settings,
+        fallback: &'a Specs,
+    ) -> Result<Self, CheckpointError> {
+        let mut replayer = Self {
+            settings,
+            fallback,
+            engine: None,
+            specs: Vec::new(),
+            batch: Batch::new(),
+            position: Position::default(),
+            newest: Timestamp::MIN,
+            gaps: Vec::new(),
+            samples: 0,
+            unreadable: 0,
+            alerts: BTreeMap::new(),
+        };
+        let restored = journal.latest(|checkpoint| restore(checkpoint, settings, fallback))?;
+        if let Some((engine, Checkpoint { position, newest, specs, gaps, .. })) = restored {
+            replayer = Self { engine: Some(engine), specs, position, newest, gaps, ..replayer };
+        }
+        Ok(replayer)
+    }
+
+    /// Reads the log to its end, telling `progress` of every record.
+    pub(super) fn read(
+        &mut self,
+        journal: &Journal,
+        status: &Status,
+        progress: &mut dyn FnMut(&Self, &Progress),
+    ) -> Result<Reading, RecoveryError> {
+        let (position, newest) = (self.position, self.newest);
+        let visit = &mut |at: &Progress, record: Record<'_>| {
+            self.take(&record);
+            progress(self, at);
+            if status.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let reading = journal.read(position, newest, visit)?;
+        if status.is_interrupted() {
+            return Err(RecoveryError::Interrupted);
+        }
+        self.position = reading.end;
+        self.newest = reading.newest;
+        self.gaps.extend(&reading.gaps);
+        if self.unreadable > 0 {
+            tracing::error!(records = self.unreadable, "records of the log mean nothing to this version and these limits");
+        }
+        Ok(reading)
+    }
+
+    fn take(&mut self, record: &Record<'_>) {
+        let now = record.arrived_at;
+        let alerts = match record.kind {
+            Kind::Specs => {
+                let specs = self.decode_specs(record.body);
+                self.specs = record.body.to_vec();
+                if let Some(engine) = &mut self.engine {
+                    engine.step(Event::Reload(&specs.services), now).alerts
+                } else {
+                    self.engine = Some(Engine::new(&specs.services, self.settings.clone(), now));
+                    Vec::new()
+                }
+            }
+            Kind::Write(protocol) => {
+                let engine = self.engine.get_or_insert_with(|| {
+                    self.specs = self.fallback.encode();
+                    Engine::new(&self.fallback.services, self.settings.clone(), now)
+                });
+                if decode(&mut self.batch, protocol, record.body, self.settings, engine).is_err() {
+                    self.unreadable += 1;
+                    return;
+                }
+                self.samples += self.batch.sample_count() as u64;
+                engine.step(Event::Write(&self.batch), now).alerts
+            }
+        };
+        for alert in alerts {
+            self.alerts.insert((alert.rule.slo.clone(), alert.rule.labels.to_string()), alert);
+        }
+    }
+
+    fn decode_specs(&self, bytes: &[u8]) -> Specs {
+        Specs::decode(bytes).unwrap_or_else(|error| {
+            tracing::error!("the specs in the journal mean nothing to this version, today's are taken for them: {error}");
+            self.fallback.clone()
+        })
+    }
+}
+
+/// Decodes a body as the receiver did.
+fn decode(
+    batch: &mut Batch,
+    protocol: Protocol,
+    body: &[u8],
+    settings: &engine::Settings,
+    engine: &Engine,
+) -> Result<(), DecodeError> {
+    match protocol {
+        // No receiver of this version takes the other one.
+        Protocol::V1 | Protocol::V2 => batch.decode_v1(body, &settings.limits, engine.key()),
+    }
+}
+
+fn restore(checkpoint: &Checkpoint, settings: &engine::Settings, fallback: &Specs) -> Result<Engine, RestoreError> {
+    let specs = Specs::decode(&checkpoint.specs).unwrap_or_else(|_| fallback.clone());
+    Engine::restore(&specs.services, settings, &checkpoint.state).map_err(|error| match error {
+        engine::RestoreError::Version(version) if version > engine::STATE_VERSION => {
+            RestoreError::Newer(format!("{error}: it was written by a newer sloburn; run that one"))
+        }
+        error => RestoreError::Unusable(error.to_string()),
+    })
+}
+
+/// An engine that is where it was, and the way to go on.
+pub(super) struct Recovered {
+    pub(super) engine: Engine,
+    pub(super) writer: Writer,
+    /// Alerts that stand, and ends that may not have been told: receivers know them by their ids.
+    pub(super) alerts: Vec<Alert>,
+    /// Today's specs and since when they hold, if the log does not say so yet.
+    pub(super) specs_since: Option<(Timestamp, Vec<u8>)>,
+}
+
+/// Brings an engine back, under the specs of today.
+pub(super) fn recover(
+    journal: &Journal,
+    settings: &engine::Settings,
+    specs: &Specs,
+    status: &Arc<Status>,
+) -> Result<Recovered, RecoveryError> {
+    let clock = Steady::start();
+    let mut replayer = Replayer::start(journal, settings, specs)?;
+    let mut logged_at = clock.now();
+    let reading = replayer.read(journal, status, &mut |replayer, progress| {
+        if !progress.records.is_multiple_of(SHOW_EVERY_RECORDS) {
+            return;
+        }
+        status.enter(Phase::Recovering(*progress));
+        if clock.now().since(logged_at) >= LOG_EVERY {
+            logged_at = clock.now();
+            log_progress(progress, replayer.samples, clock.elapsed());
+        }
+    })?;
+    let failing = Arc::clone(status);
+    let writer = journal.writer(&reading, move |message| failing.enter(Phase::Failed(message.to_owned())))?;
+    let now = clock::now();
+    let today = specs.encode();
+    let mut alerts: Vec<Alert> = Vec::new();
+    let is_new = replayer.engine.is_none();
+    let mut engine =
+        replayer.engine.take().unwrap_or_else(|| Engine::new(&specs.services, settings.clone(), now));
+    // Noted in the log with the first write, and before it.
+    let specs_since = (is_new || replayer.specs != today).then_some((now, today));
+    if specs_since.is_some() && !is_new {
+        alerts = engine.step(Event::Reload(&specs.services), now).alerts;
+    }
+    let firing = engine.snapshot(now).slos.iter().flat_map(|slo| slo.alerts()).cloned().collect::<Vec<_>>();
+    let ended = replayer.alerts.into_values().filter(|alert| alert.state == AlertState::Resolved);
+    let alerts = ended.chain(alerts).chain(firing.into_iter().filter(|a| a.state == AlertState::Firing)).collect();
+    if reading.progress.total_bytes > 0 {
+        tracing::info!(
+            records = reading.progress.records,
+            samples = replayer.samples,
+            gaps = replayer.gaps.len(),
+            took = %clock.elapsed(),
+            "recovered from the journal"
+        );
+    }
+    let mut shown = status.journal();
+    shown.enabled = true;
+    shown.gaps = replayer.gaps;
+    shown.recovered = Some(reading.progress);
+    shown.next_sequence = writer.next_sequence();
+    drop(shown);
+    Ok(Recovered { engine, writer, alerts, specs_since })
+}
+
+fn log_progress(progress: &Progress, samples: u64, elapsed: Span) {
+    let seconds = (elapsed.as_millis() as f64 / 1000.0).max(0.001);
+    let left = seconds * (progress.total_bytes as f64 / progress.bytes.max(1) as f64 - 1.0);
+    tracing::info!(
+        segment = progress.current,
+        last_segment = progress.last,
+        records = progress.records,
+        "recovering: {:.0} %, {:.0} records/s, {:.0} samples/s, {} left",
+        100.0 * progress.bytes as f64 / progress.total_bytes.max(1) as f64,
+        progress.records as f64 / seconds,
+        samples as f64 / seconds,
+        Span::seconds(left as i64)
+    );
+}

@@ -1,0 +1,125 @@
+//! What survives the process: the real binary is killed, its disk filled and its files damaged, and an oracle outside
+//! holds its figures against what was acknowledged.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sloburn::clock;
+use sloburn::types::{Span, Timestamp};
+use sloburn::wire::proto::TimeSeries;
+
+use crate::daemon::{Daemon, write_headers};
+use crate::process::{PATIENCE, until};
+use crate::traffic::{SHOP, last_hour, last_hour_counts, shop};
+
+/// The files of a storage folder whose names end so, in order.
+fn files(folder: &Path, suffix: &str) -> Vec<PathBuf> {
+    let journal = folder.join("data/journal");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.to_str().unwrap().ends_with(suffix));
+    files.sort();
+    files
+}
+
+/// Flips the bit in the middle of a file.
+fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn counts(slo: &Value) -> (i64, i64) {
+    (slo["good"].as_i64().unwrap(), slo["total"].as_i64().unwrap())
+}
+
+#[tokio::test]
+async fn a_killed_daemon_goes_on_where_it_was() {
+    let daemon = Daemon::start(SHOP, &[]);
+    assert_eq!(daemon.write(&last_hour(100, 50)).await.status, 204);
+    let before = daemon.slo("shop/availability").await;
+    assert_eq!(counts(&before), last_hour_counts(100, 50));
+    let alerts = daemon.api("/api/v1/alerts").await["alerts"].as_array().unwrap().len();
+    assert!(alerts > 0);
+    let daemon = daemon.crash_and_restart(|_| {}, &[]);
+    let after = daemon.slo("shop/availability").await;
+    for field in ["good", "bad", "total", "budgetRemaining", "state", "lastSample"] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+    let stands = |slo: &Value| slo["alerts"].as_array().unwrap().iter().map(|a| a["activeAt"].clone()).collect::<Vec<_>>();
+    assert_eq!(stands(&after), stands(&before), "alerts keep the time they began");
+    let replay = daemon.api("/api/v1/status/walreplay").await;
+    assert_eq!(replay, json!({"min": 1, "max": 1, "current": 1, "state": "done"}));
+    // And counting goes on from the last sample.
+    let now = clock::now();
+    assert_eq!(daemon.write(&[shop("200", now, 1_000.0 + 240.0 * 100.0 + 7.0)]).await.status, 204);
+    until("the new sample to count", PATIENCE, async || {
+        let slo = daemon.slo("shop/availability").await;
+        let (good, total) = last_hour_counts(100, 50);
+        if counts(&slo) == (good + 7, total + 7) { Ok(()) } else { Err(slo.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_an_empty_path_nothing_is_kept() {
+    let daemon = Daemon::start(SHOP, &["--storage.path="]);
+    assert_eq!(daemon.write(&last_hour(100, 50)).await.status, 204);
+    let mut no_files = false;
+    let daemon = daemon.crash_and_restart(|folder| no_files = !folder.join("data").exists(), &["--storage.path="]);
+    assert!(no_files);
+    assert_eq!(counts(&daemon.slo("shop/availability").await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_spec_changed_while_it_was_down_keeps_its_history() {
+    let daemon = Daemon::start(SHOP, &[]);
+    assert_eq!(daemon.write(&last_hour(100, 50)).await.status, 204);
+    let change = |folder: &Path| {
+        std::fs::write(folder.join("spec.yaml"), SHOP.replace("objective: 99.9", "objective: 90")).unwrap();
+    };
+    let daemon = daemon.crash_and_restart(change, &[]);
+    let slo = daemon.slo("shop/availability").await;
+    assert_eq!((counts(&slo), &slo["objective"]), (last_hour_counts(100, 50), &json!(90.0)));
+    // The change itself is in the log by now, and is found there again.
+    assert_eq!(daemon.write(&[shop("200", clock::now(), 1e6)]).await.status, 204);
+    let daemon = daemon.crash_and_restart(|_| {}, &[]);
+    let slo = daemon.slo("shop/availability").await;
+    assert!(slo["good"].as_i64().unwrap() > last_hour_counts(100, 50).0, "{slo}");
+}
+
+#[tokio::test]
+async fn one_folder_is_for_one_process() {
+    let daemon = Daemon::start(SHOP, &[]);
+    let data = daemon.folder().join("data");
+    let rules = daemon.folder().join("spec.yaml");
+    let output = crate::daemon::sloburn()
+        .args(["serve", "--web.listen-address=127.0.0.1:0"])
+        .args([format!("--rules={}", rules.display()), format!("--storage.path={}", data.display())])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("data is in use by another sloburn"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_journal_of_a_newer_version_is_refused() {
+    let daemon = Daemon::start(SHOP, &[]);
+    assert_eq!(daemon.write(&[shop("200", clock::now(), 1.0)]).await.status, 204);
+    let folder = daemon.stop();
+    let name = "0".repeat(19) + "9.checkpoint";
+    let mut header = b"SLOBCKPT".to_vec();
+    header.extend(99_u32.to_le_bytes());
+    header.resize(64, 0);
+    header.extend(xxhash_rust::xxh3::xxh3_64(&header).to_le_bytes());
+    std::fs::write(folder.path().join("data/journal").join(name), header).unwrap();
+    let output = crate::daemon::sloburn()
+        .args(["serve", "--web.listen-address=127.0.0.1:0", "--rules=spec.yaml"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("written by a newer sloburn"), "{stderr}");
+}
