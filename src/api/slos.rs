@@ -76,6 +76,7 @@ fn summary(slo: &SloView, state: &ApiState, now: Timestamp, gaps: &[Gap]) -> Val
         "inconsistent": budget.events.inconsistent,
         "burnRates": rates(slo),
         "alerts": alerts,
+        "revision": slo.revision,
         "lastSample": slo.last_sample.map(Timestamp::to_rfc3339),
     })
 }

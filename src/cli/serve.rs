@@ -6,7 +6,7 @@ use std::{env, fs};
 use anyhow::Context;
 use secrecy::SecretString;
 
-use crate::app::{self, Daemon, HttpSettings, Storage, Web, default_external_url};
+use crate::app::{self, Daemon, HttpSettings, ReadSources, Rules, Storage, Web, default_external_url};
 use crate::cli::args::{LimitOptions, ServeOptions, StorageOptions, WebOptions, label_pairs};
 use crate::cli::{Outcome, check, console, sources};
 use crate::config::{AlertmanagerConfig, Config, SecretSource, StorageConfig, WebhookConfig};
@@ -38,7 +38,10 @@ pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
         "no service in the rule files: name a file or folder of specs with --rules or rule_files"
     );
     let mut settings = settings(options, &config, http)?;
-    settings.storage = storage(&options.storage, &config.storage, sources)?;
+    settings.storage = storage(&options.storage, &config.storage, sources.clone())?;
+    // What came on standard input cannot be read again.
+    let is_lasting = paths.iter().all(|path| path.as_os_str() != sources::STDIN);
+    settings.rules = is_lasting.then(|| Rules { sources, read: reader(options) });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(&services, settings))?;
     Ok(Outcome::Ok)
@@ -151,6 +154,7 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
         listen_address,
         http,
         enable_lifecycle: options.web.enable_lifecycle,
+        rules: None,
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: limits(&options.limits),
         series_limit: options.limits.series,
@@ -163,11 +167,7 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
 }
 
 /// Where state is kept: flags first, then the configuration file, then the defaults.
-fn storage(
-    options: &StorageOptions,
-    config: &StorageConfig,
-    sources: Vec<Source>,
-) -> anyhow::Result<Option<Storage>> {
+fn storage(options: &StorageOptions, config: &StorageConfig, sources: Vec<Source>) -> anyhow::Result<Option<Storage>> {
     let path = options.path.clone().or_else(|| config.path.clone()).unwrap_or_else(|| DEFAULT_STORAGE_PATH.into());
     if path.as_os_str().is_empty() {
         tracing::warn!("--storage.path is empty: a restart forgets everything");
@@ -179,7 +179,11 @@ fn storage(
         path,
         options: journal::Options {
             fsync: options.fsync.or(config.fsync).unwrap_or(defaults.fsync),
-            retention_limit_bytes: bytes(options.retention_size, config.retention_size_bytes, defaults.retention_limit_bytes),
+            retention_limit_bytes: bytes(
+                options.retention_size,
+                config.retention_size_bytes,
+                defaults.retention_limit_bytes,
+            ),
             retention_time: options.retention_time.or(config.retention_time).unwrap_or(defaults.retention_time),
             free_floor_bytes: bytes(options.min_free, config.min_free_bytes, defaults.free_floor_bytes),
             seed: u64::from_le_bytes(random()?),
@@ -189,6 +193,24 @@ fn storage(
         checkpoint_every: options.checkpoint_interval.or(config.checkpoint_interval).unwrap_or(CHECKPOINT_EVERY),
     };
     Ok(Some(options))
+}
+
+/// Reads again what the command line and the configuration file name. Receivers and labels stay as they were read at
+/// the start.
+fn reader(options: &ServeOptions) -> ReadSources {
+    let (config_file, rules) = (options.config_file.clone(), options.rules.clone());
+    Box::new(move || {
+        let mut paths = match &config_file {
+            None => Vec::new(),
+            Some(path) => {
+                let sources = sources::collect(std::slice::from_ref(path)).map_err(|error| error.to_string())?;
+                let (config, report) = sources.first().map(Config::parse).unwrap_or_default();
+                config.ok_or_else(|| report.render(false))?.rule_files
+            }
+        };
+        paths.extend(rules.iter().cloned());
+        sources::collect(&paths).map_err(|error| error.to_string())
+    })
 }
 
 fn limits(options: &LimitOptions) -> Limits {

@@ -126,7 +126,8 @@ impl Checkpoint {
         }
         let gap_bytes = (u32_at(header, 12) as usize).saturating_mul(GAP_BYTES);
         let specs_bytes = usize::try_from(u64_at(header, 40)).unwrap_or(usize::MAX);
-        let parts = rest.split_at_checked(gap_bytes).and_then(|(gaps, rest)| Some((gaps, rest.split_at_checked(specs_bytes)?)));
+        let parts =
+            rest.split_at_checked(gap_bytes).and_then(|(gaps, rest)| Some((gaps, rest.split_at_checked(specs_bytes)?)));
         let Some((gaps, (specs, state))) = parts else {
             return Err(CheckpointError::Damaged("its parts are longer than it is"));
         };

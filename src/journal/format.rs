@@ -81,7 +81,9 @@ pub struct SegmentHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// The version of a whole file.
-    #[error("format version {0}, and this sloburn reads up to {VERSION}: it was written by a newer sloburn; run that one")]
+    #[error(
+        "format version {0}, and this sloburn reads up to {VERSION}: it was written by a newer sloburn; run that one"
+    )]
     Newer(u32),
     /// A record among known ones.
     #[error("a record of kind {0}, which this sloburn does not know: it was written by a newer sloburn; run that one")]

@@ -169,7 +169,9 @@ impl Reading {
                         if damage.at_end { "the end of a segment is torn" } else { "part of a segment is damaged" }
                     );
                     // At the end no later record tells that this one is missing.
-                    if let Some((sequence, at)) = damage.lost.filter(|(s, _)| self.torn.is_some() && *s >= self.end.sequence) {
+                    if let Some((sequence, at)) =
+                        damage.lost.filter(|(s, _)| self.torn.is_some() && *s >= self.end.sequence)
+                    {
                         self.lose_until(sequence + 1, at);
                     }
                     continue;

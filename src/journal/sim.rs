@@ -142,7 +142,10 @@ impl Disk {
                     // Some had, in order.
                     1 if all > kept => inode.bytes.truncate(kept + (choice >> 8) as usize % (all - kept)),
                     // The length had, and some of the content.
-                    2 if all > kept => inode.bytes[kept..].iter_mut().skip((choice >> 8) as usize % 64).for_each(|b| *b = 0),
+                    2 if all > kept => {
+                        let from = all.min(kept + (choice >> 8) as usize % 64);
+                        inode.bytes[from..].fill(0);
+                    }
                     _ => inode.bytes = inode.durable.clone(),
                 }
             }

@@ -10,7 +10,7 @@ use super::sync::Syncer;
 use super::{Journal, Kind, Options, Reading};
 use crate::types::Timestamp;
 
-/// Room is looked up again after so many bytes.
+/// Room is looked up again after so many bytes, or a quarter of the floor.
 const LOOK_EVERY_BYTES: u64 = 4 << 20;
 /// So much more than the floor must be free before a full disk is written to again.
 const FLOOR_MARGIN: u64 = 20;
@@ -154,8 +154,9 @@ impl Writer {
     }
 
     fn look_for_room(&mut self) -> Result<(), AppendError> {
+        let every_bytes = LOOK_EVERY_BYTES.min(self.options.free_floor_bytes / 4);
         if self.options.free_floor_bytes == 0
-            || (self.read_only.is_none() && self.written_since_look_bytes < LOOK_EVERY_BYTES)
+            || (self.read_only.is_none() && self.written_since_look_bytes < every_bytes)
         {
             return Ok(());
         }

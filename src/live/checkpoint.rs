@@ -37,7 +37,7 @@ impl Keeper {
         // What was just recovered counts as not kept yet.
         let mut log_bytes = self.status.journal().recovered.map_or(0, |progress| progress.total_bytes);
         let mut sequence = 0;
-        while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(ASK_EVERY.to_std()) {
+        while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(self.every.min(ASK_EVERY).to_std()) {
             let (next_sequence, now_bytes) = {
                 let shown = self.status.journal();
                 (shown.next_sequence, shown.written_bytes)
@@ -54,7 +54,8 @@ impl Keeper {
                     let took = clock.elapsed();
                     let (at, took_millis) = (clock::now(), took.as_millis());
                     tracing::info!(sequence = made, bytes, %took, "checkpoint");
-                    self.status.journal().checkpoint = Some(CheckpointStatus { sequence: made, at, bytes, took_millis });
+                    self.status.journal().checkpoint =
+                        Some(CheckpointStatus { sequence: made, at, bytes, took_millis });
                 }
                 Err(RecoveryError::Interrupted) => return,
                 Err(error) => {

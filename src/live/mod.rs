@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::alert::Alert;
 use crate::clock;
-use crate::engine::{self, Engine, Event, Snapshot, Written};
+use crate::engine::{self, Effects, Engine, Event, Reloaded, Snapshot, Written};
 use crate::journal::{AppendError, Entry, Journal, Kind, Progress, Writer, body_sum};
 use crate::types::{Span, Timestamp};
 use crate::wire::{Batch, Protocol, WireKey};
@@ -42,6 +42,7 @@ const SNAPSHOT_SHARE: i64 = 20;
 enum Command {
     Write { batch: Batch, body: Body, reply: oneshot::Sender<Result<(Batch, Written), WriteError>> },
     Tick,
+    Reload { specs: Specs, reply: oneshot::Sender<Reloaded> },
 }
 
 /// A request's body as it came, for the journal.
@@ -119,6 +120,7 @@ impl std::fmt::Debug for Command {
         f.write_str(match self {
             Self::Write { .. } => "Write",
             Self::Tick => "Tick",
+            Self::Reload { .. } => "Reload",
         })
     }
 }
@@ -129,7 +131,9 @@ impl EngineHandle {
     pub fn start(engine: Engine, on_alerts: impl FnMut(&[Alert]) + Send + 'static) -> (Self, JoinHandle<()>) {
         let mut engine = engine;
         let first = engine.snapshot(clock::now());
-        let begin = move |_: &Arc<Status>| Ok(Begun { engine, writer: None, specs_since: None, keeper: None, alerts: Vec::new() });
+        let begin = move |_: &Arc<Status>| {
+            Ok(Begun { engine, writer: None, specs_since: None, keeper: None, alerts: Vec::new() })
+        };
         Self::spawn(first, Phase::Running, begin, on_alerts)
     }
 
@@ -191,6 +195,13 @@ impl EngineHandle {
             mpsc::error::TrySendError::Closed(_) => WriteError::Stopped,
         })?;
         done.await.map_err(|_| WriteError::Stopped)?
+    }
+
+    /// Has the engine go on under other specs, after what waits in the queue; `None` when it has stopped.
+    pub async fn reload(&self, specs: Specs) -> Option<Reloaded> {
+        let (reply, done) = oneshot::channel();
+        self.commands.send(Command::Reload { specs, reply }).await.ok()?;
+        done.await.ok()
     }
 
     /// Whether writes may be taken, before one is decoded.
@@ -349,11 +360,17 @@ impl<F: FnMut(&[Alert])> Runner<F> {
     fn run(&mut self, mut queue: mpsc::Receiver<Command>) {
         while let Some(command) = queue.blocking_recv() {
             let now = clock::now();
-            let (effects, reply) = match command {
-                Command::Tick => (self.engine.step(Event::Tick, now), None),
-                Command::Write { batch, body, reply } => match self.append(&body, now) {
-                    Ok(()) => (self.engine.step(Event::Write(&batch), now), Some((reply, batch))),
-                    Err(error) => {
+            match command {
+                Command::Tick => _ = self.step(Event::Tick, now),
+                Command::Reload { specs, reply } => {
+                    // Into the log before the next write, at this time.
+                    self.specs_since = Some((now, specs.encode()));
+                    self.next_snapshot = now;
+                    // Whoever asked may have hung up; specs hold and samples are counted all the same.
+                    let _ = reply.send(self.step(Event::Reload(&specs.services), now).reloaded);
+                }
+                Command::Write { batch, body, reply } => {
+                    if let Err(error) = self.append(&body, now) {
                         let stopped = error == WriteError::Stopped;
                         let _ = reply.send(Err(error));
                         if stopped {
@@ -361,40 +378,40 @@ impl<F: FnMut(&[Alert])> Runner<F> {
                         }
                         continue;
                     }
-                },
-            };
-            if !effects.alerts.is_empty() {
-                (self.on_alerts)(&effects.alerts);
-            }
-            if !effects.alerts.is_empty() || now >= self.next_snapshot || now + SNAPSHOT_EVERY < self.next_snapshot {
-                self.publish();
-            }
-            let Some((reply, batch)) = reply else { continue };
-            // The sender may have hung up; its samples are counted all the same.
-            let answer = move || _ = reply.send(Ok((batch, effects.written)));
-            match &self.writer {
-                Some(writer) => writer.when_durable(answer),
-                None => answer(),
+                    let written = self.step(Event::Write(&batch), now).written;
+                    let answer = move || _ = reply.send(Ok((batch, written)));
+                    match &self.writer {
+                        Some(writer) => writer.when_durable(answer),
+                        None => answer(),
+                    }
+                }
             }
         }
         self.publish();
     }
 
+    /// Takes a step, tells of alerts and shows what has changed.
+    fn step(&mut self, event: Event<'_>, now: Timestamp) -> Effects {
+        let effects = self.engine.step(event, now);
+        if !effects.alerts.is_empty() {
+            (self.on_alerts)(&effects.alerts);
+        }
+        if !effects.alerts.is_empty() || now >= self.next_snapshot || now + SNAPSHOT_EVERY < self.next_snapshot {
+            self.publish();
+        }
+        effects
+    }
+
     /// Writes a body to the journal, if there is one.
     fn append(&mut self, body: &Body, now: Timestamp) -> Result<(), WriteError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        let specs = match self.specs_since.take() {
-            Some((since, specs)) => {
-                let entry = Entry { kind: Kind::Specs, body: &specs, body_sum: body_sum(&specs) };
-                let appended = writer.append(entry, since).map(drop);
-                if appended.is_err() {
-                    self.specs_since = Some((since, specs));
-                }
-                appended
-            }
-            None => Ok(()),
-        };
-        let appended = specs.and_then(|()| writer.append(body.entry(), now));
+        let noted = self.specs_since.as_ref().map_or(Ok(0), |(since, specs)| {
+            writer.append(Entry { kind: Kind::Specs, body: specs, body_sum: body_sum(specs) }, *since)
+        });
+        if noted.is_ok() {
+            self.specs_since = None;
+        }
+        let appended = noted.and_then(|_| writer.append(body.entry(), now));
         let mut shown = self.status.journal();
         if shown.read_only.as_deref() != writer.read_only() {
             shown.read_only = writer.read_only().map(str::to_owned);

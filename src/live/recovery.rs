@@ -9,8 +9,8 @@ use crate::alert::{Alert, AlertState};
 use crate::clock::{self, Steady};
 use crate::engine::{self, Engine, Event};
 use crate::journal::{
-    Checkpoint, CheckpointError, Gap, Journal, Kind, LogError, Position, Progress, Reading,
-    Record, RestoreError, Writer,
+    Checkpoint, CheckpointError, Gap, Journal, Kind, LogError, Position, Progress, Reading, Record, RestoreError,
+    Writer,
 };
 use crate::live::specs::Specs;
 use crate::live::status::{Phase, Status};
@@ -104,7 +104,10 @@ impl<'a> Replayer<'a> {
         self.newest = reading.newest;
         self.gaps.extend(&reading.gaps);
         if self.unreadable > 0 {
-            tracing::error!(records = self.unreadable, "records of the log mean nothing to this version and these limits");
+            tracing::error!(
+                records = self.unreadable,
+                "records of the log mean nothing to this version and these limits"
+            );
         }
         Ok(reading)
     }
@@ -142,7 +145,9 @@ impl<'a> Replayer<'a> {
 
     fn decode_specs(&self, bytes: &[u8]) -> Specs {
         Specs::decode(bytes).unwrap_or_else(|error| {
-            tracing::error!("the specs in the journal mean nothing to this version, today's are taken for them: {error}");
+            tracing::error!(
+                "the specs in the journal mean nothing to this version, today's are taken for them: {error}"
+            );
             self.fallback.clone()
         })
     }
@@ -208,8 +213,7 @@ pub(super) fn recover(
     let today = specs.encode();
     let mut alerts: Vec<Alert> = Vec::new();
     let is_new = replayer.engine.is_none();
-    let mut engine =
-        replayer.engine.take().unwrap_or_else(|| Engine::new(&specs.services, settings.clone(), now));
+    let mut engine = replayer.engine.take().unwrap_or_else(|| Engine::new(&specs.services, settings.clone(), now));
     // Noted in the log with the first write, and before it.
     let specs_since = (is_new || replayer.specs != today).then_some((now, today));
     if specs_since.is_some() && !is_new {

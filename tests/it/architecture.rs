@@ -24,9 +24,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("notify", &["types", "spec", "alert", "clock"]),
     ("ingest", &["types", "wire", "engine", "live"]),
     ("api", &["types", "spec", "burn", "alert", "engine", "notify", "ingest", "journal", "live", "clock"]),
-    ("app", &["types", "spec", "wire", "alert", "engine", "journal", "live", "notify", "ingest", "api", "config", "clock"]),
+    (
+        "app",
+        &["types", "spec", "wire", "alert", "engine", "journal", "live", "notify", "ingest", "api", "config", "clock"],
+    ),
     ("demo", &["types", "spec", "wire", "series", "engine", "live", "notify", "app", "config", "clock"]),
-    ("cli", &["types", "spec", "wire", "generate", "engine", "replay", "journal", "notify", "app", "config", "demo", "clock"]),
+    (
+        "cli",
+        &[
+            "types", "spec", "wire", "generate", "engine", "replay", "journal", "notify", "app", "config", "demo",
+            "clock",
+        ],
+    ),
 ];
 
 const PURE: &[&str] = &["types", "spec", "generate", "wire", "series", "sli", "burn", "alert", "engine", "replay"];

@@ -20,8 +20,8 @@ pub struct Daemon {
     /// Where it listens.
     pub url: Url,
     client: reqwest::Client,
-    /// Holds the spec and, unless told otherwise, the state in `data`.
-    folder: TempDir,
+    /// Holds the spec, `spec.yaml`, or the configuration, and the state in `data` unless told otherwise.
+    pub folder: TempDir,
 }
 
 /// An answer over HTTP.
@@ -80,11 +80,6 @@ impl Daemon {
         before(self.folder.path());
         let rules = format!("--rules={}", self.folder.path().join("spec.yaml").display());
         Self::run(self.folder, &[&[rules.as_str()], options].concat())
-    }
-
-    /// Where it runs.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// Lets it end in order, and gives its folder back.

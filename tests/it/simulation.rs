@@ -175,7 +175,9 @@ impl Run {
 
 fn undisturbed(life: &[(Timestamp, Happening)]) -> End {
     let mut run = Run::new();
-    life.iter().for_each(|(now, happening)| run.take(happening, *now));
+    for (now, happening) in life {
+        run.take(happening, *now);
+    }
     run.end()
 }
 
