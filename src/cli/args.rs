@@ -248,6 +248,7 @@ pub struct GenerateOptions {
 Examples:
   promtool tsdb dump-openmetrics --match='{job=\"api\"}' data/ | sloburn replay --rules rules/ --input -
   sloburn replay --rules rules/ --input september.om --format json
+  sloburn replay --rules rules/ --input data/ --from 2026-11-01T00:00:00Z       what a daemon has received
   sloburn replay --rules new/ --against old/ --input september.om    who pages more often, who less
 
 Exit codes: 0 ok, 1 bad input, 2 usage, 4 no sample matches.")]
@@ -255,13 +256,14 @@ pub struct ReplayOptions {
     /// Specs: a file, a folder, or - for standard input. May be repeated.
     #[arg(long, required = true, value_name = "PATH")]
     pub rules: Vec<PathBuf>,
-    /// Recorded samples: OpenMetrics text with timestamps; - is standard input. Several are judged as one.
+    /// Recorded samples: OpenMetrics text with timestamps, - for standard input, several are judged as one; or the
+    /// folder of a daemon's --storage.path, running or not.
     #[arg(long, required = true, value_name = "FILE")]
     pub input: Vec<PathBuf>,
     /// Judge the same samples by these specs too, and compare. May be repeated.
     #[arg(long, value_name = "PATH")]
     pub against: Vec<PathBuf>,
-    /// Leave out samples before this time: RFC 3339, or seconds since 1970.
+    /// Leave out samples before this time, of a journal what arrived before: RFC 3339, or seconds since 1970.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub from: Option<Timestamp>,
     /// Leave out samples after this time.

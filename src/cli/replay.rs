@@ -1,5 +1,7 @@
 //! `sloburn replay`
 
+mod journal;
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -43,6 +45,9 @@ pub(super) fn run(options: &ReplayOptions) -> anyhow::Result<Outcome> {
             None => return Ok(Outcome::Failed),
         },
     };
+    if let Some(folder) = journal::folder(&options.input)? {
+        return run_journal(&folder, &rules, against.as_deref(), options);
+    }
     let all = rules.iter().chain(against.iter().flatten()).cloned().collect();
     let mut recorder = Recorder::new(all, from..=to);
     for path in &options.input {
@@ -60,11 +65,36 @@ pub(super) fn run(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     let of_rules = if against.is_some() { "--rules: " } else { "" };
     let rules = judge(&rules, &recording, options, of_rules)?;
     let against = against.map(|services| judge(&services, &recording, options, "--against: ")).transpose()?;
+    show(&rules, against.as_ref(), options)
+}
+
+/// Judges a daemon's own journal.
+fn run_journal(
+    folder: &Path,
+    rules: &[Service],
+    against: Option<&[Service]>,
+    options: &ReplayOptions,
+) -> anyhow::Result<Outcome> {
+    let of_rules = if against.is_some() { "--rules: " } else { "" };
+    let (census, judged) = journal::judge(rules, folder, options, of_rules)?;
+    let (true, Some(rules)) = (census.has_matches(), judged) else {
+        tell_no_data(&census, options);
+        return Ok(Outcome::NoData);
+    };
+    tell_unused(&census);
+    let against = match against {
+        Some(services) => journal::judge(services, folder, options, "--against: ")?.1,
+        None => None,
+    };
+    show(&rules, against.as_ref(), options)
+}
+
+fn show(rules: &Judged, against: Option<&Judged>, options: &ReplayOptions) -> anyhow::Result<Outcome> {
     tell_surprises(&rules.outcome);
     let out = BufWriter::new(io::stdout().lock());
     match options.format {
-        ReplayFormat::Json => write_json(out, &rules, against.as_ref()),
-        ReplayFormat::Text => write_text(out, &rules, against.as_ref()),
+        ReplayFormat::Json => write_json(out, rules, against),
+        ReplayFormat::Text => write_text(out, rules, against),
     }
     .context("cannot write to standard output")?;
     Ok(Outcome::Ok)
@@ -158,19 +188,24 @@ fn judge(services: &[Service], recording: &Recording, options: &ReplayOptions, p
         progress.at(done, |seconds| speed(done, at.since(start).as_millis() as f64 / 1000.0, seconds));
     })?;
     let seconds = progress.finish();
+    told(prefix, &outcome, totals.samples_kept, totals.samples_read, totals.series_kept, seconds);
+    let summaries = summarize(&outcome);
+    Ok(Judged { outcome, summaries })
+}
+
+/// Says how judging went.
+fn told(prefix: &str, outcome: &replay::Outcome, judged: u64, read: u64, series: usize, seconds: f64) {
     let length = outcome.to.since(outcome.from);
     console::message(&format!(
         "{prefix}judged {} of {} samples ({} series) from {} to {} ({}) in {seconds:.1}s: {}",
-        text::thousands(totals.samples_kept as f64),
-        text::thousands(totals.samples_read as f64),
-        text::thousands(totals.series_kept as f64),
+        text::thousands(judged as f64),
+        text::thousands(read as f64),
+        text::thousands(series as f64),
         text::moment(outcome.from),
         text::moment(outcome.to),
         text::rounded(length),
-        speed(totals.samples_kept, length.as_millis() as f64 / 1000.0, seconds),
+        speed(judged, length.as_millis() as f64 / 1000.0, seconds),
     ));
-    let summaries = summarize(&outcome);
-    Ok(Judged { outcome, summaries })
 }
 
 /// `1.3M samples/s, 500k times real time`

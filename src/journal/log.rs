@@ -89,6 +89,18 @@ impl Journal {
         Ok(segments)
     }
 
+    /// Where the oldest record that is kept stands.
+    pub fn oldest(&self) -> io::Result<Position> {
+        for segment in self.segments()? {
+            let mut header = Vec::new();
+            self.disk.read(&Segment::name(segment.number), SEGMENT_HEADER_BYTES as u64, &mut header)?;
+            if let Ok(Some(header)) = SegmentHeader::decode(&header) {
+                return Ok(Position { segment: segment.number, sequence: header.first_sequence });
+            }
+        }
+        Ok(Position::default())
+    }
+
     /// Tells `visit` every record from `from` on, in order. `newest` is the arrival of the record before.
     ///
     /// Damage is logged, skipped, and shows as a gap where a record's number is missing. The end of the last segment

@@ -5,6 +5,8 @@
 //! the finished [`Recording`] holds them in order of time; [`run()`] lets an engine live through them moment by
 //! moment and returns the [`Outcome`]; [`summary`] counts pages and tickets, [`json`] and [`text`] print.
 //!
+//! A daemon's own journal goes to the engine as it is, request by request: [`stream`].
+//!
 //! Nothing here reads a file or a clock: the recording's time is the engine's.
 
 pub mod compare;
@@ -12,6 +14,7 @@ pub mod json;
 pub mod openmetrics;
 mod recording;
 mod run;
+pub mod stream;
 pub mod summary;
 pub mod text;
 

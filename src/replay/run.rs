@@ -20,7 +20,7 @@ pub const TRANSITIONS_LIMIT_COUNT: usize = 1_000_000;
 /// A time without any sample that is longer than this is reported: every SLO has been without data in it.
 pub const GAP: Span = LOOKBACK;
 /// Gaps reported at most, the first ones.
-const GAPS_LIMIT_COUNT: usize = 100;
+pub(super) const GAPS_LIMIT_COUNT: usize = 100;
 
 /// Why a replay stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,12 +137,7 @@ impl Replay {
     }
 
     fn take(&mut self, at: Timestamp, effects: Effects) -> Result<(), RunError> {
-        for (reason, rejection) in effects.written.rejected {
-            match self.outcome.rejected.get_mut(reason) {
-                Some(known) => known.samples += rejection.samples,
-                None => drop(self.outcome.rejected.insert(reason, rejection)),
-            }
-        }
+        add_rejections(&mut self.outcome.rejected, effects.written.rejected);
         if self.outcome.transitions.len() + effects.alerts.len() > TRANSITIONS_LIMIT_COUNT {
             return Err(RunError::TooManyTransitions(at));
         }
@@ -150,5 +145,15 @@ impl Replay {
             .transitions
             .extend(effects.alerts.into_iter().map(|alert| Transition { at: alert.changed_at(), alert }));
         Ok(())
+    }
+}
+
+/// Adds refused samples to those before.
+pub(super) fn add_rejections(sum: &mut BTreeMap<&'static str, Rejection>, rejected: BTreeMap<&'static str, Rejection>) {
+    for (reason, rejection) in rejected {
+        match sum.get_mut(reason) {
+            Some(known) => known.samples += rejection.samples,
+            None => drop(sum.insert(reason, rejection)),
+        }
     }
 }

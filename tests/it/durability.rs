@@ -129,3 +129,36 @@ async fn a_journal_of_a_newer_version_is_refused() {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("written by a newer sloburn"), "{stderr}");
 }
+
+/// The last line of a replay in JSON.
+fn replayed(folder: &Path, options: &[&str]) -> (Value, String) {
+    let output = crate::daemon::sloburn()
+        .args(["replay", "--rules=spec.yaml", "--input=data", "--format=json"])
+        .args(options)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let last = stdout.lines().last().map_or(Value::Null, |line| serde_json::from_str(line).unwrap());
+    (last, stderr)
+}
+
+#[tokio::test]
+async fn the_journal_of_a_running_daemon_is_replayed() {
+    let daemon = Daemon::start(SHOP, &[]);
+    assert_eq!(daemon.write(&last_hour(100, 50)).await.status, 204);
+    let folder = daemon.folder.path();
+    let (good, total) = last_hour_counts(100, 50);
+    let (slo, stderr) = replayed(folder, &[]);
+    let shown = daemon.slo("shop/availability").await;
+    assert_eq!((&slo["kind"], counts(&slo)), (&json!("slo"), (good, total)), "{stderr}");
+    assert_eq!(slo["budgetRemaining"], shown["budgetRemaining"]);
+    assert!(stderr.contains("judged 482 of 482 samples (2 series)"), "{stderr}");
+    let (nothing, stderr) = replayed(folder, &["--to=2026-01-01T00:00:00Z"]);
+    assert_eq!(nothing, Value::Null);
+    assert!(stderr.contains("no data") && stderr.contains("the journal holds what arrived from 20"), "{stderr}");
+    // Other specs: half the budget.
+    std::fs::write(folder.join("spec.yaml"), SHOP.replace("objective: 99.9", "objective: 99.95")).unwrap();
+    let (stricter, _) = replayed(folder, &[]);
+    assert!(stricter["budgetRemaining"].as_f64() < slo["budgetRemaining"].as_f64());
+}
