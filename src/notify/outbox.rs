@@ -252,7 +252,7 @@ mod tests {
         let firing = notice("A", Firing);
         let fresh = outbox.record(&[firing.clone(), notice("B", Firing)], &receivers()).unwrap();
         assert_eq!(fresh.iter().map(|notice| notice.number).collect::<Vec<_>>(), [1, 2]);
-        assert!(outbox.record(&[firing.clone()], &receivers()).unwrap().is_empty());
+        assert!(outbox.record(std::slice::from_ref(&firing), &receivers()).unwrap().is_empty());
         outbox.settle([("a", Settled { fingerprint: firing.fingerprint, number: 1 })]).unwrap();
         outbox.sync().unwrap();
         drop(outbox);
@@ -268,7 +268,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let outbox = open(&folder);
         let end = notice("A", Resolved);
-        assert!(outbox.record(&[end.clone()], &receivers()).unwrap().is_empty());
+        assert!(outbox.record(std::slice::from_ref(&end), &receivers()).unwrap().is_empty());
         outbox.record(&[notice("A", Firing)], &receivers()).unwrap();
         assert_eq!(outbox.backlog().unwrap().firing.len(), 1);
         let mut relabelled = end.clone();

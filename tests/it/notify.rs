@@ -535,7 +535,7 @@ async fn killed(notifier: Notifier, folder: &tempfile::TempDir) {
     let path = folder.path().join("outbox.redb");
     let free = async {
         while Outbox::open(&path).is_err() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(PATIENCE, free).await.expect("the outbox is still open");
