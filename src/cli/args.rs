@@ -274,7 +274,7 @@ pub struct TestOptions {
     /// Files of tests, or folders of them; specs in a folder are left alone.
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Also write the results to this file as JUnit XML.
+    /// Also write the results to this file as XML, in the form of `JUnit`.
     #[arg(long, value_name = "PATH")]
     pub junit: Option<PathBuf>,
 }

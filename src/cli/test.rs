@@ -36,7 +36,7 @@ pub(super) fn run(options: &TestOptions) -> anyhow::Result<Outcome> {
 /// The verdicts of one file; `None` when it or its specs have errors, which have been shown.
 fn test(source: &Source) -> anyhow::Result<Option<Vec<Verdict>>> {
     let (file, report) = TestFile::parse(source);
-    let Some(file) = shown(file, report) else { return Ok(None) };
+    let Some(file) = shown(file, &report) else { return Ok(None) };
     let specs: Vec<Source> = sources::collect(&file.rule_files)
         .with_context(|| format!("rule_files of {}", source.path.display()))?
         .into_iter()
@@ -44,12 +44,12 @@ fn test(source: &Source) -> anyhow::Result<Option<Vec<Verdict>>> {
         .collect();
     let (services, mut report) = spec::parse(&specs);
     report.drop_warnings();
-    let Some(services) = shown(Some(services), report) else { return Ok(None) };
+    let Some(services) = shown(Some(services), &report) else { return Ok(None) };
     Ok(Some(file.cases.iter().map(|case| testing::run(&services, case)).collect()))
 }
 
-fn shown<T>(value: Option<T>, report: Report) -> Option<T> {
-    check::tell(&report);
+fn shown<T>(value: Option<T>, report: &Report) -> Option<T> {
+    check::tell(report);
     value.filter(|_| !report.has_errors())
 }
 

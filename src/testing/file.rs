@@ -221,13 +221,10 @@ fn figures(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Vec<Expected
     if let Some(field) = fields.get("state") {
         expected.extend(field.text(reporter).map(|state| Expected::State(state.to_owned())));
     }
-    let count: [(&'static str, fn(f64) -> Expected); 3] =
-        [("good", Expected::Good), ("bad", Expected::Bad), ("total", Expected::Total)];
-    for (name, of) in count {
-        if let Some(field) = fields.get(name) {
-            expected.extend(field.number(reporter).map(of));
-        }
-    }
+    let mut count = |name| fields.get(name).and_then(|field| field.number(reporter));
+    let counts =
+        [count("good").map(Expected::Good), count("bad").map(Expected::Bad), count("total").map(Expected::Total)];
+    expected.extend(counts.into_iter().flatten());
     if let Some(field) = fields.get("budget_remaining") {
         expected.extend(figure(field, reporter).map(Expected::BudgetRemaining));
     }
