@@ -17,7 +17,8 @@ use crate::app::{FolderLock, HttpSettings, Server, ServerError, Storage, Storage
 use crate::clock;
 use crate::engine::{self, Engine};
 use crate::ingest::{Budget, Receiver};
-use crate::live::{EngineHandle, Specs};
+use crate::live::{EngineHandle, News, Specs};
+use crate::notify::outbox::{Outbox, OutboxError};
 use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
 use crate::spec::{Service, Source, naming};
 use crate::types::Span;
@@ -25,6 +26,9 @@ use crate::wire::{Limits, WireKey};
 
 /// Alerts that wait for a receiver may take this long once the daemon is told to stop.
 const DELIVERY_DRAIN_TIMEOUT: Span = Span::seconds(10);
+
+/// The outbox' file in the storage folder.
+const OUTBOX_NAME: &str = "outbox.redb";
 
 /// Everything a daemon is made from.
 #[derive(Debug)]
@@ -81,6 +85,9 @@ pub enum StartError {
     /// The folder for its state.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The store of what receivers have to be told.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
 }
 
 /// Why a daemon ended before it was told to.
@@ -113,27 +120,30 @@ impl Daemon {
     /// When the address or the folder cannot be had or a receiver cannot be set up.
     pub async fn start(services: &[Service], settings: Settings) -> Result<Self, StartError> {
         notify::install_tls_provider();
-        let notifier = Arc::new(Notifier::start(&settings.notify, settings.alertmanagers, settings.webhooks)?);
+        // The lock comes before everything that is in the folder.
+        let opened = match settings.storage {
+            Some(storage) => Some((storage.open()?, storage)),
+            None => None,
+        };
+        let outbox = match &opened {
+            Some((_, storage)) => Some(Outbox::open(&storage.path.join(OUTBOX_NAME))?),
+            None => None,
+        };
+        let notifier = Notifier::start(&settings.notify, settings.alertmanagers, settings.webhooks, outbox)?;
+        let notifier = Arc::new(notifier);
         let engine_settings = engine::Settings {
             key: settings.key.clone(),
             limits: settings.limits,
             series_limit: settings.series_limit,
         };
-        let opened = match settings.storage {
-            Some(storage) => Some((storage.open()?, storage.sources)),
-            None => None,
-        };
         let sink = Arc::clone(&notifier);
-        let on_alerts = move |alerts: &[Alert]| {
-            alerts.iter().for_each(log);
-            sink.send(alerts);
-        };
-        let (lock, (engine, thread)) = if let Some(((lock, durability), sources)) = opened {
-            let specs = Specs { services: services.to_vec(), sources };
-            (Some(lock), EngineHandle::recover(specs, engine_settings, durability, on_alerts))
+        let (lock, (engine, thread)) = if let Some(((lock, durability), storage)) = opened {
+            let specs = Specs { services: services.to_vec(), sources: storage.sources };
+            let on_news = move |news: News<'_>| tell(&sink, news);
+            (Some(lock), EngineHandle::recover(specs, engine_settings, durability, on_news))
         } else {
             let engine = Engine::new(services, engine_settings, clock::now());
-            (None, EngineHandle::start(engine, on_alerts))
+            (None, EngineHandle::start(engine, move |alerts| tell(&sink, News::Changed(alerts))))
         };
         let budget = Budget::new(settings.in_flight_limit_bytes);
         let receiver = Receiver::new(engine.clone(), settings.limits, settings.key, budget);
@@ -214,6 +224,19 @@ impl Daemon {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Hands on what the engine says about alerts.
+fn tell(sink: &Notifier, news: News<'_>) {
+    match news {
+        News::Changed(alerts) => {
+            alerts.iter().for_each(log);
+            sink.send(alerts);
+        }
+        // What was told before is known by its id.
+        News::Repeated(alerts) => sink.send(alerts),
+        News::Standing(alerts) => sink.reconcile(alerts),
     }
 }
 

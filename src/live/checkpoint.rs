@@ -87,7 +87,7 @@ pub(super) fn checkpoint(
 ) -> Result<(u64, u64), RecoveryError> {
     let mut replayer = Replayer::start(journal, settings, specs)?;
     let before = replayer.position.sequence;
-    replayer.read(journal, status, &mut |_, _| {})?;
+    replayer.read(journal, status, &mut |_, _, _| {})?;
     let Some(engine) = replayer.engine.take().filter(|_| replayer.position.sequence > before) else {
         return Ok((before, 0));
     };

@@ -105,6 +105,17 @@ impl From<AppendError> for WriteError {
     }
 }
 
+/// What there is to say about alerts.
+#[derive(Clone, Copy, Debug)]
+pub enum News<'a> {
+    /// These changed.
+    Changed(&'a [Alert]),
+    /// These changed in an earlier life of the process, which may have told of them or not.
+    Repeated(&'a [Alert]),
+    /// These, and no others, stand after a recovery.
+    Standing(&'a [Alert]),
+}
+
 /// The way to a running engine; cheap to clone. The engine stops when the last handle is gone.
 #[derive(Clone, Debug)]
 pub struct EngineHandle {
@@ -128,40 +139,43 @@ impl std::fmt::Debug for Command {
 impl EngineHandle {
     /// Starts an engine that keeps nothing beyond the process; `on_alerts` is called on its thread with every change of
     /// an alert and must not block. Has to be called within a tokio runtime, which drives the ticks.
-    pub fn start(engine: Engine, on_alerts: impl FnMut(&[Alert]) + Send + 'static) -> (Self, JoinHandle<()>) {
-        let mut engine = engine;
+    pub fn start(mut engine: Engine, mut on_alerts: impl FnMut(&[Alert]) + Send + 'static) -> (Self, JoinHandle<()>) {
         let first = engine.snapshot(clock::now());
-        let begin = move |_: &Arc<Status>| {
-            Ok(Begun { engine, writer: None, specs_since: None, keeper: None, alerts: Vec::new() })
+        let begin = move |_: &Arc<Status>, _: &mut dyn FnMut(News<'_>)| {
+            Ok(Begun { engine, writer: None, specs_since: None, keeper: None })
         };
-        Self::spawn(first, Phase::Running, begin, on_alerts)
+        let on_news = move |news: News<'_>| {
+            if let News::Changed(alerts) = news {
+                on_alerts(alerts);
+            }
+        };
+        Self::spawn(first, Phase::Running, begin, on_news)
     }
 
     /// Starts an engine that first comes back from its journal. Until then writes are refused, and readers find
-    /// every SLO as if nothing had been counted. `on_alerts` is then told of every alert that stands.
+    /// every SLO as if nothing had been counted. `on_news` is called on the engine's thread and must not block.
     pub fn recover(
         specs: Specs,
         settings: engine::Settings,
         durability: Durability,
-        on_alerts: impl FnMut(&[Alert]) + Send + 'static,
+        on_news: impl FnMut(News<'_>) + Send + 'static,
     ) -> (Self, JoinHandle<()>) {
         let now = clock::now();
         let first = Engine::new(&specs.services, settings.clone(), now).snapshot(now);
-        let begin = move |status: &Arc<Status>| {
+        let begin = move |status: &Arc<Status>, on_news: &mut dyn FnMut(News<'_>)| {
             let Durability { journal, checkpoint_every } = durability;
-            let recovered = recover(&journal, &settings, &specs, status)?;
+            let Recovered { engine, writer, specs_since } = recover(&journal, &settings, &specs, status, on_news)?;
             let keeper = Keeper { journal, settings, specs, every: checkpoint_every, status: Arc::clone(status) };
-            let Recovered { engine, writer, alerts, specs_since } = recovered;
-            Ok(Begun { engine, writer: Some(writer), specs_since, keeper: Some(keeper), alerts })
+            Ok(Begun { engine, writer: Some(writer), specs_since, keeper: Some(keeper) })
         };
-        Self::spawn(first, Phase::Recovering(Progress::default()), begin, on_alerts)
+        Self::spawn(first, Phase::Recovering(Progress::default()), begin, on_news)
     }
 
     fn spawn(
         first: Snapshot,
         phase: Phase,
-        begin: impl FnOnce(&Arc<Status>) -> Result<Begun, RecoveryError> + Send + 'static,
-        on_alerts: impl FnMut(&[Alert]) + Send + 'static,
+        begin: impl FnOnce(&Arc<Status>, &mut dyn FnMut(News<'_>)) -> Result<Begun, RecoveryError> + Send + 'static,
+        mut on_news: impl FnMut(News<'_>) + Send + 'static,
     ) -> (Self, JoinHandle<()>) {
         let (commands, queue) = mpsc::channel(QUEUE_LIMIT_BATCHES);
         // Readers find every SLO from the first moment on.
@@ -170,10 +184,10 @@ impl EngineHandle {
         tokio::spawn(tick(handle.commands.downgrade(), handle.status.subscribe()));
         let (snapshots, status) = (Arc::clone(&handle.snapshots), Arc::clone(&handle.status));
         let key = Arc::clone(&handle.key);
-        let run = move || match begin(&status) {
+        let run = move || match begin(&status, &mut on_news) {
             Ok(begun) => {
                 let _ = key.set(begun.engine.key().clone());
-                run(begun, snapshots, &status, on_alerts, queue);
+                run(begun, snapshots, &status, on_news, queue);
             }
             Err(RecoveryError::Interrupted) => {}
             Err(error) => status.enter(Phase::Failed(error.to_string())),
@@ -306,8 +320,6 @@ struct Begun {
     /// To be written first.
     specs_since: Option<(Timestamp, Vec<u8>)>,
     keeper: Option<Keeper>,
-    /// To be told first.
-    alerts: Vec<Alert>,
 }
 
 /// Runs the engine and what makes its checkpoints until the queue ends or the journal fails.
@@ -315,11 +327,10 @@ fn run(
     begun: Begun,
     snapshots: Arc<ArcSwap<Snapshot>>,
     status: &Arc<Status>,
-    mut on_alerts: impl FnMut(&[Alert]),
+    on_news: impl FnMut(News<'_>),
     queue: mpsc::Receiver<Command>,
 ) {
-    let Begun { engine, writer, specs_since, keeper, alerts } = begun;
-    on_alerts(&alerts);
+    let Begun { engine, writer, specs_since, keeper } = begun;
     let (stop, stopped) = std::sync::mpsc::channel();
     let keeper = keeper.map(|keeper| {
         let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || keeper.run(&stopped));
@@ -332,7 +343,7 @@ fn run(
         specs_since,
         status: Arc::clone(&status),
         snapshots,
-        on_alerts,
+        on_news,
         next_snapshot: Timestamp::MIN,
     };
     runner.publish();
@@ -352,11 +363,11 @@ struct Runner<F> {
     specs_since: Option<(Timestamp, Vec<u8>)>,
     status: Arc<Status>,
     snapshots: Arc<ArcSwap<Snapshot>>,
-    on_alerts: F,
+    on_news: F,
     next_snapshot: Timestamp,
 }
 
-impl<F: FnMut(&[Alert])> Runner<F> {
+impl<F: FnMut(News<'_>)> Runner<F> {
     fn run(&mut self, mut queue: mpsc::Receiver<Command>) {
         while let Some(command) = queue.blocking_recv() {
             let now = clock::now();
@@ -394,7 +405,7 @@ impl<F: FnMut(&[Alert])> Runner<F> {
     fn step(&mut self, event: Event<'_>, now: Timestamp) -> Effects {
         let effects = self.engine.step(event, now);
         if !effects.alerts.is_empty() {
-            (self.on_alerts)(&effects.alerts);
+            (self.on_news)(News::Changed(&effects.alerts));
         }
         if !effects.alerts.is_empty() || now >= self.next_snapshot || now + SNAPSHOT_EVERY < self.next_snapshot {
             self.publish();

@@ -1,17 +1,17 @@
 //! From the journal back to where the engine was: the newest good checkpoint, and the log from there through the
 //! same [`Engine::step`] with the recorded arrival times.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::alert::{Alert, AlertState};
+use crate::alert::Alert;
 use crate::clock::{self, Steady};
 use crate::engine::{self, Engine, Event};
 use crate::journal::{
     Checkpoint, CheckpointError, Gap, Journal, Kind, LogError, Position, Progress, Reading, Record, RestoreError,
     Writer,
 };
+use crate::live::News;
 use crate::live::specs::Specs;
 use crate::live::status::{Phase, Status};
 use crate::types::{Span, Timestamp};
@@ -52,8 +52,6 @@ pub(super) struct Replayer<'a> {
     pub(super) gaps: Vec<Gap>,
     pub(super) samples: u64,
     unreadable: u64,
-    /// Alerts that changed, as they were left.
-    alerts: BTreeMap<(String, String), Alert>,
 }
 
 impl<'a> Replayer<'a> {
@@ -74,7 +72,6 @@ impl<'a> Replayer<'a> {
             gaps: Vec::new(),
             samples: 0,
             unreadable: 0,
-            alerts: BTreeMap::new(),
         };
         let restored = journal.latest(|checkpoint| restore(checkpoint, settings, fallback))?;
         if let Some((engine, Checkpoint { position, newest, specs, gaps, .. })) = restored {
@@ -83,17 +80,17 @@ impl<'a> Replayer<'a> {
         Ok(replayer)
     }
 
-    /// Reads the log to its end, telling `progress` of every record.
+    /// Reads the log to its end, telling `progress` of every record and the alerts that it changed.
     pub(super) fn read(
         &mut self,
         journal: &Journal,
         status: &Status,
-        progress: &mut dyn FnMut(&Self, &Progress),
+        progress: &mut dyn FnMut(&Self, &Progress, &[Alert]),
     ) -> Result<Reading, RecoveryError> {
         let (position, newest) = (self.position, self.newest);
         let visit = &mut |at: &Progress, record: Record<'_>| {
-            self.take(&record);
-            progress(self, at);
+            let alerts = self.take(&record);
+            progress(self, at, &alerts);
             if status.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let reading = journal.read(position, newest, visit)?;
@@ -112,9 +109,10 @@ impl<'a> Replayer<'a> {
         Ok(reading)
     }
 
-    fn take(&mut self, record: &Record<'_>) {
+    /// Lives through a record again; the alerts that changed.
+    fn take(&mut self, record: &Record<'_>) -> Vec<Alert> {
         let now = record.arrived_at;
-        let alerts = match record.kind {
+        match record.kind {
             Kind::Specs => {
                 let specs = self.decode_specs(record.body);
                 self.specs = record.body.to_vec();
@@ -132,14 +130,11 @@ impl<'a> Replayer<'a> {
                 });
                 if decode(&mut self.batch, protocol, record.body, self.settings, engine).is_err() {
                     self.unreadable += 1;
-                    return;
+                    return Vec::new();
                 }
                 self.samples += self.batch.sample_count() as u64;
                 engine.step(Event::Write(&self.batch), now).alerts
             }
-        };
-        for alert in alerts {
-            self.alerts.insert((alert.rule.slo.clone(), alert.rule.labels.to_string()), alert);
         }
     }
 
@@ -181,8 +176,6 @@ fn restore(checkpoint: &Checkpoint, settings: &engine::Settings, fallback: &Spec
 pub(super) struct Recovered {
     pub(super) engine: Engine,
     pub(super) writer: Writer,
-    /// Alerts that stand, and ends that may not have been told: receivers know them by their ids.
-    pub(super) alerts: Vec<Alert>,
     /// Today's specs and since when they hold, if the log does not say so yet.
     pub(super) specs_since: Option<(Timestamp, Vec<u8>)>,
 }
@@ -193,12 +186,16 @@ pub(super) fn recover(
     settings: &engine::Settings,
     specs: &Specs,
     status: &Arc<Status>,
+    on_news: &mut dyn FnMut(News<'_>),
 ) -> Result<Recovered, RecoveryError> {
     let clock = Steady::start();
     let mut replayer = Replayer::start(journal, settings, specs)?;
     let mut logged_at = clock.now();
-    let reading = replayer.read(journal, status, &mut |replayer, progress| {
-        if !progress.records.is_multiple_of(SHOW_EVERY_RECORDS) {
+    let reading = replayer.read(journal, status, &mut |replayer, progress, alerts| {
+        if !alerts.is_empty() {
+            on_news(News::Repeated(alerts));
+        }
+        if progress.records != 1 && !progress.records.is_multiple_of(SHOW_EVERY_RECORDS) {
             return;
         }
         status.enter(Phase::Recovering(*progress));
@@ -211,17 +208,17 @@ pub(super) fn recover(
     let writer = journal.writer(&reading, move |message| failing.enter(Phase::Failed(message.to_owned())))?;
     let now = clock::now();
     let today = specs.encode();
-    let mut alerts: Vec<Alert> = Vec::new();
     let is_new = replayer.engine.is_none();
     let mut engine = replayer.engine.take().unwrap_or_else(|| Engine::new(&specs.services, settings.clone(), now));
     // Noted in the log with the first write, and before it.
     let specs_since = (is_new || replayer.specs != today).then_some((now, today));
     if specs_since.is_some() && !is_new {
-        alerts = engine.step(Event::Reload(&specs.services), now).alerts;
+        on_news(News::Changed(&engine.step(Event::Reload(&specs.services), now).alerts));
     }
-    let firing = engine.snapshot(now).slos.iter().flat_map(|slo| slo.alerts()).cloned().collect::<Vec<_>>();
-    let ended = replayer.alerts.into_values().filter(|alert| alert.state == AlertState::Resolved);
-    let alerts = ended.chain(alerts).chain(firing.into_iter().filter(|a| a.state == AlertState::Firing)).collect();
+    if !is_new {
+        let standing: Vec<Alert> = engine.snapshot(now).slos.iter().flat_map(|slo| slo.alerts()).cloned().collect();
+        on_news(News::Standing(&standing));
+    }
     if reading.progress.total_bytes > 0 {
         tracing::info!(
             records = reading.progress.records,
@@ -237,7 +234,7 @@ pub(super) fn recover(
     shown.recovered = Some(reading.progress);
     shown.next_sequence = writer.next_sequence();
     drop(shown);
-    Ok(Recovered { engine, writer, alerts, specs_since })
+    Ok(Recovered { engine, writer, specs_since })
 }
 
 fn log_progress(progress: &Progress, samples: u64, elapsed: Span) {

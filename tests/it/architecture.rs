@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["types", "spec", "journal"]),
     ("live", &["types", "spec", "wire", "alert", "engine", "journal", "clock"]),
     ("notify", &["types", "spec", "alert", "clock"]),
+    ("testing", &["types", "wire", "series", "spec", "alert", "engine", "notify"]),
     ("ingest", &["types", "wire", "engine", "live"]),
     ("api", &["types", "spec", "burn", "alert", "engine", "notify", "ingest", "journal", "live", "clock"]),
     (
@@ -32,8 +33,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "types", "spec", "wire", "generate", "engine", "replay", "journal", "notify", "app", "config", "demo",
-            "clock",
+            "types", "spec", "wire", "generate", "engine", "replay", "journal", "testing", "notify", "app", "config",
+            "demo", "clock",
         ],
     ),
 ];

@@ -89,13 +89,29 @@ impl Daemon {
         self.folder
     }
 
-    fn run(folder: TempDir, options: &[&str]) -> Self {
+    /// Starts a daemon in a folder with a spec and does not wait until it is ready.
+    pub fn listening(folder: TempDir) -> Self {
+        let rules = format!("--rules={}", folder.path().join("spec.yaml").display());
+        let process = Self::spawn(&folder, &[rules.as_str()]);
+        let address = process.line("the address it listens on", |line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            line["address"].as_str().map(str::to_owned)
+        });
+        let url = Url::parse(&format!("http://{address}/")).unwrap();
+        Self { process, url, client: client(), folder }
+    }
+
+    fn spawn(folder: &TempDir, options: &[&str]) -> Process {
         let mut command = sloburn();
         command.args(["serve", "--web.listen-address=127.0.0.1:0", "--log.format=json"]).args(options);
         if !options.iter().any(|option| option.starts_with("--storage.path")) {
             command.arg(format!("--storage.path={}", folder.path().join("data").display()));
         }
-        let process = Process::start("sloburn", &mut command);
+        Process::start("sloburn", &mut command)
+    }
+
+    fn run(folder: TempDir, options: &[&str]) -> Self {
+        let process = Self::spawn(&folder, options);
         let write_url = process.line("the address it listens on", |line| {
             let line: Value = serde_json::from_str(line).ok()?;
             line["write_url"].as_str().map(str::to_owned)

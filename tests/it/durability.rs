@@ -7,11 +7,13 @@ mod oracle;
 
 use std::path::{Path, PathBuf};
 
+use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use sloburn::clock;
 
 use crate::daemon::Daemon;
 use crate::process::{PATIENCE, until};
+use crate::receiver::Receiver;
 use crate::traffic::{SHOP, last_hour, last_hour_counts, shop};
 
 /// The files of a storage folder whose names end so, in order.
@@ -161,4 +163,69 @@ async fn the_journal_of_a_running_daemon_is_replayed() {
     std::fs::write(folder.join("spec.yaml"), SHOP.replace("objective: 99.9", "objective: 99.95")).unwrap();
     let (stricter, _) = replayed(folder, &[]);
     assert!(stricter["budgetRemaining"].as_f64() < slo["budgetRemaining"].as_f64());
+}
+
+#[tokio::test]
+async fn while_it_recovers_it_says_how_far_it_is() {
+    let daemon = Daemon::start(SHOP, &[]);
+    assert_eq!(daemon.write(&last_hour(100, 50)).await.status, 204);
+    let folder = daemon.stop();
+    // A segment that cannot be read before somebody writes it: the recovery stands still there.
+    let pipe = folder.path().join("data/journal/00000002.segment");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let daemon = Daemon::listening(folder);
+    let ready = daemon.send("GET", "/-/ready", HeaderMap::new(), Vec::new()).await;
+    assert_eq!(ready.status, 503, "{}", ready.text);
+    until("the first segment to be read", PATIENCE, async || {
+        let replay = daemon.api("/api/v1/status/walreplay").await;
+        let expected = json!({"min": 1, "max": 2, "current": 1, "state": "in progress"});
+        if replay == expected { Ok(()) } else { Err(replay.to_string()) }
+    })
+    .await;
+    let ready = daemon.send("GET", "/-/ready", HeaderMap::new(), Vec::new()).await;
+    assert!(
+        ready.text.contains("recovering from the journal") && ready.text.contains("segment 1 of 1 to 2"),
+        "{}",
+        ready.text
+    );
+    let write = daemon.write(&[shop("200", clock::now(), 1.0)]).await;
+    assert_eq!((write.status, write.headers["retry-after"].to_str().unwrap()), (503, "1"), "{}", write.text);
+    let slos = daemon.send("GET", "/api/v1/slos", HeaderMap::new(), Vec::new()).await;
+    assert_eq!(slos.status, 503, "figures of a part are none: {}", slos.text);
+    assert_eq!(daemon.send("GET", "/-/healthy", HeaderMap::new(), Vec::new()).await.status, 200);
+    // Its writer comes and goes: an empty segment.
+    drop(std::fs::OpenOptions::new().write(true).open(&pipe).unwrap());
+    daemon.process.line("that it is ready", |line| line.contains("ready for samples").then_some(()));
+    assert_eq!(counts(&daemon.slo("shop/availability").await), last_hour_counts(100, 50));
+    assert_eq!(daemon.send("GET", "/-/ready", HeaderMap::new(), Vec::new()).await.status, 200);
+}
+
+/// What an outage has told is not told again by the next process, and its end is told under the id of its beginning.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_fired_before_a_crash_is_known_after_it() {
+    let mut receiver = Receiver::start().await;
+    let webhook = format!("--webhook={}", receiver.url("/"));
+    let daemon = Daemon::start(SHOP, &[&webhook]);
+    assert_eq!(daemon.write(&last_hour(100, 50)).await.status, 204);
+    let alerts = daemon.api("/api/v1/alerts").await["alerts"].as_array().unwrap().len();
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..alerts {
+        told.insert(receiver.next().await.header("webhook-id").to_owned());
+    }
+    assert_eq!(told.len(), alerts);
+    let mut daemon = daemon;
+    for _ in 0..3 {
+        daemon = daemon.crash_and_restart(|_| {}, &[&webhook]);
+    }
+    std::fs::write(daemon.folder.path().join("spec.yaml"), SHOP.replace("99.9", "10")).unwrap();
+    let mut ends = std::collections::BTreeSet::new();
+    while ends.len() < alerts {
+        let message = receiver.next().await;
+        let (kind, id) = (message.json()["type"].to_string(), message.header("webhook-id").to_owned());
+        if kind.contains("resolved") {
+            ends.insert(id);
+        } else {
+            assert!(told.contains(&id), "a beginning is told again under its own id only: {}", message.text);
+        }
+    }
 }
