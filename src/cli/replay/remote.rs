@@ -134,7 +134,7 @@ pub(super) fn read(
 
 /// Every selector of every SLI, each once.
 fn selectors(services: &[Service]) -> BTreeSet<String> {
-    let inputs = services.iter().flat_map(|service| &service.slis).map(|sli| sli.inputs());
+    let inputs = services.iter().flat_map(|service| &service.slis).map(crate::spec::Sli::inputs);
     let pairs = inputs.flat_map(|inputs| {
         let (Numerator::Good(numerator) | Numerator::Bad(numerator)) = inputs.numerator;
         [numerator, inputs.total]
