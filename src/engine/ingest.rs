@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::engine::{Binding, Engine};
 use crate::series::{Lookup, SeriesId, Tag, identity_bytes};
 use crate::types::{Labels, Span, Timestamp};
-use crate::wire::{Batch, LabelPairs, SeriesRef, decode_labels};
+use crate::wire::{Batch, LabelPairs, SeriesRef, WireLabels, decode_labels};
 
 /// A sample further ahead of its arrival than this is refused.
 pub const FUTURE_LIMIT: Span = Span::minutes(10);
@@ -78,7 +78,7 @@ impl Engine {
             match self.table.sample(id, sample.timestamp, sample.value, now, &mut self.output) {
                 Ok(()) => written.samples += 1,
                 Err(error) => written.reject("duplicate_timestamp", 1, || {
-                    format!("{error} {} of {}: another value came first", sample.timestamp, shown(series.label_bytes))
+                    format!("{error} {} of {}: another value came first", sample.timestamp, shown(series.labels))
                 }),
             }
         }
@@ -87,10 +87,10 @@ impl Engine {
     /// A series whose label bytes were not seen lately: `None` when it is refused or of no interest.
     fn meet(&mut self, series: &SeriesRef<'_>, written: &mut Written) -> Option<SeriesId> {
         let samples = series.samples.len();
-        let labels = match decode_labels(series.label_bytes, &self.settings.limits) {
+        let labels = match decode_labels(series.labels, &self.settings.limits) {
             Ok(labels) => labels,
             Err(error) => {
-                written.reject(error.reason(), samples, || format!("{error} in {}", shown(series.label_bytes)));
+                written.reject(error.reason(), samples, || format!("{error} in {}", shown(series.labels)));
                 return None;
             }
         };
@@ -131,8 +131,8 @@ impl Engine {
 }
 
 /// A series' labels for a message, as far as they can be read.
-fn shown(label_bytes: &[u8]) -> String {
-    let pairs: Vec<_> = LabelPairs::new(label_bytes).map_while(Result::ok).collect();
+fn shown(labels: WireLabels<'_>) -> String {
+    let pairs: Vec<_> = LabelPairs::new(labels).map_while(Result::ok).collect();
     let listed: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
     let text = format!("{{{}}}", listed.join(","));
     match text.char_indices().nth(EXAMPLE_LIMIT_CHARS) {
@@ -142,7 +142,7 @@ fn shown(label_bytes: &[u8]) -> String {
 }
 
 fn time_hint(series: &SeriesRef<'_>, at: Timestamp, now: Timestamp) -> String {
-    let labels = shown(series.label_bytes);
+    let labels = shown(series.labels);
     let (ahead, behind) = (at.since(now), now.since(at));
     // Seconds where milliseconds belong land in 1970, microseconds thousands of years ahead.
     if ahead.max(behind) > PLAUSIBLE {

@@ -12,7 +12,8 @@ use crate::types::{Labels, Span};
 
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
 pub use index::Index;
-pub use table::{Liveness, Lookup, Output, RegisterError, STALE_NAN_BITS, SampleError, Table};
+pub use table::{Liveness, Lookup, Output, RegisterError, SampleError, Table};
+pub use crate::wire::STALE_NAN_BITS;
 pub use target::{Increment, SETTLE};
 
 /// A series without samples for this long is forgotten.

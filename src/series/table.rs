@@ -11,9 +11,7 @@ use crate::series::index::{Cache, Index};
 use crate::series::target::{Increment, Target};
 use crate::series::{IDLE, SeriesId, Tag};
 use crate::types::{Labels, METRIC_NAME, Timestamp};
-
-/// The value that ends a series: Prometheus' `value.StaleNaN`, compared bitwise.
-pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
+use crate::wire::STALE_NAN_BITS;
 
 /// In the cache of wire keys: a series that no SLI refers to.
 const IGNORED: u32 = u32::MAX;
@@ -238,7 +236,7 @@ impl Table {
         if !value.is_finite() {
             return Ok(());
         }
-        let placed = series.counter.place(at, value);
+        let placed = series.counter.place(at, value, None);
         let (tag, metric, target_id) = (series.tag, series.metric, series.target);
         let newest = before.is_none_or(|b| b < at);
         if newest && !series.live {
