@@ -6,6 +6,7 @@
 
 mod docket;
 mod ingest;
+mod native;
 mod rules;
 mod slo;
 mod view;
@@ -128,7 +129,7 @@ impl Engine {
             }
         }
         Self {
-            table: Table::new(settings.series_limit),
+            table: Table::new(settings.series_limit, &settings.limits),
             settings,
             catalog: Catalog::new(services),
             bindings: Vec::new(),

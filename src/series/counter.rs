@@ -141,10 +141,7 @@ impl Counter {
         let previous = self.recent[after - 1];
         self.insert(after, new, age);
         let correction = growth(new, next, next_age) - growth(previous, next, next_age);
-        Placed::Between(
-            Change { at, amount: growth(previous, new, age) },
-            Change { at: next.at, amount: correction },
-        )
+        Placed::Between(Change { at, amount: growth(previous, new, age) }, Change { at: next.at, amount: correction })
     }
 
     fn place_before_all(&mut self, new: Point, age: u32) -> Placed {

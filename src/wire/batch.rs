@@ -184,9 +184,7 @@ impl Batch {
 
     fn decode_v1_columns(&mut self, limits: &Limits, key: &WireKey) -> Result<(), DecodeError> {
         let mut decoder = v1::Decoder::new(&self.bytes, limits);
-        while let Some(series) =
-            decoder.next_series(&mut self.samples, &mut self.histograms, &mut self.scattered)?
-        {
+        while let Some(series) = decoder.next_series(&mut self.samples, &mut self.histograms, &mut self.scattered)? {
             if series.samples.is_empty() && series.histograms.is_empty() {
                 self.empty_series += 1;
                 continue;

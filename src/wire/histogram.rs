@@ -342,9 +342,7 @@ impl Histogram {
         };
         (histogram.count, histogram.zero_count) = (count.as_f64(), zero_count.as_f64());
         let mut total = 0_u64;
-        for (side, buckets) in
-            [(negative, &mut histogram.negative), (positive, &mut histogram.positive)]
-        {
+        for (side, buckets) in [(negative, &mut histogram.negative), (positive, &mut histogram.positive)] {
             let limit = limits.buckets_per_histogram_limit;
             total = side.read(is_float, limit, buckets)?.checked_add(total).ok_or(HistogramError::Count)?;
         }

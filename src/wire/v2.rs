@@ -186,8 +186,7 @@ impl<'a> Decoder<'a> {
             gather_references(message, columns.scattered)?;
             references = start..self.input_bytes + columns.scattered.len();
         }
-        let (samples, histograms) =
-            (first_sample..columns.samples.len(), first_histogram..columns.histograms.len());
+        let (samples, histograms) = (first_sample..columns.samples.len(), first_histogram..columns.histograms.len());
         Ok(RawSeries { references, samples, histograms, exemplars })
     }
 }
@@ -230,8 +229,7 @@ fn sample(message: &[u8]) -> Result<(Sample, Option<Timestamp>), ProtobufError> 
         && let [VALUE_KEY, value @ .., TIMESTAMP_KEY] = head
     {
         let mut tail = Reader::new(tail);
-        let sample =
-            Sample { timestamp: Timestamp(tail.varint()?.cast_signed()), value: f64::from_le_bytes(*value) };
+        let sample = Sample { timestamp: Timestamp(tail.varint()?.cast_signed()), value: f64::from_le_bytes(*value) };
         if tail.is_empty() {
             return Ok((sample, None));
         }
