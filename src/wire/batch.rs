@@ -218,9 +218,11 @@ impl Batch {
                 scattered: &mut self.scattered,
             };
             let Some(series) = decoder.next_series(&mut columns)? else { break };
-            let references = match series.references.start.checked_sub(self.bytes.len()) {
-                None => &self.bytes[series.references.clone()],
-                Some(start) => &self.scattered[start..],
+            let Range { start, end } = series.references;
+            // No references at all may lie at the very end of the input.
+            let references = match start.checked_sub(self.bytes.len()) {
+                Some(start) if end > self.bytes.len() => &self.scattered[start..],
+                _ => &self.bytes[start..end],
             };
             let wire_hash = self.symbols.wire_hash(references, limits, key)?;
             self.exemplars += series.exemplars;

@@ -92,13 +92,6 @@ fn answers(now: Timestamp) -> Vec<Row> {
             415,
             "unknown message",
         ),
-        headers(
-            "remote write 2.0",
-            Some("application/x-protobuf;proto=io.prometheus.write.v2.Request"),
-            snappy_encoding,
-            415,
-            "2.0 is not supported",
-        ),
         headers("another encoding", protobuf, Some("gzip"), 415, "snappy"),
         Row { body: large(), ..headers("415 comes before 413", Some("text/plain"), snappy_encoding, 415, "") },
         headers("an old sender without headers", None, None, 204, ""),

@@ -335,6 +335,13 @@ fn any_layout_of_a_request_of_2_0_decodes_as_in_prost() {
 }
 
 #[test]
+fn no_references_at_the_end_are_not_those_of_another_series() {
+    // One whose references are in two fields, so that they are copied; and one whose last field has none.
+    let series = [&b"\x2a\x08\x0a\x02\x00\x01\x0a\x02\x01\x00"[..], b"\x2a\x04\x12\x00\x0a\x00"].concat();
+    assert!(oracle::accepts_v2(&[&b"\x22\x00\x22\x01a"[..], &series].concat()));
+}
+
+#[test]
 fn damaged_requests_of_2_0_are_refused_exactly_when_prost_refuses_them() {
     let accepted = accepted_by(oracle::accepts_v2, 20_000, &damaged(request_v2()));
     assert!((2_000..18_000).contains(&accepted), "{accepted} of 20000 were valid: one side is hardly tested");

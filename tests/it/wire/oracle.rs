@@ -52,6 +52,7 @@ fn key() -> WireKey {
 ///
 /// # Panics
 /// When the two disagree on that or on the content.
+#[allow(dead_code, reason = "each fuzz target uses its part")]
 pub fn accepts(message: &[u8]) -> bool {
     let expected = by_prost(message);
     assert_eq!(by_hand(message), expected, "decoder and prost disagree on {message:x?}");
@@ -119,6 +120,7 @@ fn check_hashes(batch: &Batch) {
     }
 }
 
+#[allow(dead_code, reason = "each fuzz target uses its part")]
 fn by_prost(message: &[u8]) -> Option<Vec<Series>> {
     let request = WriteRequest::decode(message).ok()?;
     let series = request.timeseries.into_iter().map(|series| {
@@ -129,6 +131,7 @@ fn by_prost(message: &[u8]) -> Option<Vec<Series>> {
     Some(series.collect())
 }
 
+#[allow(dead_code, reason = "each fuzz target uses its part")]
 fn by_hand(message: &[u8]) -> Option<Vec<Series>> {
     let mut decoder = v1::Decoder::new(message, &NO_LIMITS);
     let (mut samples, mut histograms, mut scattered, mut all) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -143,6 +146,7 @@ fn by_hand(message: &[u8]) -> Option<Vec<Series>> {
     Some(all)
 }
 
+#[allow(dead_code, reason = "each fuzz target uses its part")]
 fn by_batch(message: &[u8]) -> Vec<Series> {
     let body = snap::raw::Encoder::new().compress_vec(message).unwrap();
     let mut batch = Batch::new();
