@@ -8,13 +8,15 @@
 //! remote write 2.0), it also shows in a start after the sample before, and then all of the value is new even if the
 //! counter has already passed its old value.
 
-use crate::types::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Timestamp, compact};
 
 /// Samples remembered for each counter: how late, in samples, one may arrive and still be placed exactly.
 pub const RECENT_LIMIT_SAMPLES: usize = 4;
 
 /// A counter's latest samples and whether its first value counted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Counter {
     /// Ascending in time; `len` of them are valid.
     recent: [Point; RECENT_LIMIT_SAMPLES],
@@ -30,14 +32,15 @@ pub struct Counter {
 /// The age of a sample that began to count at an unknown time, or over 49 days ago: longer than any gap that is bridged.
 const OLD: u32 = u32::MAX;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Point {
     at: Timestamp,
+    #[serde(with = "compact")]
     value: f64,
 }
 
 /// Part of a count: `amount` events at `at`. Negative where a late sample moves an increase elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// The later sample's time.
     pub at: Timestamp,

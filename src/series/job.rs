@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Span, Timestamp};
 
 /// A new target must have been scraped this soon after it began to count, or what it counted is history that somebody
@@ -9,10 +11,10 @@ use crate::types::{Span, Timestamp};
 const NEW_TARGET: Span = Span::minutes(5);
 
 /// Jobs with a target.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Jobs(BTreeMap<Box<str>, Job>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Job {
     since: Timestamp,
     targets: u32,

@@ -8,13 +8,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::series::buckets::Added;
 use crate::series::{Change, Increment, RECENT_LIMIT_SAMPLES, Tag};
 use crate::types::Timestamp;
 use crate::wire::{Histogram, Limits};
 
 /// What a series of native histograms counts for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NativeUse {
     /// Takes all events.
     pub total: Tag,
@@ -23,7 +25,7 @@ pub struct NativeUse {
 }
 
 /// The latest histograms of a series and whether the first of all counted.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Native {
     /// Ascending in time, up to [`RECENT_LIMIT_SAMPLES`].
     recent: VecDeque<Point>,
@@ -32,7 +34,7 @@ pub(super) struct Native {
     uses: Arc<NativeUse>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Point {
     at: Timestamp,
     message: Box<[u8]>,
@@ -61,6 +63,11 @@ impl Native {
 
     pub(super) fn uses(&mut self, uses: Arc<NativeUse>) {
         self.uses = uses;
+    }
+
+    /// Counts for nothing until it is bound anew.
+    pub(super) fn unbind(&mut self) {
+        self.uses = Arc::new(NativeUse { total: Tag::NOTHING, within: Vec::new() });
     }
 
     /// Places a histogram among the others; `message` is what it was decoded from, within these limits.

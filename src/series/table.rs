@@ -8,6 +8,8 @@ mod histogram;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use crate::series::counter::{Change, Counter, Placed};
 use crate::series::index::{Cache, Index};
 use crate::series::job::Jobs;
@@ -73,7 +75,7 @@ pub struct Output {
     pub liveness: Vec<Liveness>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Series {
     /// The two halves of the hash: a `u128` would make the whole struct larger.
     identity: (u64, u64),
@@ -92,7 +94,7 @@ struct Series {
     used: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Track {
     Counter(Counter),
     Native(Box<Native>),
@@ -123,9 +125,13 @@ struct Arrival {
 }
 
 /// The series table.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Table {
+    /// Not part of the state: whatever is missing is worked out again.
+    #[serde(skip)]
     wire: Cache,
+    /// From identity to slot; follows from `series`.
+    #[serde(skip)]
     identities: Index,
     series: Vec<Series>,
     /// Slots to use again, with the rotation from which on no wire key can stand for their last series.
@@ -133,22 +139,31 @@ pub struct Table {
     rotation: u64,
     targets: Vec<Target>,
     free_targets: Vec<u32>,
+    /// From key to target; follows from `target_keys`.
+    #[serde(skip)]
     target_ids: BTreeMap<(Box<str>, Box<str>), u32>,
     target_keys: Vec<(Box<str>, Box<str>)>,
     jobs: Jobs,
     metric_ids: BTreeMap<Box<str>, u32>,
     twins: Twins,
     native_bytes: usize,
+    #[serde(skip)]
     limits: Limits,
     /// Changes of a histogram on their way.
+    #[serde(skip)]
     changes: Vec<Increment>,
     /// Targets that hold changes, and some that no longer do.
     holding: BTreeSet<u32>,
+    #[serde(skip)]
     limit_series: usize,
     sweep_next: usize,
 }
 
 impl Series {
+    const fn identity(&self) -> u128 {
+        (self.identity.0 as u128) << 64 | self.identity.1 as u128
+    }
+
     /// What an increase up to `at` counts for.
     fn tag_at(&self, at: Timestamp, twins: &mut Twins) -> Tag {
         if self.twin == NO_TWIN || twins.counts_classic(self.twin, at) { self.tag } else { self.beside_native }
@@ -213,7 +228,8 @@ impl Table {
             Some(slot) => slot,
             None => self.add(identity, labels, Track::Counter(Counter::new()))?,
         };
-        self.series[slot as usize].tag = tag;
+        let series = &mut self.series[slot as usize];
+        (series.tag, series.beside_native) = (tag, tag);
         self.wire.insert(wire_key, slot);
         Ok(SeriesId(slot))
     }
@@ -233,8 +249,8 @@ impl Table {
         let series = Series {
             identity: ((identity >> 64) as u64, identity as u64),
             track,
-            tag: Tag(0),
-            beside_native: Tag(0),
+            tag: Tag::NOTHING,
+            beside_native: Tag::NOTHING,
             twin: NO_TWIN,
             target,
             metric,
@@ -429,13 +445,13 @@ impl Table {
                 out.liveness.push(Liveness { tag: series.tag, live: false });
             }
             series.used = false;
-            let (identity, target) = (series.identity, series.target);
+            let (identity, target) = (series.identity(), series.target);
             if let Track::Native(native) = std::mem::replace(&mut series.track, Track::Counter(Counter::new())) {
                 self.native_bytes -= native.message_bytes();
                 self.twins.native_ended(series.twin, Timestamp::MIN);
             }
             self.twins.leave(series.twin);
-            self.identities.remove(u128::from(identity.0) << 64 | u128::from(identity.1));
+            self.identities.remove(identity);
             self.free.push_back((self.rotation + 2, slot as u32));
             self.release_target(target, out);
         }
@@ -458,6 +474,39 @@ impl Table {
     pub fn rotate_wire_keys(&mut self) {
         self.wire.rotate();
         self.rotation += 1;
+    }
+
+    /// Whether a scrape waits for its rest.
+    pub fn is_holding(&self) -> bool {
+        !self.holding.is_empty()
+    }
+
+    /// Binds every series to nothing and forgets every wire key, so that each series is registered anew with its
+    /// next sample, and begins anew for whatever it is bound to then.
+    pub fn unbind(&mut self) {
+        for series in &mut self.series {
+            (series.tag, series.beside_native) = (Tag::NOTHING, Tag::NOTHING);
+            if let Track::Native(native) = &mut series.track {
+                native.unbind();
+            }
+            series.live = false;
+        }
+        self.wire = Cache::new(self.limit_series);
+    }
+
+    /// Makes a table that was stored whole again: the indices that follow from the rest.
+    #[must_use]
+    pub fn rebuilt(mut self, limit_series: usize, limits: &Limits) -> Self {
+        (self.limit_series, self.limits) = (limit_series, *limits);
+        self.twins.rebuild();
+        self.wire = Cache::new(limit_series);
+        for (slot, series) in self.series.iter().enumerate().filter(|(_, series)| series.used) {
+            self.identities.insert(series.identity(), slot as u32);
+        }
+        let free: BTreeSet<u32> = self.free_targets.iter().copied().collect();
+        let keys = (0..).zip(&self.target_keys).filter(|(id, _)| !free.contains(id));
+        self.target_ids = keys.map(|(id, key)| (key.clone(), id)).collect();
+        self
     }
 
     /// How many series are tracked.

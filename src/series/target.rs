@@ -9,6 +9,8 @@
 //!   moment must be judged together, or half a scrape looks like an outage. Changes are held until every
 //!   series of the previous scrape has reported, a newer scrape begins, or [`SETTLE`] has passed.
 
+use serde::{Deserialize, Serialize};
+
 use crate::series::{SeriesId, Tag, counter::Change};
 use crate::types::{Span, Timestamp};
 
@@ -27,7 +29,7 @@ const WAIT: Span = Span::minutes(5);
 const SCRAPES_LIMIT_TIMES: usize = 4;
 
 /// A change of one series' count.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Increment {
     /// What the series is bound to.
     pub tag: Tag,
@@ -36,7 +38,7 @@ pub struct Increment {
 }
 
 /// State of one target.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Target {
     metrics: Vec<Metric>,
     waiting: Vec<Birth>,
@@ -57,7 +59,7 @@ pub enum PreviousScrape {
     Forgotten,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Metric {
     name: u32,
     /// A ring of the latest times at which a known series had a sample.
@@ -65,14 +67,14 @@ struct Metric {
     next: u8,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Birth {
     series: SeriesId,
     metric: u32,
     at: Timestamp,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Scrape {
     at: Timestamp,
     previous_at: Timestamp,

@@ -4,10 +4,12 @@
 //! the two: the native form counts from where it is first seen until it ends, the classic one before and after. A
 //! moment that the classic form has counted stays with it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Span, Timestamp};
 
 /// Who counts when, for one label set without `le`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Twin {
     /// The newest moment that the classic form has counted.
     classic_until: Timestamp,

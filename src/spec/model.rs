@@ -92,6 +92,18 @@ pub struct Inputs {
     pub native: Option<Latency>,
 }
 
+/// `bad: S total: S`: two SLIs with equal text count the same.
+impl fmt::Display for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.numerator {
+            Numerator::Good(good) => write!(f, "good: {good} total: {}", self.total)?,
+            Numerator::Bad(bad) => write!(f, "bad: {bad} total: {}", self.total)?,
+        }
+        let Some(native) = &self.native else { return Ok(()) };
+        write!(f, " native: {} up to {}", native.histogram, native.threshold)
+    }
+}
+
 impl Sli {
     /// The counters this SLI is computed from.
     pub fn inputs(&self) -> Inputs {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Arrival, NATIVE_LIMIT_BYTES, NO_TWIN, Output, RegisterError, SampleError, Table, Track};
 use crate::series::index::Index;
 use crate::series::native::{Native, NativeUse, Position};
@@ -11,14 +13,22 @@ use crate::types::{Labels, Timestamp};
 use crate::wire::Histogram;
 
 /// Histograms that have or may have two forms, by slot.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Twins {
+    /// Follows from `twins`.
+    #[serde(skip)]
     slots: Index,
     twins: Vec<(u128, Twin)>,
     free: Vec<u32>,
 }
 
 impl Twins {
+    pub(super) fn rebuild(&mut self) {
+        for (slot, (histogram, _)) in (0..).zip(&self.twins).filter(|(_, (_, twin))| twin.members > 0) {
+            self.slots.insert(*histogram, slot);
+        }
+    }
+
     /// One more series of this histogram.
     fn join(&mut self, histogram: u128) -> u32 {
         let slot = self.slots.get(histogram).unwrap_or_else(|| {
