@@ -23,6 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// One scrape of 50 pods, each with 40 series. They come in no order, as a sender's shards mix them.
 const FLEET: Size = Size { services: 50, instances: 1, children: 40 };
 
+#[expect(clippy::print_stdout, reason = "the ratios are the result")]
 fn main() {
     let mut fleet = Fleet::new(FLEET);
     let mixed = (0..REQUEST_SERIES).map(|i| i * 769 % REQUEST_SERIES);

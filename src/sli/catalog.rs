@@ -53,14 +53,14 @@ pub struct Catalog {
 
 #[derive(Debug)]
 struct Rules<M> {
-    rules: Vec<Rule<M>>,
+    all: Vec<Rule<M>>,
     by_name: BTreeMap<Box<str>, ByJob>,
     unnamed: ByJob,
 }
 
 impl<M> Default for Rules<M> {
     fn default() -> Self {
-        Self { rules: Vec::new(), by_name: BTreeMap::new(), unnamed: ByJob::default() }
+        Self { all: Vec::new(), by_name: BTreeMap::new(), unnamed: ByJob::default() }
     }
 }
 
@@ -111,7 +111,7 @@ impl Catalog {
 
 impl<M: Clone> Rules<M> {
     fn add(&mut self, selector: Selector, matched: M) {
-        let at = self.rules.len();
+        let at = self.all.len();
         let by_job = match selector.metric_name() {
             Some(name) => self.by_name.entry(name.into()).or_default(),
             None => &mut self.unnamed,
@@ -120,7 +120,7 @@ impl<M: Clone> Rules<M> {
             Some(job) => by_job.pinned.entry(job.into()).or_default().push(at),
             None => by_job.any.push(at),
         }
-        self.rules.push(Rule { selector, matched });
+        self.all.push(Rule { selector, matched });
     }
 
     fn find(&self, labels: &Labels) -> Option<Vec<M>> {
@@ -129,7 +129,7 @@ impl<M: Clone> Rules<M> {
         let named = self.by_name.get(name).into_iter().chain([&self.unnamed]);
         let related: Vec<&Rule<M>> = named
             .flat_map(|by_job| by_job.any.iter().chain(by_job.pinned.get(job).into_iter().flatten()))
-            .map(|&at| &self.rules[at])
+            .map(|&at| &self.all[at])
             .filter(|rule| rule.selector.matches_metric_name(name) && on_same_target(&rule.selector, labels))
             .collect();
         if related.is_empty() {

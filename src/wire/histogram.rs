@@ -203,7 +203,6 @@ pub(super) fn walk(message: &[u8]) -> Result<(), ProtobufError> {
 fn fields(message: &[u8], mut visit: impl FnMut(Field)) -> Result<(), ProtobufError> {
     use Sign::{Negative, Positive};
     let mut rest = Reader::new(message);
-    let double = |reader: &mut Reader<'_>| reader.fixed64().map(f64::from_le_bytes);
     while !rest.is_empty() {
         let key = rest.key()?;
         let field = match key {
@@ -220,12 +219,13 @@ fn fields(message: &[u8], mut visit: impl FnMut(Field)) -> Result<(), ProtobufEr
             TIMESTAMP => Field::Timestamp(rest.varint()?.cast_signed()),
             START => Field::Start(rest.varint()?.cast_signed()),
             _ => {
+                let mut all = |wire_type, read: Read| repeated(&mut rest, key, wire_type, &mut visit, read);
                 match key >> 3 {
-                    9 => repeated(&mut rest, key, VARINT, |r| Ok(visit(Field::Delta(Negative, zigzag(r.varint()?)))))?,
-                    10 => repeated(&mut rest, key, FIXED64, |r| Ok(visit(Field::Absolute(Negative, double(r)?))))?,
-                    12 => repeated(&mut rest, key, VARINT, |r| Ok(visit(Field::Delta(Positive, zigzag(r.varint()?)))))?,
-                    13 => repeated(&mut rest, key, FIXED64, |r| Ok(visit(Field::Absolute(Positive, double(r)?))))?,
-                    16 => repeated(&mut rest, key, FIXED64, |r| Ok(visit(Field::CustomBound(double(r)?))))?,
+                    9 => all(VARINT, |reader| Ok(Field::Delta(Negative, zigzag(reader.varint()?))))?,
+                    10 => all(FIXED64, |reader| Ok(Field::Absolute(Negative, double(reader)?)))?,
+                    12 => all(VARINT, |reader| Ok(Field::Delta(Positive, zigzag(reader.varint()?))))?,
+                    13 => all(FIXED64, |reader| Ok(Field::Absolute(Positive, double(reader)?)))?,
+                    16 => all(FIXED64, |reader| Ok(Field::CustomBound(double(reader)?)))?,
                     _ => rest.skip_unknown(key, 1..=17, NESTING)?,
                 }
                 continue;
@@ -249,27 +249,34 @@ const RESET_HINT: u32 = varint_key(14);
 const TIMESTAMP: u32 = varint_key(15);
 const START: u32 = varint_key(17);
 
+fn double(reader: &mut Reader<'_>) -> Result<f64, ProtobufError> {
+    reader.fixed64().map(f64::from_le_bytes)
+}
+
+type Read = fn(&mut Reader<'_>) -> Result<Field, ProtobufError>;
+
 /// Keys of field zero, for the wire types of numbers.
 const VARINT: u32 = varint_key(0);
 const FIXED64: u32 = fixed64_key(0);
 
 /// A repeated number, packed or one by one with its own wire type.
-#[inline]
 fn repeated(
     rest: &mut Reader<'_>,
     key: u32,
     wire_type: u32,
-    mut read: impl FnMut(&mut Reader<'_>) -> Result<(), ProtobufError>,
+    visit: &mut impl FnMut(Field),
+    read: Read,
 ) -> Result<(), ProtobufError> {
     if key & 7 == wire_type {
-        return read(rest);
+        visit(read(rest)?);
+        return Ok(());
     }
     if key != delimited_key(key >> 3) {
         return Err(ProtobufError::WireType(key >> 3));
     }
     let mut packed = Reader::new(rest.delimited()?);
     while !packed.is_empty() {
-        read(&mut packed)?;
+        visit(read(&mut packed)?);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use observed::{Form, Observed};
 use proptest::prelude::*;
 use sloburn::engine::{Engine, Event, Settings, SloView, Written};
-use sloburn::spec::{Source, parse};
+use sloburn::spec::{Service, Source, parse};
 use sloburn::types::{Span, Timestamp};
 use sloburn::wire::proto::{self, ResetHint, v2};
 use sloburn::wire::{Batch, Limits, WireKey};
@@ -45,13 +45,20 @@ fn at(seconds: i64) -> Timestamp {
     START + Span::seconds(seconds)
 }
 
+fn services() -> Vec<Service> {
+    let (services, report) = parse(&[Source::new("spec.yaml", SPEC)]);
+    assert_eq!(report.errors(), 0);
+    services
+}
+
+fn settings() -> Settings {
+    let key = WireKey::new(std::array::from_fn(|i| (i * 167 + 13) as u8));
+    Settings { key, limits: Limits::default(), series_limit: 1_000 }
+}
+
 impl Bench {
     fn new() -> Self {
-        let (services, report) = parse(&[Source::new("spec.yaml", SPEC)]);
-        assert_eq!(report.errors(), 0);
-        let key = WireKey::new(std::array::from_fn(|i| (i * 167 + 13) as u8));
-        let settings = Settings { key: key.clone(), limits: Limits::default(), series_limit: 1_000 };
-        Self { engine: Engine::new(&services, settings, START), key, now: START }
+        Self { engine: Engine::new(&services(), settings(), START), key: settings().key, now: START }
     }
 
     /// Sends series of one time, in remote write 2.0.
@@ -99,7 +106,9 @@ impl Bench {
 #[test]
 fn births_by_start_timestamp() {
     // Scrapes of a target every 15 s, the first at 0.
-    let cases: [(&str, &[(&str, &str, i64, f64, Option<i64>)], (f64, f64)); 9] = [
+    /// Instance, code, time, value, start.
+    type Sample = (&'static str, &'static str, i64, f64, Option<i64>);
+    let cases: [(&str, &[Sample], (f64, f64)); 9] = [
         ("the first scrape of all counts nothing", &[("a", "200", 0, 50.0, Some(-5))], (0.0, 0.0)),
         (
             "a series that began since the scrape before",
@@ -155,7 +164,7 @@ fn births_by_start_timestamp() {
 fn written_counts_what_was_kept() {
     let mut bench = Bench::new();
     let sample = |seconds: i64| v2::Sample { value: 1.0, timestamp: at(seconds).as_millis(), start_timestamp: 0 };
-    let mut native = Observed::default().message(&Form::Exponential(3));
+    let mut native = Observed::default().message(Form::Exponential(3));
     native.timestamp = at(0).as_millis();
     let written = bench.send(at(0), |builder| {
         let known = builder.series([("__name__", "requests_total"), ("job", "api")]);
@@ -209,7 +218,7 @@ fn classic_and_native_histograms_are_one() {
             }
             for _ in 0..4 {
                 for form in *phase {
-                    let written = observed.send(&mut bench, scrape * 15, form);
+                    let written = observed.send(&mut bench, scrape * 15, *form);
                     assert!(written.rejected.is_empty(), "{case}: {written:?}");
                 }
                 if phase.iter().any(|form| matches!(form, Form::Classic)) {
@@ -240,7 +249,9 @@ fn a_newborn_native_histogram_counts_from_zero() {
             form.insert(0, Form::Classic);
         }
         for time in [30, 45] {
-            form.iter().for_each(|form| drop(observed.send(&mut bench, time, form)));
+            for form in &form {
+                observed.send(&mut bench, time, *form);
+            }
             observed.add(&[3.0]);
         }
         assert_eq!(bench.counts("quick"), (2.0, 3.0), "both: {both}");
@@ -248,14 +259,36 @@ fn a_newborn_native_histogram_counts_from_zero() {
 }
 
 #[test]
+fn a_restart_or_a_reload_between_two_histograms_loses_nothing() {
+    for reload in [false, true] {
+        let mut bench = Bench::new();
+        let mut observed = Observed::default();
+        observed.add(&[0.1; 9]);
+        for scrape in 0..6 {
+            for form in [Form::Classic, Form::Exponential(2)] {
+                observed.send(&mut bench, scrape * 15, form);
+            }
+            observed.add(&[0.1, 0.1, 0.5]);
+            if reload {
+                bench.engine.step(Event::Reload(&services()), bench.now);
+            } else {
+                bench.engine = Engine::restore(&services(), &settings(), &bench.engine.save()).unwrap();
+            }
+        }
+        assert_eq!(bench.counts("quick"), (5.0, 15.0), "reload: {reload}");
+        assert_eq!(bench.counts("counted"), (0.0, 15.0), "reload: {reload}");
+    }
+}
+
+#[test]
 fn a_gauge_or_a_contradiction_is_refused() {
     let mut bench = Bench::new();
     let mut observed = Observed::default();
-    let first = observed.message(&Form::Exponential(0));
+    let first = observed.message(Form::Exponential(0));
     assert!(bench.histogram("a", 0, first.clone()).rejected.is_empty());
     assert!(bench.histogram("a", 0, first.clone()).rejected.is_empty(), "the same again");
     observed.add(&[1.0]);
-    let other = observed.message(&Form::Exponential(0));
+    let other = observed.message(Form::Exponential(0));
     assert!(bench.histogram("a", 0, other.clone()).rejected.contains_key("duplicate_timestamp"));
     let gauge = proto::Histogram { reset_hint: ResetHint::Gauge.into(), ..other };
     assert!(bench.histogram("a", 15, gauge).rejected.contains_key("gauge_histogram"));
@@ -285,7 +318,7 @@ proptest! {
                 expected.1 += values.iter().filter(|value| **value > 1.0).count() as f64;
                 expected.2 += values.len() as f64;
             }
-            messages.push((i, observed.message(&Form::Exponential(schema))));
+            messages.push((i, observed.message(Form::Exponential(schema))));
         }
         messages.sort_by_key(|(i, _)| i + lateness[*i]);
         let mut bench = Bench::new();

@@ -505,7 +505,7 @@ fn bombs_of_2_0_are_refused_before_they_take_memory() {
         let error = decode_labels(batch.series().next().unwrap().labels, &limits).unwrap_err();
         assert_eq!(error.reason(), "label_references");
     }
-    let buckets = [&[0x62, 0x80, 0x80, 0x40][..], &[0; 1 << 20]].concat();
+    let buckets = [vec![0x62, 0x80, 0x80, 0x40], vec![0; 1 << 20]].concat();
     assert_eq!(sloburn::wire::Histogram::decode(&buckets, &limits).unwrap_err().reason(), "histogram_too_large");
     let spans =
         Histogram { positive_spans: vec![BucketSpan { offset: 0, length: u32::MAX }; 3], ..Histogram::default() };

@@ -15,16 +15,16 @@ use crate::wire::Histogram;
 /// Histograms that have or may have two forms, by slot.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Twins {
-    /// Follows from `twins`.
+    /// Follows from `all`.
     #[serde(skip)]
     slots: Index,
-    twins: Vec<(u128, Twin)>,
+    all: Vec<(u128, Twin)>,
     free: Vec<u32>,
 }
 
 impl Twins {
     pub(super) fn rebuild(&mut self) {
-        for (slot, (histogram, _)) in (0..).zip(&self.twins).filter(|(_, (_, twin))| twin.members > 0) {
+        for (slot, (histogram, _)) in (0..).zip(&self.all).filter(|(_, (_, twin))| twin.members > 0) {
             self.slots.insert(*histogram, slot);
         }
     }
@@ -32,16 +32,16 @@ impl Twins {
     /// One more series of this histogram.
     fn join(&mut self, histogram: u128) -> u32 {
         let slot = self.slots.get(histogram).unwrap_or_else(|| {
-            let slot = self.free.pop().unwrap_or(self.twins.len() as u32);
+            let slot = self.free.pop().unwrap_or(self.all.len() as u32);
             let new = (histogram, Twin::new());
-            match self.twins.get_mut(slot as usize) {
+            match self.all.get_mut(slot as usize) {
                 Some(free) => *free = new,
-                None => self.twins.push(new),
+                None => self.all.push(new),
             }
             self.slots.insert(histogram, slot);
             slot
         });
-        self.twins[slot as usize].1.members += 1;
+        self.all[slot as usize].1.members += 1;
         slot
     }
 
@@ -50,7 +50,7 @@ impl Twins {
         if slot == NO_TWIN {
             return;
         }
-        let (histogram, twin) = &mut self.twins[slot as usize];
+        let (histogram, twin) = &mut self.all[slot as usize];
         twin.members -= 1;
         if twin.members == 0 {
             self.slots.remove(*histogram);
@@ -59,15 +59,15 @@ impl Twins {
     }
 
     pub(super) fn counts_classic(&mut self, slot: u32, at: Timestamp) -> bool {
-        self.twins[slot as usize].1.counts_classic(at)
+        self.all[slot as usize].1.counts_classic(at)
     }
 
     pub(super) fn counts_native_birth(&mut self, slot: u32, at: Timestamp) -> bool {
-        self.twins[slot as usize].1.counts_native_birth(at)
+        self.all[slot as usize].1.counts_native_birth(at)
     }
 
     pub(super) fn native_ended(&mut self, slot: u32, at: Timestamp) {
-        self.twins[slot as usize].1.native_ended(at);
+        self.all[slot as usize].1.native_ended(at);
     }
 }
 
@@ -141,7 +141,7 @@ impl Table {
         self.native_bytes -= native.message_bytes();
         let position = native.place(histogram, message, &self.limits, &mut self.changes);
         self.native_bytes += native.message_bytes();
-        let twin = &mut self.twins.twins[series.twin as usize].1;
+        let twin = &mut self.twins.all[series.twin as usize].1;
         let (counts, is_first, live_at) = match position {
             Position::Duplicate | Position::Absorbed => return Ok(()),
             Position::Conflict => return Err(SampleError::Conflict),

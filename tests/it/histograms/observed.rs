@@ -46,15 +46,15 @@ impl Observed {
     }
 
     /// The native forms.
-    pub fn message(&self, form: &Form) -> Histogram {
+    pub fn message(&self, form: Form) -> Histogram {
         let (schema, custom_values) = match form {
-            Form::Exponential(schema) => (*schema, Vec::new()),
+            Form::Exponential(schema) => (schema, Vec::new()),
             _ => (CUSTOM_SCHEMA, BOUNDS.to_vec()),
         };
         let mut buckets = BTreeMap::new();
         for value in &self.values {
             let index = match form {
-                Form::Exponential(schema) => (value.log2() * f64::powi(2.0, *schema)).ceil() as i32,
+                Form::Exponential(schema) => (value.log2() * f64::powi(2.0, schema)).ceil() as i32,
                 _ => BOUNDS.iter().filter(|bound| value > bound).count() as i32,
             };
             *buckets.entry(index).or_insert(0_i64) += 1;
@@ -86,7 +86,7 @@ impl Observed {
     }
 
     /// Sends one scrape in one form.
-    pub fn send(&self, bench: &mut Bench, time: i64, form: &Form) -> Written {
+    pub fn send(&self, bench: &mut Bench, time: i64, form: Form) -> Written {
         if !matches!(form, Form::Classic) {
             return bench.histogram("a", time, self.message(form));
         }

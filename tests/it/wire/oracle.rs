@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
+use sloburn::types::Timestamp;
 use sloburn::wire::proto::{self, WriteRequest, v2};
 use sloburn::wire::{
     Batch, CUSTOM_SCHEMA, Histogram, LabelPairs, Limits, ResetHint, Sample, WIRE_KEY_SIZE_BYTES, WireKey, WireLabels,
@@ -58,7 +59,7 @@ pub fn accepts(message: &[u8]) -> bool {
     assert_eq!(by_hand(message), expected, "decoder and prost disagree on {message:x?}");
     match expected {
         Some(expected) => {
-            let expected = in_a_batch(expected, false);
+            let expected = in_a_batch(&expected, false);
             assert_eq!(by_batch(message), expected, "batch and prost disagree on {message:x?}");
             true
         }
@@ -87,7 +88,7 @@ pub fn accepts_v2(message: &[u8]) -> bool {
             .map(|s| (s.value.to_bits(), s.timestamp, (s.start_timestamp > 0).then_some(s.start_timestamp)));
         (resolved(series, &request.symbols), values.collect(), series.histograms.iter().map(valid).collect())
     });
-    let expected = in_a_batch(series.collect(), true);
+    let expected = in_a_batch(&series.collect::<Vec<_>>(), true);
     assert_eq!(content(&batch), expected, "batch and prost disagree on {message:x?}");
     check_hashes(&batch);
     true
@@ -165,7 +166,7 @@ fn content(batch: &Batch) -> Vec<Series> {
 }
 
 /// What a batch is to make of series; those with nothing are kept for the sake of an error, or dropped.
-fn in_a_batch(series: Vec<Series>, keep_empty: bool) -> Vec<Series> {
+fn in_a_batch(series: &[Series], keep_empty: bool) -> Vec<Series> {
     let with_samples = series.iter().filter(|s| !s.1.is_empty() || keep_empty && s.2.is_empty());
     let with_samples = with_samples.map(|(labels, values, _)| (labels.clone(), values.clone(), Vec::new()));
     let with_histograms = series.iter().filter(|s| !s.2.is_empty());
@@ -177,8 +178,8 @@ fn labels(labels: WireLabels<'_>) -> Option<Labels> {
     LabelPairs::new(labels).map(|pair| pair.ok().map(|(name, value)| (name.to_owned(), value.to_owned()))).collect()
 }
 
-fn bits(samples: &[Sample], starts: &[Option<sloburn::types::Timestamp>]) -> Values {
-    let start = |i: usize| starts.get(i).copied().flatten().map(|start| start.as_millis());
+fn bits(samples: &[Sample], starts: &[Option<Timestamp>]) -> Values {
+    let start = |i: usize| starts.get(i).copied().flatten().map(Timestamp::as_millis);
     let values = samples.iter().enumerate();
     values.map(|(i, sample)| (sample.value.to_bits(), sample.timestamp.as_millis(), start(i))).collect()
 }
@@ -186,7 +187,7 @@ fn bits(samples: &[Sample], starts: &[Option<sloburn::types::Timestamp>]) -> Val
 /// A histogram as the decoder reads it.
 fn seen(message: &[u8]) -> Option<Seen> {
     let histogram = Histogram::decode(message, &NO_LIMITS).ok()?;
-    let times = (histogram.timestamp.as_millis(), histogram.start.map(|start| start.as_millis()));
+    let times = (histogram.timestamp.as_millis(), histogram.start.map(Timestamp::as_millis));
     let sum = histogram.sum.to_bits();
     if histogram.is_stale() {
         return Some(Seen { times, sum, ..Seen::default() });
