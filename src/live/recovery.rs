@@ -15,7 +15,7 @@ use crate::live::News;
 use crate::live::specs::Specs;
 use crate::live::status::{Phase, Status};
 use crate::types::{Span, Timestamp};
-use crate::wire::{Batch, DecodeError, Protocol};
+use crate::wire::Batch;
 
 /// Progress is told to those who ask this often, and logged that often.
 const SHOW_EVERY_RECORDS: u64 = 16;
@@ -128,7 +128,8 @@ impl<'a> Replayer<'a> {
                     self.specs = self.fallback.encode();
                     Engine::new(&self.fallback.services, self.settings.clone(), now)
                 });
-                if decode(&mut self.batch, protocol, record.body, self.settings, engine).is_err() {
+                let (limits, key) = (&self.settings.limits, engine.key());
+                if self.batch.decode(protocol, record.body, limits, key).is_err() {
                     self.unreadable += 1;
                     return Vec::new();
                 }
@@ -145,20 +146,6 @@ impl<'a> Replayer<'a> {
             );
             self.fallback.clone()
         })
-    }
-}
-
-/// Decodes a body as the receiver did.
-fn decode(
-    batch: &mut Batch,
-    protocol: Protocol,
-    body: &[u8],
-    settings: &engine::Settings,
-    engine: &Engine,
-) -> Result<(), DecodeError> {
-    match protocol {
-        // No receiver of this version takes the other one.
-        Protocol::V1 | Protocol::V2 => batch.decode_v1(body, &settings.limits, engine.key()),
     }
 }
 

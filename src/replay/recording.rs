@@ -79,6 +79,8 @@ pub struct Recorder {
     slots: BTreeMap<Labels, Slot>,
     series: Vec<Series>,
     samples: Vec<Sample>,
+    /// Matched by what is not kept.
+    noted: BTreeSet<(SliId, Role)>,
     totals: Totals,
 }
 
@@ -108,7 +110,18 @@ impl Recorder {
             slots: BTreeMap::new(),
             series: Vec::new(),
             samples: Vec::new(),
+            noted: BTreeSet::new(),
             totals: Totals::default(),
+        }
+    }
+
+    /// There is a series of native histograms, which is not kept.
+    pub fn note_native(&mut self, labels: &Labels) {
+        if self.totals.names.len() < NAMES_LIMIT_COUNT {
+            self.totals.names.insert(labels.get(METRIC_NAME).unwrap_or_default().into());
+        }
+        for matched in self.catalog.find_native(labels).into_iter().flatten() {
+            self.noted.extend([(matched.sli, Role::Numerator), (matched.sli, Role::Total)]);
         }
     }
 
@@ -161,8 +174,9 @@ impl Recorder {
     /// so that the same samples give the same recording. Of two samples of a series at the same time the one
     /// told first stays in front.
     pub fn finish(mut self) -> Recording {
-        let matched: BTreeSet<(SliId, Role)> =
+        let mut matched: BTreeSet<(SliId, Role)> =
             self.series.iter().filter(|s| s.has_samples).flat_map(|s| &s.matches).map(|m| (m.sli, m.role)).collect();
+        matched.append(&mut self.noted);
         let mut order = vec![Slot(0); self.series.len()];
         let mut series = Vec::new();
         for (labels, slot) in std::mem::take(&mut self.slots) {

@@ -99,10 +99,18 @@ impl Stream {
             }
             self.met.insert(series.wire_hash, 0);
             // The engine says what is wrong with the others.
-            let Ok(labels) = decode_labels(series.label_bytes, &self.settings.limits) else { continue };
+            let Ok(labels) = decode_labels(series.labels, &self.settings.limits) else { continue };
             let slot = self.census.series(labels)?;
             for sample in series.samples.iter().take(1) {
                 self.census.sample(slot, sample.timestamp, sample.value)?;
+            }
+        }
+        for series in batch.histogram_series() {
+            if self.met.get(series.wire_hash).is_none() {
+                self.met.insert(series.wire_hash, 0);
+                if let Ok(labels) = decode_labels(series.labels, &self.settings.limits) {
+                    self.census.note_native(&labels);
+                }
             }
         }
         let engine = self.engine.get_or_insert_with(|| {

@@ -17,7 +17,7 @@ use crate::replay::summary::summarize;
 use crate::replay::{Recording, RunError};
 use crate::spec::Service;
 use crate::types::Timestamp;
-use crate::wire::{Batch, Protocol};
+use crate::wire::Batch;
 
 /// The folder of a journal among the inputs, which then is the only one.
 pub(super) fn folder(inputs: &[PathBuf]) -> anyhow::Result<Option<PathBuf>> {
@@ -55,14 +55,14 @@ pub(super) fn judge(
     let mut unreadable = 0_u64;
     let mut held: Option<(Timestamp, Timestamp)> = None;
     let visit = &mut |at: &crate::journal::Progress, record: Record<'_>| {
-        let Kind::Write(Protocol::V1 | Protocol::V2) = record.kind else { return ControlFlow::Continue(()) };
+        let Kind::Write(protocol) = record.kind else { return ControlFlow::Continue(()) };
         let arrived = record.arrived_at;
         held = Some((held.map_or(arrived, |(first, _)| first), arrived));
         if options.to.is_some_and(|to| arrived > to) || options.from.is_some_and(|from| arrived < from) {
             return ControlFlow::Continue(());
         }
         let settings = stream.settings();
-        if batch.decode_v1(record.body, &settings.limits, &settings.key).is_err() {
+        if batch.decode(protocol, record.body, &settings.limits, &settings.key).is_err() {
             unreadable += 1;
             return ControlFlow::Continue(());
         }
