@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use reqwest::header::HeaderMap;
+use sloburn::journal::{Disk, Folder};
 
 use super::counts;
 use super::oracle::Sender;
@@ -11,8 +12,9 @@ use crate::daemon::Daemon;
 use crate::process::{PATIENCE, until};
 use crate::traffic::SHOP;
 
-/// Of the file system.
-const SIZE_KIB: usize = 1_024;
+/// Of the file system, and what a filler leaves of it.
+const SIZE_KIB: usize = 16 << 10;
+const LEFT_BYTES: u64 = 500 << 10;
 
 /// A mounted file system that goes away with it.
 struct SmallDisk(tempfile::TempDir);
@@ -41,13 +43,14 @@ impl Drop for SmallDisk {
 async fn a_full_disk_is_said_and_comes_to_an_end_by_itself() {
     for min_free in ["0B", "256KiB"] {
         let Some(disk) = SmallDisk::mount() else { return };
-        std::fs::write(disk.filler(), vec![1; (SIZE_KIB << 10) * 3 / 5]).unwrap();
         let (path, floor) = (
             format!("--storage.path={}", disk.0.path().join("data").display()),
             format!("--storage.min-free={min_free}"),
         );
         let options = [path.as_str(), floor.as_str()];
         let daemon = Daemon::start(SHOP, &options);
+        let free_bytes = Folder::new(disk.0.path()).free_bytes().unwrap();
+        std::fs::write(disk.filler(), vec![1; (free_bytes - LEFT_BYTES) as usize]).unwrap();
         let mut sender = Sender::new(0, 1);
         let refused = loop {
             let body = sender.scrape();
