@@ -184,7 +184,7 @@ fn service(number: usize, metric: &str) -> Service {
     let name = service_name(number);
     let total = Selector::new(vec![Matcher::equal(METRIC_NAME, metric), Matcher::equal("job", &name)]);
     let bad = total.and(Matcher::regex("code", "5..").expect("a valid expression"));
-    let kind = SliKind::Events(Events { numerator: Numerator::Bad(bad), total });
+    let kind = SliKind::Events(Events { numerator: Numerator::Bad(bad.into()), total: total.into() });
     let period = Span::days(30);
     let severity =
         |word: &str| SeverityOptions { labels: Labels::new().with("severity", word), ..SeverityOptions::default() };

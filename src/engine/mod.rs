@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use crate::alert::Alert;
 use crate::series::{Change, Increment, Output, Table, Tag};
-use crate::sli::{Catalog, Counting, Counts, Match, Role, Versions};
-use crate::spec::Service;
+use crate::sli::{Catalog, Counts, Match, Versions};
+use crate::spec::{Counting, Role, Service};
 use crate::types::{Span, Timestamp};
 use crate::wire::{Batch, Limits, WireKey};
 
@@ -115,7 +115,7 @@ impl Engine {
             let first = slis.len();
             for sli in &service.slis {
                 slis.push(SliRun {
-                    counting: Counting::from(&sli.inputs().numerator),
+                    counting: sli.inputs().counting,
                     version_label: service.version_label.as_deref().map(Into::into),
                     versions: Versions::default(),
                     slos: Vec::new(),
@@ -185,7 +185,7 @@ impl Engine {
         let mut output = std::mem::take(&mut self.output);
         for event in output.liveness.drain(..) {
             let binding = &self.bindings[event.tag.0 as usize];
-            for matched in binding.matches.iter().filter(|m| m.role == Role::Total) {
+            for matched in binding.matches.iter().filter(|m| m.is_watched()) {
                 for &slo in &self.slis[matched.sli.0 as usize].slos {
                     self.judges[slo].series_changed(event.live);
                     self.docket.list(slo);
@@ -216,6 +216,7 @@ impl Engine {
     fn count(&mut self, tag: Tag, Change { at, amount }: Change, now: Timestamp) {
         let binding = &self.bindings[tag.0 as usize];
         for (matched, version) in binding.matches.iter().zip(&binding.versions) {
+            let amount = if matched.negative { -amount } else { amount };
             let counts = match matched.role {
                 Role::Numerator => Counts { numerator: amount, total: 0.0 },
                 Role::Total => Counts { numerator: 0.0, total: amount },
@@ -225,7 +226,7 @@ impl Engine {
                 sli.versions.add(version, at, now, counts);
             }
             for &slo in &sli.slos {
-                self.judges[slo].count(matched.role, at, counts, now);
+                self.judges[slo].count(matched.is_watched(), at, counts, now);
                 self.docket.list(slo);
             }
         }

@@ -6,8 +6,8 @@ use crate::alert::{Alert, AlertRule, AlertState, Machine, Standing};
 use crate::burn::{Budget, WindowBurn, is_tripped};
 use crate::engine::view::{RuleView, SloState, SloView, TierView, VersionView};
 use crate::engine::{SliRun, rules};
-use crate::sli::{Counting, Counts, Ledger, Role};
-use crate::spec::{Service, Slo, Tier, naming};
+use crate::sli::{Counts, Ledger};
+use crate::spec::{Counting, Service, Slo, Tier, naming};
 use crate::types::{Labels, Span, Timestamp};
 
 /// An SLO whose newest sample is this old has no data: Prometheus' lookback.
@@ -104,10 +104,10 @@ impl Judge {
     }
 
     /// Adds events; an amount of zero still shows that the series was watched.
-    pub(super) fn count(&mut self, role: Role, at: Timestamp, counts: Counts, now: Timestamp) {
+    pub(super) fn count(&mut self, is_watched: bool, at: Timestamp, counts: Counts, now: Timestamp) {
         self.ledger.advance(now);
         self.ledger.add(at, counts);
-        if role == Role::Total {
+        if is_watched {
             self.ledger.watched(at);
             self.last_sample = self.last_sample.max(Some(at));
         }

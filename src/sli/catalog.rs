@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::spec::{Numerator, Service};
+use crate::spec::{Reads, Role, Service};
 use crate::types::{Labels, METRIC_NAME, Selector};
 
 /// The labels that name a scrape target.
@@ -13,22 +13,26 @@ const INSTANCE: &str = "instance";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SliId(pub u32);
 
-/// What a series contributes to an SLI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Good or bad events, as the SLI is written.
-    Numerator,
-    /// All events.
-    Total,
-}
-
 /// One use of a series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Match {
     /// The SLI it counts for.
     pub sli: SliId,
-    /// As what.
+    /// The SLI's term that selects it, by its position among them.
+    pub term: u32,
+    /// What its events count as.
     pub role: Role,
+    /// They are subtracted.
+    pub negative: bool,
+    /// What its samples mean.
+    pub reads: Reads,
+}
+
+impl Match {
+    /// Whether the series' samples show that the SLI has data: those of what is added up to the total do.
+    pub fn is_watched(&self) -> bool {
+        self.role == Role::Total && !self.negative
+    }
 }
 
 /// Every selector of every SLI, indexed by metric name and job: thousands of services share a metric's name.
@@ -57,10 +61,9 @@ impl Catalog {
     pub fn new(services: &[Service]) -> Self {
         let mut catalog = Self::default();
         for (id, sli) in services.iter().flat_map(|s| &s.slis).enumerate() {
-            let inputs = sli.inputs();
-            let (Numerator::Good(numerator) | Numerator::Bad(numerator)) = inputs.numerator;
-            for (selector, role) in [(numerator, Role::Numerator), (inputs.total, Role::Total)] {
-                catalog.add(selector, Match { sli: SliId(id as u32), role });
+            for (term, input) in (0..).zip(sli.inputs().terms) {
+                let (role, negative, reads) = (input.role, input.negative, input.reads);
+                catalog.add(input.selector, Match { sli: SliId(id as u32), term, role, negative, reads });
             }
         }
         catalog

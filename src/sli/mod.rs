@@ -5,20 +5,11 @@ mod catalog;
 mod ledger;
 mod versions;
 
-pub use catalog::{Catalog, Match, Role, SliId};
+pub use catalog::{Catalog, Match, SliId};
 pub use ledger::{Counts, Ledger};
 pub use versions::{VERSIONS_LIMIT, Version, Versions};
 
-use crate::spec::Numerator;
-
-/// Whether an SLI's numerator counts good or bad events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counting {
-    /// bad = total - numerator
-    Good,
-    /// bad = numerator
-    Bad,
-}
+use crate::spec::Counting;
 
 /// Events of a window, told apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -27,17 +18,8 @@ pub struct Events {
     pub bad: f64,
     /// All.
     pub total: f64,
-    /// The numerator exceeded the total: the selectors do not fit together.
+    /// The numerator exceeded the total, or a difference was negative: the selectors do not fit together.
     pub inconsistent: bool,
-}
-
-impl From<&Numerator> for Counting {
-    fn from(numerator: &Numerator) -> Self {
-        match numerator {
-            Numerator::Good(_) => Self::Good,
-            Numerator::Bad(_) => Self::Bad,
-        }
-    }
 }
 
 impl Counting {
@@ -48,7 +30,8 @@ impl Counting {
             Self::Good => total - counts.numerator,
             Self::Bad => counts.numerator,
         };
-        Events { bad: bad.clamp(0.0, total), total, inconsistent: counts.numerator > total }
+        let inconsistent = counts.numerator > total || counts.numerator < 0.0 || counts.total < 0.0;
+        Events { bad: bad.clamp(0.0, total), total, inconsistent }
     }
 }
 

@@ -10,6 +10,7 @@
 mod alerting;
 pub(crate) mod decode;
 pub(crate) mod diagnostic;
+mod indicator;
 pub(crate) mod labels;
 mod lint;
 pub mod model;
@@ -21,13 +22,15 @@ mod render;
 mod selector;
 mod source;
 mod suggest;
+mod sum;
 mod syntax;
 mod threshold;
 pub(crate) mod yaml;
 
 pub use diagnostic::{Diagnostic, Level, Related, Report};
 pub use model::{
-    Alerting, Events, Inputs, Latency, Numerator, Origin, Service, Severity, SeverityOptions, Sli, SliKind, Slo,
+    Alerting, Comparison, Condition, Counting, Events, Gauge, Inputs, Latency, Numerator, Origin, Reads, Role, Service,
+    Severity, SeverityOptions, Sli, SliKind, Slo, Sum, Summand, Term,
 };
 pub use parse::parse;
 pub use policy::{Policy, Tier};

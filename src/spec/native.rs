@@ -5,16 +5,15 @@ use std::sync::Arc;
 use crate::spec::alerting::{Target, alerting};
 use crate::spec::decode::{Field, Fields};
 use crate::spec::diagnostic::Reporter;
+use crate::spec::indicator::indicator;
 use crate::spec::labels::{identifier, label_name, labels};
 use crate::spec::model::Origin;
 use crate::spec::naming::window_text;
-use crate::spec::selector::{counter, histogram};
 use crate::spec::source::Place;
 use crate::spec::suggest::nearest;
-use crate::spec::threshold::threshold;
 use crate::spec::yaml::shown;
-use crate::spec::{Events, Latency, Numerator, Service, Sli, SliKind, Slo, lint};
-use crate::types::{Objective, ObjectiveError, Selector, Span};
+use crate::spec::{Service, Sli, Slo, lint};
+use crate::types::{Objective, ObjectiveError, Span};
 
 const SLIS_LIMIT_COUNT: usize = 1_000;
 const SLOS_LIMIT_COUNT: usize = 1_000;
@@ -116,93 +115,13 @@ fn slis<'n>(field: Field<'n>, version: Option<&str>, reporter: &mut Reporter<'_>
         if let Some(name) = name {
             unique(name, "SLI", &mut names, reporter);
         }
-        let kind = sli_kind(&mut fields, item, version, reporter);
+        let kind = indicator(&mut fields, item, version, reporter);
         fields.finish(reporter);
         if let (Some((name, _)), Some(kind)) = (name, kind) {
             slis.push(Sli { name: name.to_owned(), kind, origin: origin(item.key, reporter) });
         }
     }
     (names, slis)
-}
-
-fn sli_kind(
-    fields: &mut Fields<'_>,
-    item: Field<'_>,
-    version: Option<&str>,
-    reporter: &mut Reporter<'_>,
-) -> Option<SliKind> {
-    let (events, latency) = (fields.get("events"), fields.get("latency"));
-    let later = ["probe", "gauge"].into_iter().filter(|name| fields.peek(name).is_some()).count();
-    for name in ["probe", "gauge"] {
-        fields.unsupported(name, "this version reads `events` and `latency` SLIs", reporter);
-    }
-    match (events, latency) {
-        (Some(events), None) => self::events(events, version, reporter).map(SliKind::Events),
-        (None, Some(latency)) => self::latency(latency, version, reporter).map(SliKind::Latency),
-        (Some(_), Some(latency)) => {
-            reporter.error(latency.key, "`events` and `latency` are both given").hint("make two SLIs of them");
-            None
-        }
-        (None, None) => {
-            if later == 0 {
-                let hint = "`events: {bad: ..., total: ...}` or `latency: {histogram: ..., threshold: 250ms}`";
-                reporter.error(item.key, "the SLI says nothing to measure").hint(hint);
-            }
-            None
-        }
-    }
-}
-
-fn events(field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) -> Option<Events> {
-    let mut fields = Fields::of(field, reporter)?;
-    let (good, bad) = (fields.get("good"), fields.get("bad"));
-    let total = fields.require("total");
-    fields.finish(reporter);
-    let mut read = |field: Field<'_>| {
-        let selector = counter(field, reporter)?;
-        if let Some(label) = version {
-            lint::version_label(&selector, field, label, reporter);
-        }
-        Some(selector)
-    };
-    let (good_read, bad_read) = (good.and_then(&mut read), bad.and_then(&mut read));
-    let total_read = total.and_then(&mut read);
-    match (good, bad) {
-        (Some(_), Some(bad)) => {
-            let hint = "keep one: the other is the difference to `total`";
-            reporter.error(bad.key, "`good` and `bad` are both given").hint(hint);
-        }
-        (None, None) => {
-            let hint = "say which events of `total` are good, or which are bad";
-            reporter.error(field.key, "`good` or `bad` is missing in `events`").hint(hint);
-        }
-        _ => {}
-    }
-    let total_selector = total_read?;
-    for (selector, field) in [(&good_read, good), (&bad_read, bad)] {
-        if let (Some(selector), Some(field), Some(total)) = (selector, field, total) {
-            lint::same_selectors((selector, field), (&total_selector, total), reporter);
-        }
-    }
-    let numerator = good_read.map(Numerator::Good).or(bad_read.map(Numerator::Bad))?;
-    Some(Events { numerator, total: total_selector })
-}
-
-fn latency(field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) -> Option<Latency> {
-    let mut fields = Fields::of(field, reporter)?;
-    let histogram_field = fields.require("histogram");
-    let threshold_field = fields.require("threshold");
-    fields.finish(reporter);
-    let histogram: Option<Selector> = histogram_field.and_then(|field| {
-        let selector = histogram(field, reporter)?;
-        if let Some(label) = version {
-            lint::version_label(&selector, field, label, reporter);
-        }
-        Some(selector)
-    });
-    let metric = histogram.as_ref().and_then(Selector::metric_name).unwrap_or_default();
-    let threshold = threshold_field.and_then(|field| threshold(field, metric, reporter));
-    Some(Latency { threshold: threshold?, histogram: histogram? })
 }
 
 /// The sound SLOs, and the places of their names.

@@ -30,7 +30,7 @@ fn service() -> Service {
         version_label: Some("version".to_owned()),
         slis: vec![Sli {
             name: "errors".to_owned(),
-            kind: SliKind::Events(Events { numerator: Numerator::Bad(bad), total }),
+            kind: SliKind::Events(Events { numerator: Numerator::Bad(bad.into()), total: total.into() }),
             origin: origin.clone(),
         }],
         slos: vec![Slo {

@@ -69,16 +69,16 @@ fn metric(name: &str, matchers: &[Matcher]) -> Selector {
 /// `bad` over `total`, as `http_requests_total` has them.
 fn bad_events() -> SliKind {
     SliKind::Events(Events {
-        numerator: Numerator::Bad(metric("http_requests_total", &[Matcher::regex("code", "5..").unwrap()])),
-        total: metric("http_requests_total", &[]),
+        numerator: Numerator::Bad(metric("http_requests_total", &[Matcher::regex("code", "5..").unwrap()]).into()),
+        total: metric("http_requests_total", &[]).into(),
     })
 }
 
 /// `good` over `total`, as `auth_total` has them.
 fn good_events() -> SliKind {
     SliKind::Events(Events {
-        numerator: Numerator::Good(metric("auth_total", &[Matcher::equal("outcome", "approved")])),
-        total: metric("auth_total", &[]),
+        numerator: Numerator::Good(metric("auth_total", &[Matcher::equal("outcome", "approved")]).into()),
+        total: metric("auth_total", &[]).into(),
     })
 }
 
@@ -361,8 +361,8 @@ proptest! {
     #[test]
     fn any_matcher_value_stays_promql(value in any::<String>()) {
         let service = shop(SliKind::Events(Events {
-            numerator: Numerator::Bad(metric("errors_total", &[Matcher::equal("path", &value)])),
-            total: metric("requests_total", &[Matcher::not_equal("path", &value)]),
+            numerator: Numerator::Bad(metric("errors_total", &[Matcher::equal("path", &value)]).into()),
+            total: metric("requests_total", &[Matcher::not_equal("path", &value)]).into(),
         }));
         for expr in exprs(&generate::rules(&service)) {
             prop_assert!(promql_parser::parser::parse(expr).is_ok(), "{}", expr);

@@ -85,11 +85,11 @@ fn summary(service: &sloburn::spec::Service) -> String {
     ];
     for sli in &service.slis {
         let inputs = sli.inputs();
-        let numerator = match &inputs.numerator {
-            sloburn::spec::Numerator::Good(selector) => format!("good {selector}"),
-            sloburn::spec::Numerator::Bad(selector) => format!("bad {selector}"),
-        };
-        lines.push(format!("sli {} line {}: {numerator} of {}", sli.name, sli.origin.line, inputs.total));
+        lines.push(format!("sli {} line {}: {:?}", sli.name, sli.origin.line, inputs.counting));
+        for term in &inputs.terms {
+            let sign = if term.negative { "-" } else { "+" };
+            lines.push(format!("  {:?} {sign} {} {:?}", term.role, term.selector, term.reads));
+        }
     }
     for slo in &service.slos {
         let alerting = &slo.alerting;
