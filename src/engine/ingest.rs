@@ -101,7 +101,8 @@ impl Engine {
         };
         identity_bytes(&labels, &mut self.identity_buffer);
         let identity = self.settings.key.hash(&self.identity_buffer);
-        match self.table.register(series.wire_hash, identity, &labels, tag) {
+        let is_gauge = self.bindings[tag.0 as usize].is_gauge();
+        match self.table.register(series.wire_hash, identity, &labels, tag, is_gauge) {
             Ok(id) => Some(id),
             Err(error) => {
                 written.reject("series_limit", samples, || format!("{error}; the first refused is {labels}"));

@@ -8,29 +8,30 @@ mod docket;
 mod ingest;
 mod rules;
 mod slo;
+mod state;
+mod time;
 mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::alert::Alert;
 use crate::series::{Change, Increment, Output, Table, Tag};
 use crate::sli::{Catalog, Counts, Match, Versions};
-use crate::spec::{Counting, Role, Service};
-use crate::types::{Span, Timestamp};
+use crate::spec::{Counting, Reads, Role, Service};
+use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
 
 pub use ingest::{FUTURE_LIMIT, PAST_LIMIT, Rejection, Written};
 pub use slo::LOOKBACK;
+pub use state::{RestoreError, STATE_VERSION};
 pub use view::{RuleView, SloState, SloView, Snapshot, Stats, TierView, VersionView};
 
 use docket::Docket;
 use slo::Judge;
-
-/// Wire keys not used for one to two of these are decoded again.
-const ROTATE_EVERY: Span = Span::minutes(30);
-/// Series looked at for removal in one tick.
-const SWEEP_LIMIT_SERIES: usize = 20_000;
+use time::Time;
 
 /// Something that happens to the engine.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +40,8 @@ pub enum Event<'a> {
     Write(&'a Batch),
     /// All samples of one moment, as a recording has them: no scrape waits for a rest that may still arrive.
     Moment(&'a Batch),
-    /// Time passed.
+    /// Nothing but time passed. What that leads to happens at the same moments however often it is said: see
+    /// [`Engine::step`].
     Tick,
     /// Every SLO is to be judged as of now, whether or not its time has come: where a recording ends.
     Review,
@@ -66,11 +68,23 @@ pub struct Settings {
 }
 
 /// A series' uses, shared by all series with the same ones.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Binding {
     matches: Vec<Match>,
     /// Value of the version label, by SLI: services may name the label differently.
     versions: Vec<Option<Box<str>>>,
+}
+
+impl Binding {
+    /// Each match, with the value of the version label.
+    fn uses(&self) -> impl Iterator<Item = (&Match, Option<&str>)> {
+        self.matches.iter().zip(self.versions.iter().map(Option::as_deref))
+    }
+
+    /// Whether its samples are events themselves.
+    fn is_gauge(&self) -> bool {
+        self.matches.iter().any(|matched| matches!(matched.reads, Reads::Gauge(_)))
+    }
 }
 
 /// One SLI while running.
@@ -103,7 +117,7 @@ pub struct Engine {
     output: Output,
     identity_buffer: Vec<u8>,
     stats: Stats,
-    rotated_at: Timestamp,
+    time: Time,
 }
 
 impl Engine {
@@ -141,43 +155,37 @@ impl Engine {
             output: Output::default(),
             identity_buffer: Vec::new(),
             stats: Stats::default(),
-            rotated_at: now,
+            time: Time::new(now),
         }
     }
 
     /// Takes one event at `now` and returns what follows.
+    ///
+    /// First comes what time alone has led to since the last step, at whole seconds before `now`, so that the state
+    /// after a step depends on the writes and their times and not on how often somebody looked in between. There is
+    /// one exception: a clock that went back has to be told by an event when it happens.
     pub fn step(&mut self, event: Event<'_>, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
+        self.pass_time(now, &mut effects.alerts);
         match event {
             Event::Write(batch) | Event::Moment(batch) => {
                 effects.written = self.write(batch, now);
                 self.stats.count(&effects.written);
+                self.time.written_at = now;
             }
-            Event::Tick => self.tick(now),
+            Event::Tick => return effects,
             Event::Review => self.docket.list_all(),
         }
-        let is_whole = matches!(event, Event::Moment(_));
-        self.table.settle(if is_whole { Timestamp(i64::MAX) } else { now }, &mut self.output.increments);
-        self.apply(now);
-        self.judge(now, &mut effects.alerts);
+        let until = if matches!(event, Event::Moment(_)) { Timestamp(i64::MAX) } else { now };
+        self.settle(until, now, &mut effects.alerts);
         effects
     }
 
-    /// Upkeep that depends on time alone.
-    fn tick(&mut self, now: Timestamp) {
-        self.table.sweep(now, SWEEP_LIMIT_SERIES, &mut self.output);
-        // Also when the clock went back.
-        if now < self.rotated_at || now.since(self.rotated_at) >= ROTATE_EVERY {
-            self.rotated_at = now;
-            self.table.rotate_wire_keys();
-        }
-        self.docket.list_due(now);
-    }
-
-    /// When an [`Event::Tick`] has something to do at the latest, if nothing is written before. A daemon ticks
-    /// far more often; a replay need not.
-    pub fn next_tick(&self) -> Timestamp {
-        self.docket.next_due()
+    /// Counts what the series table lets through `until` then, and judges what that touches.
+    fn settle(&mut self, until: Timestamp, now: Timestamp, alerts: &mut Vec<Alert>) {
+        self.table.settle(until, &mut self.output.increments);
+        self.apply(now);
+        self.judge(now, alerts);
     }
 
     /// Adds what the series table let through to the counts of SLIs and SLOs.
@@ -192,7 +200,11 @@ impl Engine {
                 }
             }
         }
-        for Increment { tag, change } in output.increments.drain(..) {
+        for Increment { tag, change, reading } in output.increments.drain(..) {
+            if let Some(value) = reading {
+                self.read(tag, change.at, value, now);
+                continue;
+            }
             let tally = &mut self.tallies[tag.0 as usize];
             match tally {
                 Some(sum) if sum.at == change.at => sum.amount += change.amount,
@@ -212,23 +224,37 @@ impl Engine {
         self.tallied = tallied;
     }
 
-    /// Adds events to every SLI and SLO that a binding names.
+    /// Adds the events of counters to every SLI and SLO that a binding names.
     fn count(&mut self, tag: Tag, Change { at, amount }: Change, now: Timestamp) {
-        let binding = &self.bindings[tag.0 as usize];
-        for (matched, version) in binding.matches.iter().zip(&binding.versions) {
+        let binding = Arc::clone(&self.bindings[tag.0 as usize]);
+        for (matched, version) in binding.uses().filter(|(matched, _)| matched.reads == Reads::Counter) {
             let amount = if matched.negative { -amount } else { amount };
             let counts = match matched.role {
                 Role::Numerator => Counts { numerator: amount, total: 0.0 },
                 Role::Total => Counts { numerator: 0.0, total: amount },
             };
-            let sli = &mut self.slis[matched.sli.0 as usize];
-            if let Some(version) = version {
-                sli.versions.add(version, at, now, counts);
-            }
-            for &slo in &sli.slos {
-                self.judges[slo].count(matched.is_watched(), at, counts, now);
-                self.docket.list(slo);
-            }
+            self.add(matched, version, at, counts, now);
+        }
+    }
+
+    /// Adds one sample of a gauge to every SLI and SLO that a binding names.
+    fn read(&mut self, tag: Tag, at: Timestamp, value: f64, now: Timestamp) {
+        let binding = Arc::clone(&self.bindings[tag.0 as usize]);
+        for (matched, version) in binding.uses() {
+            let Reads::Gauge(good) = matched.reads else { continue };
+            let counts = Counts { numerator: f64::from(!good.holds(value)), total: 1.0 };
+            self.add(matched, version, at, counts, now);
+        }
+    }
+
+    fn add(&mut self, matched: &Match, version: Option<&str>, at: Timestamp, counts: Counts, now: Timestamp) {
+        let sli = &mut self.slis[matched.sli.0 as usize];
+        if let Some(version) = version {
+            sli.versions.add(version, at, now, counts);
+        }
+        for &slo in &sli.slos {
+            self.judges[slo].count(matched.is_watched(), at, counts, now);
+            self.docket.list(slo);
         }
     }
 

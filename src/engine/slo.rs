@@ -1,11 +1,14 @@
 //! One SLO while running: its counts, its conditions, its alerts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::alert::{Alert, AlertRule, AlertState, Machine, Standing};
 use crate::burn::{Budget, WindowBurn, is_tripped};
 use crate::engine::view::{RuleView, SloState, SloView, TierView, VersionView};
-use crate::engine::{SliRun, rules};
+use crate::engine::{RestoreError, SliRun, rules};
 use crate::sli::{Counts, Ledger};
 use crate::spec::{Counting, Service, Slo, Tier, naming};
 use crate::types::{Labels, Span, Timestamp};
@@ -35,6 +38,16 @@ pub(super) struct Judge {
     budget: Budget,
     no_data: bool,
     view: Option<Arc<SloView>>,
+}
+
+/// The part of a [`Judge`] that does not follow from its spec.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Saved<'a> {
+    ledger: Cow<'a, Ledger>,
+    live_series: u32,
+    last_sample: Option<Timestamp>,
+    /// Of the tiers, then of the budget alerts.
+    machines: Vec<Machine>,
 }
 
 #[derive(Debug)]
@@ -111,6 +124,32 @@ impl Judge {
             self.ledger.watched(at);
             self.last_sample = self.last_sample.max(Some(at));
         }
+    }
+
+    /// What has to be kept to go on later.
+    pub(super) fn saved(&self) -> Saved<'_> {
+        let machines = self.machines().copied().collect();
+        Saved {
+            ledger: Cow::Borrowed(&self.ledger),
+            live_series: self.live_series,
+            last_sample: self.last_sample,
+            machines,
+        }
+    }
+
+    /// Goes on from what was kept of the same SLO.
+    pub(super) fn restore(&mut self, saved: Saved<'_>) -> Result<(), RestoreError> {
+        if saved.machines.len() != self.machines().count() || !self.ledger.fits(&saved.ledger) {
+            return Err(RestoreError::OtherSpecs);
+        }
+        self.ledger = saved.ledger.into_owned();
+        self.live_series = saved.live_series;
+        self.last_sample = saved.last_sample;
+        let tiers = self.tiers.iter_mut().map(|t| &mut t.machine);
+        let own = tiers.chain(self.budget_alerts.iter_mut().map(|b| &mut b.machine));
+        own.zip(saved.machines).for_each(|(machine, saved)| *machine = saved);
+        self.measure(self.ledger.now());
+        Ok(())
     }
 
     /// Whether an alert is pending or firing.

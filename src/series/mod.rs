@@ -4,13 +4,17 @@
 //! is a stream of [`Increment`]s whose sum over any set of series is the number of events that happened.
 
 mod counter;
+mod gauge;
 mod index;
 mod table;
 mod target;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Labels, Span};
 
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
+pub use gauge::{Gauge, READINGS_LIMIT_SAMPLES, Taken};
 pub use index::Index;
 pub use table::{Liveness, Lookup, Output, RegisterError, STALE_NAN_BITS, SampleError, Table};
 pub use target::{Increment, SETTLE};
@@ -19,11 +23,11 @@ pub use target::{Increment, SETTLE};
 pub const IDLE: Span = Span::hours(1);
 
 /// A tracked series: its slot in the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesId(pub u32);
 
 /// What a series is bound to, opaque to this module: the caller's index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tag(pub u32);
 
 /// The canonical bytes of a label set, for hashing: names and values in order, each closed by a byte that

@@ -6,7 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use crate::series::counter::{Change, Counter, Placed};
+use crate::series::gauge::{Gauge, Taken};
 use crate::series::index::{Cache, Index};
 use crate::series::target::{Increment, Target};
 use crate::series::{IDLE, SeriesId, Tag};
@@ -63,10 +66,12 @@ pub struct Output {
     pub liveness: Vec<Liveness>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Series {
     identity: u128,
     counter: Counter,
+    /// Of a series whose samples are events themselves.
+    gauge: Option<Box<Gauge>>,
     tag: Tag,
     target: u32,
     /// Index into the target's metrics.
@@ -77,10 +82,21 @@ struct Series {
     used: bool,
 }
 
+impl Series {
+    /// The time of its newest sample.
+    fn newest(&self) -> Option<Timestamp> {
+        self.gauge.as_ref().map_or_else(|| self.counter.newest(), |gauge| gauge.newest())
+    }
+}
+
 /// The series table.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Table {
+    /// Not part of the state: whatever is missing is worked out again.
+    #[serde(skip)]
     wire: Cache,
+    /// From identity to slot; follows from `series`.
+    #[serde(skip)]
     identities: Index,
     series: Vec<Series>,
     /// Slots to use again, with the rotation from which on no wire key can stand for their last series.
@@ -88,11 +104,14 @@ pub struct Table {
     rotation: u64,
     targets: Vec<Target>,
     free_targets: Vec<u32>,
+    /// From key to target; follows from `target_keys`.
+    #[serde(skip)]
     target_ids: BTreeMap<(Box<str>, Box<str>), u32>,
     target_keys: Vec<(Box<str>, Box<str>)>,
     metric_ids: BTreeMap<Box<str>, u32>,
     /// Targets that hold changes, and some that no longer do.
     holding: BTreeSet<u32>,
+    #[serde(skip)]
     limit_series: usize,
     sweep_next: usize,
 }
@@ -135,7 +154,8 @@ impl Table {
         self.wire.insert(wire_key, IGNORED);
     }
 
-    /// Finds or adds the series with this identity and makes the wire key an alias of it.
+    /// Finds or adds the series with this identity and makes the wire key an alias of it. The samples of a gauge are
+    /// told one by one.
     ///
     /// # Errors
     /// When the series is new and the table is full.
@@ -145,12 +165,17 @@ impl Table {
         identity: u128,
         labels: &Labels,
         tag: Tag,
+        is_gauge: bool,
     ) -> Result<SeriesId, RegisterError> {
         let slot = match self.identities.get(identity) {
             Some(slot) => slot,
             None => self.add(identity, labels)?,
         };
-        self.series[slot as usize].tag = tag;
+        let series = &mut self.series[slot as usize];
+        series.tag = tag;
+        if is_gauge {
+            series.gauge.get_or_insert_default();
+        }
         self.wire.insert(wire_key, slot);
         Ok(SeriesId(slot))
     }
@@ -170,6 +195,7 @@ impl Table {
         let series = Series {
             identity,
             counter: Counter::new(),
+            gauge: None,
             tag: Tag(0),
             target,
             metric,
@@ -210,7 +236,7 @@ impl Table {
 
     /// Takes one sample; `now` is its arrival.
     ///
-    /// NaN and infinities are no counts and leave no trace; the stale marker ends the series.
+    /// NaN and infinities are no counts and leave no trace, but for a gauge's; the stale marker ends the series.
     ///
     /// # Errors
     /// When the series has another value at the same time.
@@ -224,7 +250,7 @@ impl Table {
     ) -> Result<(), SampleError> {
         let series = &mut self.series[id.0 as usize];
         let target = &mut self.targets[series.target as usize];
-        let before = series.counter.newest();
+        let before = series.newest();
         series.seen = now;
         if value.to_bits() == STALE_NAN_BITS {
             if series.live && before.is_none_or(|b| b < at) {
@@ -235,10 +261,18 @@ impl Table {
             }
             return Ok(());
         }
-        if !value.is_finite() {
+        let reading = match &mut series.gauge {
+            None => None,
+            Some(gauge) => match gauge.place(at, value) {
+                Taken::New => Some(value),
+                Taken::Again => return Ok(()),
+                Taken::Conflict => return Err(SampleError::Conflict),
+            },
+        };
+        if reading.is_none() && !value.is_finite() {
             return Ok(());
         }
-        let placed = series.counter.place(at, value);
+        let placed = if value.is_finite() { series.counter.place(at, value) } else { Placed::Absorbed };
         let (tag, metric, target_id) = (series.tag, series.metric, series.target);
         let newest = before.is_none_or(|b| b < at);
         if newest && !series.live {
@@ -247,21 +281,26 @@ impl Table {
         }
         let was_holding = target.is_holding();
         target.begin_scrape(at, now, &mut out.increments);
+        let one = Change { at, amount: 1.0 };
+        let reading = reading.map(|value| Increment { tag, change: one, reading: Some(value) });
+        let counted = |change| Some(Increment { tag, change, reading: None });
+        let nothing = Change { at, amount: 0.0 };
         let (own, other, is_first, live_at) = match placed {
-            Placed::Duplicate | Placed::Absorbed => return Ok(()),
+            Placed::Duplicate | Placed::Absorbed if reading.is_none() => return Ok(()),
+            Placed::Duplicate | Placed::Absorbed => (None, None, false, None),
             Placed::Conflict => return Err(SampleError::Conflict),
-            Placed::First => (Change { at, amount: 0.0 }, None, true, None),
-            Placed::Known(change) => (change, None, false, Some(at)),
-            Placed::Between(change, next) => (change, Some(next), false, Some(at)),
-            Placed::BeforeFirst(next) => (Change { at, amount: 0.0 }, Some(next), true, Some(next.at)),
+            Placed::First => (counted(nothing), None, true, None),
+            Placed::Known(change) => (counted(change), None, false, Some(at)),
+            Placed::Between(change, next) => (counted(change), counted(next), false, Some(at)),
+            Placed::BeforeFirst(next) => (counted(nothing), counted(next), true, Some(next.at)),
         };
-        for change in [Some(own), other].into_iter().flatten() {
-            target.hold(Increment { tag, change }, &mut out.increments);
+        for increment in [reading, own, other].into_iter().flatten() {
+            target.hold(increment, &mut out.increments);
         }
         if is_first {
             if target.was_live(metric, at) {
                 if let Some(change) = series.counter.count_birth(at) {
-                    target.hold(Increment { tag, change }, &mut out.increments);
+                    target.hold(Increment { tag, change, reading: None }, &mut out.increments);
                 }
             } else {
                 target.await_neighbour(id, metric, at);
@@ -285,7 +324,7 @@ impl Table {
         for born in self.targets[target_id as usize].mark_live(metric, at) {
             let series = &mut self.series[born.0 as usize];
             if let Some(change) = series.counter.count_birth(at) {
-                let increment = Increment { tag: series.tag, change };
+                let increment = Increment { tag: series.tag, change, reading: None };
                 self.targets[target_id as usize].hold(increment, &mut out.increments);
             }
         }
@@ -333,6 +372,25 @@ impl Table {
     pub fn rotate_wire_keys(&mut self) {
         self.wire.rotate();
         self.rotation += 1;
+    }
+
+    /// Whether a scrape waits for its rest.
+    pub fn is_holding(&self) -> bool {
+        !self.holding.is_empty()
+    }
+
+    /// Makes a table that was stored whole again: the indices that follow from the rest.
+    #[must_use]
+    pub fn rebuilt(mut self, limit_series: usize) -> Self {
+        self.limit_series = limit_series;
+        self.wire = Cache::new(limit_series);
+        for (slot, series) in self.series.iter().enumerate().filter(|(_, series)| series.used) {
+            self.identities.insert(series.identity, slot as u32);
+        }
+        let free: BTreeSet<u32> = self.free_targets.iter().copied().collect();
+        let keys = (0..).zip(&self.target_keys).filter(|(id, _)| !free.contains(id));
+        self.target_ids = keys.map(|(id, key)| (key.clone(), id)).collect();
+        self
     }
 
     /// How many series are tracked.

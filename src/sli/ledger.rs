@@ -12,7 +12,9 @@
 use std::cmp::Ordering;
 use std::ops::{AddAssign, SubAssign};
 
-use crate::types::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Span, Timestamp, compact};
 
 /// Slice width, and the longest window made of such slices.
 const TIERS: [(Span, Span); 4] = [
@@ -23,11 +25,13 @@ const TIERS: [(Span, Span); 4] = [
 ];
 
 /// Events of a slice or window: what the SLI's numerator counts, and all.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     /// Good or bad events, as the SLI is written.
+    #[serde(with = "compact")]
     pub numerator: f64,
     /// All events.
+    #[serde(with = "compact")]
     pub total: f64,
 }
 
@@ -52,7 +56,7 @@ impl SubAssign for Counts {
 }
 
 /// Counts of one SLI over a fixed set of windows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ledger {
     rings: Vec<Ring>,
     windows: Vec<Window>,
@@ -62,7 +66,7 @@ pub struct Ledger {
     since: Option<Timestamp>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Ring {
     width: i64,
     /// Number of the newest slice; slice `n` covers `(n * width, (n + 1) * width]`.
@@ -70,7 +74,7 @@ struct Ring {
     slices: Box<[Counts]>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Window {
     span: Span,
     ring: usize,
@@ -173,6 +177,16 @@ impl Ledger {
             window.edge = window.edge_at(now, ledger.rings[window.ring].width);
         }
         ledger
+    }
+
+    /// Whether the other ledger keeps the same windows.
+    pub fn fits(&self, other: &Self) -> bool {
+        self.windows.iter().map(|w| w.span).eq(other.windows.iter().map(|w| w.span))
+    }
+
+    /// Where the windows end.
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// Moves the windows' end to `now`, which may also lie before the last call's.

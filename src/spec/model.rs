@@ -6,6 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::spec::Policy;
 use crate::types::{Labels, Matcher, Objective, Selector, Span};
 
@@ -109,7 +111,7 @@ pub struct Gauge {
 }
 
 /// What a value must be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Condition {
     /// How it compares with `limit`.
     pub is: Comparison,
@@ -118,7 +120,7 @@ pub struct Condition {
 }
 
 /// How a value compares with a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Comparison {
     /// `<`
     Below,
@@ -153,7 +155,7 @@ pub struct Term {
 }
 
 /// What a series contributes to an SLI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Good or bad events, as the SLI is written.
     Numerator,
@@ -171,7 +173,7 @@ pub enum Counting {
 }
 
 /// What the samples of a series mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reads {
     /// Each increase is so many events.
     Counter,

@@ -320,7 +320,8 @@ impl Scan<'_> {
 }
 
 const NO_EXPRESSIONS: &str = "only sums and differences of selectors can be counted";
-const ONE_SELECTOR: &str = "write `a_total{...} + b_total{...} - c_total{...}`, or one selector with a regular expression";
+const ONE_SELECTOR: &str =
+    "write `a_total{...} + b_total{...} - c_total{...}`, or one selector with a regular expression";
 const NO_RANGE: &str = "give the counter itself: the engine counts increases over its own windows";
 const NOW: &str = "leave it out: the engine counts what arrives, as it arrives";
 

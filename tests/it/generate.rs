@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use sloburn::generate::{self, Format, Rule, RuleGroup};
 use sloburn::spec::model::Origin;
 use sloburn::spec::{
-    Alerting, Events, Latency, Numerator, Policy, Service, Severity, SeverityOptions, Sli, SliKind, Slo, Tier,
+    Alerting, Comparison, Condition, Events, Gauge, Latency, Numerator, Policy, Service, Severity, SeverityOptions,
+    Sli, SliKind, Slo, Sum, Summand, Tier,
 };
 use sloburn::types::{Labels, METRIC_NAME, Matcher, Selector, Span};
 
@@ -86,6 +87,22 @@ fn latency(threshold: f64) -> SliKind {
     SliKind::Latency(Latency { histogram: metric("latency_seconds", &[Matcher::equal("job", "shop")]), threshold })
 }
 
+/// Good is `answers_total` without retries; all is that and `rejections_total`.
+fn sums() -> SliKind {
+    let summand = |negative, selector| Summand { selector, negative };
+    let retries = summand(true, metric("answers_total", &[Matcher::equal("retry", "true")]));
+    let answers = summand(false, metric("answers_total", &[]));
+    SliKind::Events(Events {
+        numerator: Numerator::Good(Sum::new(answers.clone(), [retries.clone()])),
+        total: Sum::new(answers, [retries, summand(false, metric("rejections_total", &[]))]),
+    })
+}
+
+fn gauge() -> SliKind {
+    let good = Condition { is: Comparison::Below, limit: 1000.0 };
+    SliKind::Gauge(Gauge { metric: metric("queue_depth", &[Matcher::equal("job", "shop")]), good })
+}
+
 /// One service for each kind of SLI and each option of alerting.
 fn every_kind() -> Vec<(&'static str, Service)> {
     let (page, ticket) = (Severity::Page, Severity::Ticket);
@@ -110,6 +127,9 @@ fn every_kind() -> Vec<(&'static str, Service)> {
         ("period_28d", shop_over(Span::days(28), bad_events())),
         ("options", options),
         ("no_budget", no_budget),
+        ("sums", shop_with_tier(page, Span::minutes(5), Span::hours(1), 14.4, sums())),
+        ("probe", shop_with_tier(page, Span::minutes(5), Span::hours(1), 14.4, SliKind::Probe(metric("up", &[])))),
+        ("gauge", shop_with_tier(page, Span::minutes(5), Span::hours(1), 14.4, gauge())),
     ]
 }
 

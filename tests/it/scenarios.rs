@@ -69,17 +69,21 @@ scenarios! {
     factors_of_28_days,
     first_errors_after_23_hours,
     for_and_keep_firing_for,
+    gauge,
     idle_ten_minutes,
     latency,
     latency_bucket_spelling,
     missed_scrapes,
     more_good_than_total,
     only_errors,
+
     outage_pages_and_resolves,
+    probe,
     series_born_with_errors,
     single_error_at_low_traffic,
     slow_burn_tickets,
     staleness,
+    sums_and_differences,
     target_restart,
     unreachable_tier,
     vanished_metrics,
@@ -106,7 +110,7 @@ impl Run {
     fn step(&mut self, event: Event<'_>, now: Timestamp) {
         let effects = self.engine.step(event, now);
         assert!(effects.written.rejected.is_empty(), "{:?}", effects.written);
-        self.timeline.extend(effects.alerts.iter().map(|alert| line_of(alert, now)));
+        self.timeline.extend(effects.alerts.iter().map(line_of));
     }
 
     fn write(&mut self, samples: &[(&Labels, f64)], now: Timestamp) {
@@ -119,13 +123,13 @@ impl Run {
 }
 
 /// `1h1m45s api/availability page 5m/1h firing`, or with `budget<50` where it is the budget that alerts.
-fn line_of(alert: &Alert, now: Timestamp) -> String {
+fn line_of(alert: &Alert) -> String {
     let label = |name| alert.rule.labels.get(name);
     let which = match (label(naming::LABEL_SHORT), label(naming::LABEL_LONG)) {
         (Some(short), Some(long)) => format!("{short}/{long}"),
         _ => format!("budget<{}", label(naming::LABEL_BUDGET_REMAINING).unwrap_or("?")),
     };
-    let (at, severity) = (now.since(Timestamp(0)), label(naming::LABEL_SEVERITY).unwrap_or("?"));
+    let (at, severity) = (alert.changed_at().since(Timestamp(0)), label(naming::LABEL_SEVERITY).unwrap_or("?"));
     format!("{at} {} {severity} {which} {}", alert.rule.slo, alert.state.as_str())
 }
 
@@ -146,7 +150,8 @@ fn check(name: &str) {
         if let Some(samples) = moments.get(&now) {
             run.write(samples, now);
         }
-        run.step(Event::Tick, now);
+        // What is due at `now` happens once that moment has passed.
+        run.step(Event::Tick, now + Span::millis(1));
         for expectation in script.expectations.iter().filter(|expectation| expectation.at == now) {
             wrong.extend(differences(&mut run.engine, expectation, now));
         }

@@ -5,10 +5,12 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use sloburn::generate::{self, Format};
-use sloburn::spec::{Service, Severity};
+use sloburn::spec::{Service, Severity, SliKind};
 use sloburn::types::{Labels, Span};
 
-use super::{YAML_WORDS, bad_events, every_kind, good_events, latency, shop, shop_over, shop_with_tier};
+use super::{
+    YAML_WORDS, bad_events, every_kind, gauge, good_events, latency, metric, shop, shop_over, shop_with_tier, sums,
+};
 
 /// Runs `promtool` in a fresh folder that holds `files`.
 #[track_caller]
@@ -385,4 +387,38 @@ fn budgets_alert_at_each_threshold() {
     spent("0+10x60", &json!([]));
     spent("0+60x60", &json!([low("50", "40.04%")]));
     spent("0+95x60", &json!([low("50", "5.09%"), low("12.5", "5.09%")]));
+}
+
+#[test]
+#[ignore = "needs promtool"]
+fn summands_that_are_missing_count_nothing() {
+    // 30 answers that are no retry, and 20 rejections until minute 60.
+    Scenario::new(&shop(sums()))
+        .series(r#"answers_total{retry="false"}"#, "0+30x120")
+        .series(r#"answers_total{retry="true"}"#, "0+10x120")
+        .series("rejections_total", "0+20x60")
+        .value(60, RATIO_5M, 0.4)
+        .value(90, RATIO_5M, 0.0)
+        .value(90, "slo:sli_events:total_rate5m", 0.5)
+        .absent(180, RATIO_5M)
+        .run();
+}
+
+#[test]
+#[ignore = "needs promtool"]
+fn samples_of_gauges_are_events() {
+    // One of two probes fails for five minutes.
+    Scenario::new(&shop(SliKind::Probe(metric("probe_success", &[]))))
+        .series(r#"probe_success{instance="a"}"#, "1x60 0x10 1x60")
+        .series(r#"probe_success{instance="b"}"#, "1x130")
+        .value(60, RATIO_5M, 0.0)
+        .value(68, RATIO_5M, 0.5)
+        .value(100, RATIO_5M, 0.0)
+        .run();
+    Scenario::new(&shop(gauge()))
+        .series(r#"queue_depth{job="shop"}"#, "999x60 1000x10 NaNx60")
+        .value(60, RATIO_5M, 0.0)
+        .value(68, RATIO_5M, 1.0)
+        .value(100, RATIO_5M, 1.0)
+        .run();
 }
