@@ -7,7 +7,9 @@
 //! `native` and `alerting` build the model, `lint` says what can hardly be meant. Nothing stops at the first
 //! error: everything found goes to a [`Report`].
 
+mod accounting;
 mod alerting;
+mod budget;
 pub(crate) mod decode;
 pub(crate) mod diagnostic;
 mod indicator;
@@ -27,6 +29,9 @@ mod syntax;
 mod threshold;
 pub(crate) mod yaml;
 
+pub use accounting::{
+    Accounting, Budgeting, Calendar, CalendarUnit, Exclusion, NoData, Period, Reset, Schedule, Verdict, When,
+};
 pub use diagnostic::{Diagnostic, Level, Related, Report};
 pub use model::{
     Alerting, Comparison, Condition, Counting, Events, Gauge, Inputs, Latency, Numerator, Origin, Reads, Role, Service,

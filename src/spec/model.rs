@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::Policy;
+use crate::spec::{Accounting, Period, Policy};
 use crate::types::{Labels, Matcher, Objective, Selector, Span};
 
 /// One service: its SLIs, defined once, and the SLOs that use them.
@@ -323,8 +323,10 @@ pub struct Slo {
     pub sli: usize,
     /// The share of events that must be good.
     pub objective: Objective,
-    /// The rolling period of the error budget.
-    pub period: Span,
+    /// What the error budget is for.
+    pub period: Period,
+    /// How events become budget.
+    pub accounting: Accounting,
     /// On the SLO's series and alerts, over the service's labels.
     pub labels: Labels,
     /// When to page and ticket.
