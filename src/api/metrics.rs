@@ -63,11 +63,22 @@ impl Collector for Reader {
         let rejected: Vec<_> =
             stats.rejected.iter().map(|(reason, count)| ([("reason", *reason)], ConstCounter::new(*count))).collect();
         family(&mut encoder, "ingest_rejected_samples", "Samples refused, by reason", &rejected)?;
+        let refused = ConstCounter::new(stats.groups_refused_series);
+        let help = "Series of groups over the limit of an SLO, which count for none";
+        single(&mut encoder, "groups_refused_series", help, &refused)?;
+        let help = "Samples of replicas that were not listened to, as the other one of the pair was";
+        single(&mut encoder, "ingest_replica_samples", help, &ConstCounter::new(stats.replica_samples))?;
         let in_state = |wanted: SloState| snapshot.slos.iter().filter(|slo| slo.state == wanted).count();
         let states = SloState::ALL.map(|s| ([("state", s.as_str())], ConstGauge::new(in_state(s) as u64)));
         family(&mut encoder, "slos", "SLOs by state", &states)?;
         let firing = snapshot.slos.iter().flat_map(|slo| slo.alerts()).count();
         single(&mut encoder, "alerts", "Alerts pending or firing", &ConstGauge::new(firing as u64))?;
+        let reload = state.reload.last();
+        let successful = ConstGauge::new(u64::from(reload.error.is_none()));
+        single(&mut encoder, "config_last_reload_successful", "Whether the rule files are in force", &successful)?;
+        let seconds = ConstGauge::new(reload.succeeded_at.as_millis() as f64 / 1_000.0);
+        let help = "When rule files were last taken";
+        single(&mut encoder, "config_last_reload_success_timestamp_seconds", help, &seconds)?;
         receivers(&mut encoder, &state.notifier.status())
     }
 }

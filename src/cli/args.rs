@@ -140,7 +140,7 @@ pub struct WebOptions {
     /// Address people reach this instance at, for links in alerts.
     #[arg(long = "web.external-url", value_name = "URL", env = "SLOBURN_WEB_EXTERNAL_URL")]
     pub external_url: Option<Url>,
-    /// Let POST /-/quit end the process.
+    /// Let POST /-/reload read the rule files again and POST /-/quit end the process.
     #[arg(long = "web.enable-lifecycle", env = "SLOBURN_WEB_ENABLE_LIFECYCLE")]
     pub enable_lifecycle: bool,
 }

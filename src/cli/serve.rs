@@ -6,10 +6,11 @@ use std::{env, fs};
 use anyhow::Context;
 use secrecy::SecretString;
 
-use crate::app::{self, Daemon, HttpSettings, Web, default_external_url};
+use crate::app::{self, Daemon, HttpSettings, ReadSources, Rules, Web, default_external_url};
 use crate::cli::args::{LimitOptions, ServeOptions, WebOptions, label_pairs};
 use crate::cli::{Outcome, check, console, sources};
-use crate::config::{AlertmanagerConfig, Config, SecretSource, WebhookConfig};
+use crate::config::{AlertmanagerConfig, Config, HaConfig, SecretSource, WebhookConfig};
+use crate::engine::HaPairs;
 use crate::notify::webhook::WebhookSecret;
 use crate::notify::{self, AlertmanagerTarget, WebhookTarget};
 use crate::spec::{self, Service};
@@ -33,7 +34,10 @@ pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
         !services.is_empty(),
         "no service in the rule files: name a file or folder of specs with --rules or rule_files"
     );
-    let settings = settings(options, &config, http)?;
+    let mut settings = settings(options, &config, http)?;
+    // What came on standard input cannot be read again.
+    let is_lasting = paths.iter().all(|path| path.as_os_str() != sources::STDIN);
+    settings.rules = is_lasting.then(|| Rules { sources, read: reader(options) });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(&services, settings))?;
     Ok(Outcome::Ok)
@@ -138,13 +142,38 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
         listen_address,
         http,
         enable_lifecycle: options.web.enable_lifecycle,
+        rules: None,
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: limits(&options.limits),
         series_limit: options.limits.series,
         in_flight_limit_bytes: options.limits.in_flight_bytes,
+        ha: config.ha.as_ref().map(pairs),
         notify,
         alertmanagers,
         webhooks,
+    })
+}
+
+fn pairs(ha: &HaConfig) -> HaPairs {
+    let HaConfig { cluster_label, replica_label, failover } = ha.clone();
+    HaPairs { cluster_label, replica_label, failover }
+}
+
+/// Reads again what the command line and the configuration file name. Receivers and labels stay as they were read at
+/// the start.
+fn reader(options: &ServeOptions) -> ReadSources {
+    let (config_file, rules) = (options.config_file.clone(), options.rules.clone());
+    Box::new(move || {
+        let mut paths = match &config_file {
+            None => Vec::new(),
+            Some(path) => {
+                let sources = sources::collect(std::slice::from_ref(path)).map_err(|error| error.to_string())?;
+                let (config, report) = sources.first().map(Config::parse).unwrap_or_default();
+                config.ok_or_else(|| report.render(false))?.rule_files
+            }
+        };
+        paths.extend(rules.iter().cloned());
+        sources::collect(&paths).map_err(|error| error.to_string())
     })
 }
 

@@ -212,10 +212,12 @@ fn settings(address: &str, sink: &Sink) -> Result<app::Settings, DemoError> {
         listen_address: address.to_owned(),
         http: HttpSettings::default(),
         enable_lifecycle: false,
+        rules: None,
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: Limits::default(),
         series_limit: SERIES_LIMIT,
         in_flight_limit_bytes: IN_FLIGHT_LIMIT_BYTES,
+        ha: None,
         notify: notify::Settings::new(default_external_url(address)),
         alertmanagers: Vec::new(),
         webhooks: vec![WebhookTarget {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::engine::ha::{Heard, REPLICAS_LIMIT_COUNT};
 use crate::engine::{Binding, Engine};
 use crate::series::{Lookup, SeriesId, Tag, identity_bytes};
 use crate::types::{Labels, Span, Timestamp};
@@ -49,13 +50,28 @@ impl Engine {
     pub(super) fn write(&mut self, batch: &Batch, now: Timestamp) -> Written {
         let mut written = Written::default();
         for series in batch.series() {
+            match self.ha.as_mut().map_or(Heard::Yes, |ha| ha.hears(&series, &self.settings.limits, now)) {
+                Heard::Yes => {}
+                Heard::No => {
+                    // Taken, so that the sender goes on; the other replica's count.
+                    written.samples += series.samples.len() as u64;
+                    self.stats.replica_samples += series.samples.len() as u64;
+                    continue;
+                }
+                Heard::TooMany => {
+                    let example =
+                        || format!("more than {REPLICAS_LIMIT_COUNT} replicas: {}", shown(series.label_bytes));
+                    written.reject("replica_limit", series.samples.len(), example);
+                    continue;
+                }
+            }
             let id = match self.table.lookup(series.wire_hash) {
                 Lookup::Known(id) => id,
                 Lookup::Ignored => {
                     written.samples += series.samples.len() as u64;
                     continue;
                 }
-                Lookup::Unknown => match self.meet(&series, &mut written) {
+                Lookup::Unknown => match self.meet(&series, now, &mut written) {
                     Some(id) => id,
                     None => continue,
                 },
@@ -85,16 +101,19 @@ impl Engine {
     }
 
     /// A series whose label bytes were not seen lately: `None` when it is refused or of no interest.
-    fn meet(&mut self, series: &SeriesRef<'_>, written: &mut Written) -> Option<SeriesId> {
+    fn meet(&mut self, series: &SeriesRef<'_>, now: Timestamp, written: &mut Written) -> Option<SeriesId> {
         let samples = series.samples.len();
         let labels = match decode_labels(series.label_bytes, &self.settings.limits) {
-            Ok(labels) => labels,
+            Ok(labels) => match &self.ha {
+                Some(ha) => ha.common(labels),
+                None => labels,
+            },
             Err(error) => {
                 written.reject(error.reason(), samples, || format!("{error} in {}", shown(series.label_bytes)));
                 return None;
             }
         };
-        let Some(tag) = self.bind(&labels) else {
+        let Some(tag) = self.bind(&labels, now) else {
             self.table.ignore(series.wire_hash);
             written.samples += samples as u64;
             return None;
@@ -112,14 +131,21 @@ impl Engine {
     }
 
     /// What a series counts for; `None` when no SLI is interested in it or its neighbours.
-    fn bind(&mut self, labels: &Labels) -> Option<Tag> {
+    fn bind(&mut self, labels: &Labels, now: Timestamp) -> Option<Tag> {
         let matches = self.catalog.find(labels)?;
         let version_of = |sli: u32| {
-            let label = self.slis[sli as usize].version_label.as_deref()?;
+            let label = self.slis.get(sli as usize)?.version_label.as_deref()?;
             labels.get(label).map(Into::into)
         };
         let versions = matches.iter().map(|m| version_of(m.sli.0)).collect();
-        let binding = Arc::new(Binding { matches, versions });
+        let mut judges = Vec::with_capacity(matches.len());
+        for matched in &matches {
+            // A signal feeds none.
+            let slos = self.slis.get(matched.sli.0 as usize).map_or_else(Vec::new, |sli| sli.slos.clone());
+            let fed = slos.into_iter().filter_map(|slo| self.judge_for(slo, labels, now));
+            judges.push(fed.map(|judge| judge as u32).collect());
+        }
+        let binding = Arc::new(Binding { matches, versions, judges });
         if let Some(&tag) = self.tags.get(&binding) {
             return Some(tag);
         }

@@ -5,7 +5,10 @@
 //! one implementation serves the daemon, a backtest over recorded samples and a specification's own tests.
 
 mod docket;
+mod groups;
+mod ha;
 mod ingest;
+mod reload;
 mod rules;
 mod slo;
 mod state;
@@ -18,18 +21,23 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
-use crate::series::{Change, Increment, Output, Table, Tag};
-use crate::sli::{Catalog, Counts, Match, Versions};
-use crate::spec::{Counting, Reads, Role, Service};
+use crate::series::{Change, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
+use crate::sli::{Catalog, Counts, Match, Signal, Versions, signals};
+use crate::spec::{Counting, Reads, Role, Service, When};
 use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
 
+pub use crate::sli::LOOKBACK;
+pub use groups::GROUPS_LIMIT_COUNT;
+pub use ha::{HaPairs, REPLICAS_LIMIT_COUNT};
 pub use ingest::{FUTURE_LIMIT, PAST_LIMIT, Rejection, Written};
-pub use slo::LOOKBACK;
+pub use reload::Reloaded;
 pub use state::{RestoreError, STATE_VERSION};
 pub use view::{RuleView, SloState, SloView, Snapshot, Stats, TierView, VersionView};
 
 use docket::Docket;
+use groups::SloRun;
+use ha::Ha;
 use slo::Judge;
 use time::Time;
 
@@ -43,6 +51,8 @@ pub enum Event<'a> {
     /// Nothing but time passed. What that leads to happens at the same moments however often it is said: see
     /// [`Engine::step`].
     Tick,
+    /// Other specs hold from now on.
+    Reload(&'a [Service]),
     /// Every SLO is to be judged as of now, whether or not its time has come: where a recording ends.
     Review,
 }
@@ -54,6 +64,8 @@ pub struct Effects {
     pub alerts: Vec<Alert>,
     /// What became of the samples of a [`Event::Write`] or [`Event::Moment`].
     pub written: Written,
+    /// What an [`Event::Reload`] meant.
+    pub reloaded: Reloaded,
 }
 
 /// What the engine is told once.
@@ -73,23 +85,28 @@ struct Binding {
     matches: Vec<Match>,
     /// Value of the version label, by SLI: services may name the label differently.
     versions: Vec<Option<Box<str>>>,
+    /// Indices of the judges that each match feeds: the SLOs of its SLI, each by the series' group.
+    judges: Vec<Vec<u32>>,
 }
 
 impl Binding {
-    /// Each match, with the value of the version label.
-    fn uses(&self) -> impl Iterator<Item = (&Match, Option<&str>)> {
-        self.matches.iter().zip(self.versions.iter().map(Option::as_deref))
+    /// Each match, with the value of the version label and the judges.
+    fn uses(&self) -> impl Iterator<Item = (&Match, Option<&str>, &[u32])> {
+        let of = self.versions.iter().zip(&self.judges);
+        self.matches.iter().zip(of).map(|(matched, (version, judges))| (matched, version.as_deref(), judges.as_slice()))
     }
 
     /// Whether its samples are events themselves.
     fn is_gauge(&self) -> bool {
-        self.matches.iter().any(|matched| matches!(matched.reads, Reads::Gauge(_)))
+        self.matches.iter().any(|matched| matches!(matched.reads, Reads::Gauge(_) | Reads::Signal))
     }
 }
 
 /// One SLI while running.
 #[derive(Debug)]
 struct SliRun {
+    /// Its service and name and what it counts: equal text, equal history.
+    definition: Arc<str>,
     counting: Counting,
     version_label: Option<Box<str>>,
     versions: Versions,
@@ -112,51 +129,82 @@ pub struct Engine {
     /// Tags with a tally, in the order of their first change.
     tallied: Vec<Tag>,
     slis: Vec<SliRun>,
+    slos: Vec<SloRun>,
+    /// Of the SLOs and of their groups, as they came.
     judges: Vec<Judge>,
+    /// The SLO of each judge.
+    judge_slos: Vec<usize>,
+    /// In the order of the specs.
+    signals: Vec<Signal>,
+    /// The SLO of each signal.
+    signal_slos: Vec<usize>,
     docket: Docket,
     output: Output,
     identity_buffer: Vec<u8>,
     stats: Stats,
     time: Time,
+    /// Where pairs of senders are told apart.
+    ha: Option<Ha>,
 }
 
 impl Engine {
     /// An engine that has seen nothing, for these services, at `now`.
     pub fn new(services: &[Service], settings: Settings, now: Timestamp) -> Self {
         let mut slis = Vec::new();
-        let mut judges = Vec::new();
+        let mut slos = Vec::new();
+        let mut signal_slos = Vec::new();
         for service in services {
+            let service = Arc::new(service.clone());
             let first = slis.len();
             for sli in &service.slis {
                 slis.push(SliRun {
+                    definition: format!("{}/{} {}", service.name, sli.name, sli.inputs()).into(),
                     counting: sli.inputs().counting,
                     version_label: service.version_label.as_deref().map(Into::into),
                     versions: Versions::default(),
                     slos: Vec::new(),
                 });
             }
-            for slo in &service.slos {
+            for (at, slo) in service.slos.iter().enumerate() {
                 let sli: &mut SliRun = &mut slis[first + slo.sli];
-                sli.slos.push(judges.len());
-                judges.push(Judge::new(service, slo, first + slo.sli, sli.counting, now));
+                sli.slos.push(slos.len());
+                let own = slo.accounting.exclude.iter().filter(|e| matches!(e.when, When::While(_))).count();
+                let first_signal = signal_slos.len();
+                signal_slos.extend(std::iter::repeat_n(slos.len(), own));
+                slos.push(SloRun::new(&service, at, first + slo.sli, first_signal..signal_slos.len()));
             }
         }
-        Self {
+        let nothing = Arc::new(Binding { matches: Vec::new(), versions: Vec::new(), judges: Vec::new() });
+        let mut engine = Self {
             table: Table::new(settings.series_limit),
             settings,
             catalog: Catalog::new(services),
-            bindings: Vec::new(),
-            tags: BTreeMap::new(),
-            tallies: Vec::new(),
+            bindings: vec![Arc::clone(&nothing)],
+            tags: BTreeMap::from([(nothing, Tag::NOTHING)]),
+            tallies: vec![None],
             tallied: Vec::new(),
             slis,
-            docket: Docket::new(judges.len()),
-            judges,
+            slos,
+            docket: Docket::default(),
+            judges: Vec::new(),
+            judge_slos: Vec::new(),
+            signals: signals(services).map(|_| Signal::default()).collect(),
+            signal_slos,
             output: Output::default(),
             identity_buffer: Vec::new(),
             stats: Stats::default(),
             time: Time::new(now),
-        }
+            ha: None,
+        };
+        engine.make_judges(now);
+        engine
+    }
+
+    /// Listens to one of each pair of senders from now on, or to all that come; who that is stays as it was.
+    pub fn listen_to_one_of(&mut self, pairs: Option<HaPairs>) {
+        let elections = self.ha.take().map(|ha| ha.elections).unwrap_or_default();
+        let limit = self.settings.series_limit;
+        self.ha = pairs.map(|pairs| Ha::new(pairs, elections, limit));
     }
 
     /// Takes one event at `now` and returns what follows.
@@ -174,6 +222,10 @@ impl Engine {
                 self.time.written_at = now;
             }
             Event::Tick => return effects,
+            Event::Reload(services) => {
+                effects.reloaded = self.reload(services, now, &mut effects.alerts);
+                return effects;
+            }
             Event::Review => self.docket.list_all(),
         }
         let until = if matches!(event, Event::Moment(_)) { Timestamp(i64::MAX) } else { now };
@@ -193,16 +245,16 @@ impl Engine {
         let mut output = std::mem::take(&mut self.output);
         for event in output.liveness.drain(..) {
             let binding = &self.bindings[event.tag.0 as usize];
-            for matched in binding.matches.iter().filter(|m| m.is_watched()) {
-                for &slo in &self.slis[matched.sli.0 as usize].slos {
-                    self.judges[slo].series_changed(event.live);
-                    self.docket.list(slo);
+            for (_, _, judges) in binding.uses().filter(|(matched, ..)| matched.is_watched()) {
+                for &judge in judges {
+                    self.judges[judge as usize].series_changed(event.live);
+                    self.docket.list(judge as usize);
                 }
             }
         }
         for Increment { tag, change, reading } in output.increments.drain(..) {
-            if let Some(value) = reading {
-                self.read(tag, change.at, value, now);
+            if let Some(reading) = reading {
+                self.read(tag, change.at, reading, now);
                 continue;
             }
             let tally = &mut self.tallies[tag.0 as usize];
@@ -227,34 +279,55 @@ impl Engine {
     /// Adds the events of counters to every SLI and SLO that a binding names.
     fn count(&mut self, tag: Tag, Change { at, amount }: Change, now: Timestamp) {
         let binding = Arc::clone(&self.bindings[tag.0 as usize]);
-        for (matched, version) in binding.uses().filter(|(matched, _)| matched.reads == Reads::Counter) {
+        for (matched, version, judges) in binding.uses().filter(|(matched, ..)| matched.reads == Reads::Counter) {
             let amount = if matched.negative { -amount } else { amount };
             let counts = match matched.role {
                 Role::Numerator => Counts { numerator: amount, total: 0.0 },
                 Role::Total => Counts { numerator: 0.0, total: amount },
             };
-            self.add(matched, version, at, counts, now);
+            self.add(matched, version, judges, at, counts, now);
         }
     }
 
-    /// Adds one sample of a gauge to every SLI and SLO that a binding names.
-    fn read(&mut self, tag: Tag, at: Timestamp, value: f64, now: Timestamp) {
+    /// Adds one sample of a gauge to every SLI and SLO that a binding names, and to the signals.
+    fn read(&mut self, tag: Tag, at: Timestamp, Reading { series, value }: Reading, now: Timestamp) {
         let binding = Arc::clone(&self.bindings[tag.0 as usize]);
-        for (matched, version) in binding.uses() {
-            let Reads::Gauge(good) = matched.reads else { continue };
-            let counts = Counts { numerator: f64::from(!good.holds(value)), total: 1.0 };
-            self.add(matched, version, at, counts, now);
+        for (matched, version, judges) in binding.uses() {
+            match matched.reads {
+                Reads::Gauge(good) if value.to_bits() != STALE_NAN_BITS => {
+                    let counts = Counts { numerator: f64::from(!good.holds(value)), total: 1.0 };
+                    self.add(matched, version, judges, at, counts, now);
+                }
+                Reads::Signal => {
+                    let signal = matched.sli.0 as usize - self.slis.len();
+                    self.signals[signal].take(series, at, value == 1.0);
+                    let slo = &self.slos[self.signal_slos[signal]];
+                    for judge in slo.judges() {
+                        self.judges[judge].decide(now, slo.is_signalled(&self.signals));
+                        self.docket.list(judge);
+                    }
+                }
+                Reads::Gauge(_) | Reads::Counter => {}
+            }
         }
     }
 
-    fn add(&mut self, matched: &Match, version: Option<&str>, at: Timestamp, counts: Counts, now: Timestamp) {
-        let sli = &mut self.slis[matched.sli.0 as usize];
+    fn add(
+        &mut self,
+        matched: &Match,
+        version: Option<&str>,
+        judges: &[u32],
+        at: Timestamp,
+        counts: Counts,
+        now: Timestamp,
+    ) {
         if let Some(version) = version {
-            sli.versions.add(version, at, now, counts);
+            self.slis[matched.sli.0 as usize].versions.add(version, at, now, counts);
         }
-        for &slo in &sli.slos {
-            self.judges[slo].count(matched.is_watched(), at, counts, now);
-            self.docket.list(slo);
+        for judge in judges.iter().map(|judge| *judge as usize) {
+            let signalled = self.slos[self.judge_slos[judge]].is_signalled(&self.signals);
+            self.judges[judge].count(matched.is_watched(), at, counts, now, signalled);
+            self.docket.list(judge);
         }
     }
 
@@ -268,8 +341,7 @@ impl Engine {
 
     /// What every SLO looks like since it was last judged; unchanged ones are shared with earlier snapshots.
     pub fn snapshot(&mut self, now: Timestamp) -> Snapshot {
-        let slis = &self.slis;
-        let views = self.judges.iter_mut().map(|judge| judge.view(slis)).collect();
+        let views = self.views();
         let (series, wire_keys) = (self.table.len(), self.table.wire_keys());
         Snapshot { at: now, slos: views, stats: Stats { series, wire_keys, ..self.stats.clone() } }
     }

@@ -15,9 +15,9 @@ use crate::types::{Labels, Span};
 
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
 pub use gauge::{Gauge, READINGS_LIMIT_SAMPLES, Taken};
-pub use index::Index;
+pub use index::{Cache, Index};
 pub use table::{Liveness, Lookup, Output, RegisterError, STALE_NAN_BITS, SampleError, Table};
-pub use target::{Increment, SETTLE};
+pub use target::{Increment, Reading, SETTLE};
 
 /// A series without samples for this long is forgotten.
 pub const IDLE: Span = Span::hours(1);
@@ -29,6 +29,11 @@ pub struct SeriesId(pub u32);
 /// What a series is bound to, opaque to this module: the caller's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tag(pub u32);
+
+impl Tag {
+    /// What a series is bound to that counts for nothing.
+    pub const NOTHING: Self = Self(0);
+}
 
 /// The canonical bytes of a label set, for hashing: names and values in order, each closed by a byte that
 /// UTF-8 never contains.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::series::counter::{Change, Counter, Placed};
 use crate::series::gauge::{Gauge, Taken};
 use crate::series::index::{Cache, Index};
-use crate::series::target::{Increment, Target};
+use crate::series::target::{Increment, Reading, Target};
 use crate::series::{IDLE, SeriesId, Tag};
 use crate::types::{Labels, METRIC_NAME, Timestamp};
 
@@ -196,7 +196,7 @@ impl Table {
             identity,
             counter: Counter::new(),
             gauge: None,
-            tag: Tag(0),
+            tag: Tag::NOTHING,
             target,
             metric,
             seen: Timestamp::MIN,
@@ -258,6 +258,10 @@ impl Table {
                 out.liveness.push(Liveness { tag: series.tag, live: false });
                 target.begin_scrape(at, now, &mut out.increments);
                 target.report(at, before, true, &mut out.increments);
+                if series.gauge.is_some() {
+                    let (change, reading) = (Change { at, amount: 0.0 }, Some(Reading { series: id, value }));
+                    out.increments.push(Increment { tag: series.tag, change, reading });
+                }
             }
             return Ok(());
         }
@@ -282,7 +286,7 @@ impl Table {
         let was_holding = target.is_holding();
         target.begin_scrape(at, now, &mut out.increments);
         let one = Change { at, amount: 1.0 };
-        let reading = reading.map(|value| Increment { tag, change: one, reading: Some(value) });
+        let reading = reading.map(|value| Increment { tag, change: one, reading: Some(Reading { series: id, value }) });
         let counted = |change| Some(Increment { tag, change, reading: None });
         let nothing = Change { at, amount: 0.0 };
         let (own, other, is_first, live_at) = match placed {
@@ -377,6 +381,16 @@ impl Table {
     /// Whether a scrape waits for its rest.
     pub fn is_holding(&self) -> bool {
         !self.holding.is_empty()
+    }
+
+    /// Binds every series to nothing and forgets every wire key, so that each series is registered anew with its
+    /// next sample, and begins anew for whatever it is bound to then.
+    pub fn unbind(&mut self) {
+        for series in &mut self.series {
+            series.tag = Tag::NOTHING;
+            series.live = false;
+        }
+        self.wire = Cache::new(self.limit_series);
     }
 
     /// Makes a table that was stored whole again: the indices that follow from the rest.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Reads, Role, Service};
+use crate::spec::{Reads, Role, Service, When};
 use crate::types::{Labels, METRIC_NAME, Selector};
 
 /// The labels that name a scrape target.
@@ -59,7 +59,7 @@ struct Rule {
 }
 
 impl Catalog {
-    /// All selectors of the services' SLIs; [`SliId`]s count SLIs in the order given.
+    /// All selectors of the services' SLIs; [`SliId`]s count SLIs in the order given, and after them the [`signals`].
     pub fn new(services: &[Service]) -> Self {
         let mut catalog = Self::default();
         for (id, sli) in services.iter().flat_map(|s| &s.slis).enumerate() {
@@ -67,6 +67,11 @@ impl Catalog {
                 let (role, negative, reads) = (input.role, input.negative, input.reads);
                 catalog.add(input.selector, Match { sli: SliId(id as u32), term, role, negative, reads });
             }
+        }
+        let slis = services.iter().map(|s| s.slis.len()).sum::<usize>() as u32;
+        for (signal, selector) in (slis..).zip(signals(services)) {
+            let (role, reads) = (Role::Numerator, Reads::Signal);
+            catalog.add(selector.clone(), Match { sli: SliId(signal), term: 0, role, negative: false, reads });
         }
         catalog
     }
@@ -103,6 +108,16 @@ impl Catalog {
         let matching = related.iter().filter(|rule| rule.selector.matches(labels));
         Some(matching.map(|rule| rule.matched.clone()).collect())
     }
+}
+
+/// The selectors of series that exclude events, in the order of the specs.
+pub fn signals(services: &[Service]) -> impl Iterator<Item = &Selector> {
+    services.iter().flat_map(|service| &service.slos).flat_map(|slo| &slo.accounting.exclude).filter_map(|exclusion| {
+        match &exclusion.when {
+            When::While(selector) => Some(selector),
+            When::Between { .. } | When::Scheduled(_) => None,
+        }
+    })
 }
 
 /// Whether the selector can match some series of this one's target.

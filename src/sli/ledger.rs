@@ -184,6 +184,44 @@ impl Ledger {
         self.windows.iter().map(|w| w.span).eq(other.windows.iter().map(|w| w.span))
     }
 
+    /// A ledger for other windows with the same history, as far back as it was kept: what the old windows let go is
+    /// no longer covered. A slice that was kept only in coarser ones gets its share of them.
+    #[must_use]
+    pub fn refitted(&self, windows: &[Span], now: Timestamp) -> Self {
+        let mut new = Self::new(windows, self.now);
+        let longest = |ledger: &Self| ledger.windows.iter().map(|w| w.span).max().unwrap_or_default();
+        let (kept, needed) = (longest(self), longest(&new));
+        new.since = self.since.map(|since| if needed > kept { since.max(self.now - kept) } else { since });
+        for ring in &mut new.rings {
+            let oldest = ring.newest - ring.slices.len() as i64 + 1;
+            for number in oldest..=ring.newest {
+                let slot = ring.slot(number);
+                ring.slices[slot] = self.between(Timestamp(number * ring.width), Timestamp((number + 1) * ring.width));
+            }
+        }
+        for window in &mut new.windows {
+            window.sum_anew(self.now, &new.rings[window.ring]);
+        }
+        new.advance(now);
+        new
+    }
+
+    /// The counts of `(from, to]`, from the finest slices that reach back that far.
+    pub fn between(&self, from: Timestamp, to: Timestamp) -> Counts {
+        let reaches = |ring: &&Ring| (ring.newest - ring.slices.len() as i64 + 1) * ring.width <= from.as_millis();
+        let finest = self.rings.iter().filter(reaches).min_by_key(|ring| ring.width);
+        let Some(ring) = finest.or_else(|| self.rings.iter().max_by_key(|ring| ring.width)) else {
+            return Counts::default();
+        };
+        let (from, to) = (from.as_millis(), to.as_millis());
+        let mut sum = Counts::default();
+        for number in from.div_euclid(ring.width)..=(to - 1).div_euclid(ring.width) {
+            let (start, end) = (number * ring.width, (number + 1) * ring.width);
+            sum += ring.get(number).scaled((end.min(to) - start.max(from)) as f64 / ring.width as f64);
+        }
+        sum
+    }
+
     /// Where the windows end.
     pub fn now(&self) -> Timestamp {
         self.now
@@ -240,6 +278,11 @@ impl Ledger {
                 }
             }
         }
+    }
+
+    /// The first sample.
+    pub fn since(&self) -> Option<Timestamp> {
+        self.since
     }
 
     /// Notes that the counters were being watched at `at`: windows reaching further back are not yet whole.

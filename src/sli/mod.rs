@@ -1,15 +1,21 @@
 //! From increments to events: which series count for which SLI, and how many good, bad and total events there
 //! were in each window.
 
+mod account;
 mod catalog;
 mod ledger;
+mod signal;
+mod slices;
 mod versions;
 
-pub use catalog::{Catalog, Match, SliId};
+pub use account::{Account, LOOKBACK, PeriodCounts, Rules, UNDECIDED};
+pub use catalog::{Catalog, Match, SliId, signals};
 pub use ledger::{Counts, Ledger};
+pub use signal::Signal;
+pub use slices::{SLICES_KEPT_COUNT, Slices};
 pub use versions::{VERSIONS_LIMIT, Version, Versions};
 
-use crate::spec::Counting;
+pub use crate::spec::Counting;
 
 /// Events of a window, told apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -241,7 +241,8 @@ impl Calendar {
 fn zoned(at: Timestamp, zone: &TimeZone) -> Zoned {
     // A day inside what the library's calendar knows.
     let bound = |t: jiff::Timestamp| t.as_millisecond();
-    let clamped = at.as_millis().clamp(bound(jiff::Timestamp::MIN) + 86_400_000, bound(jiff::Timestamp::MAX) - 86_400_000);
+    let clamped =
+        at.as_millis().clamp(bound(jiff::Timestamp::MIN) + 86_400_000, bound(jiff::Timestamp::MAX) - 86_400_000);
     jiff::Timestamp::from_millisecond(clamped).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_zoned(zone.clone())
 }
 
@@ -312,6 +313,11 @@ impl Accounting {
         })
     }
 
+    /// Whether a series decides about some times.
+    pub fn has_signals(&self) -> bool {
+        self.exclude.iter().any(|exclusion| matches!(exclusion.when, When::While(_)))
+    }
+
     /// The last reset before `at`.
     pub fn last_reset(&self, at: Timestamp) -> Option<Timestamp> {
         self.resets.iter().map(|reset| reset.at).rfind(|reset| *reset < at)
@@ -367,15 +373,57 @@ mod tests {
     fn calendars_know_months_leap_years_and_summer_time() {
         for (unit, zone, moment, start, end, hours) in [
             // October has an hour more in Berlin, March one less.
-            (CalendarUnit::Month, "Europe/Berlin", "2026-10-15T12:00:00Z", "2026-09-30T22:00:00Z", "2026-10-31T23:00:00Z", 745),
-            (CalendarUnit::Month, "Europe/Berlin", "2026-03-15T12:00:00Z", "2026-02-28T23:00:00Z", "2026-03-31T22:00:00Z", 743),
+            (
+                CalendarUnit::Month,
+                "Europe/Berlin",
+                "2026-10-15T12:00:00Z",
+                "2026-09-30T22:00:00Z",
+                "2026-10-31T23:00:00Z",
+                745,
+            ),
+            (
+                CalendarUnit::Month,
+                "Europe/Berlin",
+                "2026-03-15T12:00:00Z",
+                "2026-02-28T23:00:00Z",
+                "2026-03-31T22:00:00Z",
+                743,
+            ),
             (CalendarUnit::Month, "UTC", "2028-02-10T00:00:00Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z", 696),
             (CalendarUnit::Month, "UTC", "2027-02-10T00:00:00Z", "2027-02-01T00:00:00Z", "2027-03-01T00:00:00Z", 672),
-            (CalendarUnit::Week, "America/New_York", "2026-11-01T12:00:00Z", "2026-10-26T04:00:00Z", "2026-11-02T05:00:00Z", 169),
-            (CalendarUnit::Quarter, "UTC", "2026-11-21T10:00:00Z", "2026-10-01T00:00:00Z", "2027-01-01T00:00:00Z", 2208),
-            (CalendarUnit::Quarter, "Asia/Kolkata", "2026-01-01T00:00:00Z", "2025-12-31T18:30:00Z", "2026-03-31T18:30:00Z", 2160),
+            (
+                CalendarUnit::Week,
+                "America/New_York",
+                "2026-11-01T12:00:00Z",
+                "2026-10-26T04:00:00Z",
+                "2026-11-02T05:00:00Z",
+                169,
+            ),
+            (
+                CalendarUnit::Quarter,
+                "UTC",
+                "2026-11-21T10:00:00Z",
+                "2026-10-01T00:00:00Z",
+                "2027-01-01T00:00:00Z",
+                2208,
+            ),
+            (
+                CalendarUnit::Quarter,
+                "Asia/Kolkata",
+                "2026-01-01T00:00:00Z",
+                "2025-12-31T18:30:00Z",
+                "2026-03-31T18:30:00Z",
+                2160,
+            ),
             // The clocks of Santiago skip midnight: the day begins at one.
-            (CalendarUnit::Week, "America/Santiago", "2026-09-06T12:00:00Z", "2026-08-31T04:00:00Z", "2026-09-07T03:00:00Z", 167),
+            (
+                CalendarUnit::Week,
+                "America/Santiago",
+                "2026-09-06T12:00:00Z",
+                "2026-08-31T04:00:00Z",
+                "2026-09-07T03:00:00Z",
+                167,
+            ),
         ] {
             let (from, to) = calendar(unit, zone).containing(at(moment));
             assert_eq!((from, to), (at(start), at(end)), "{zone} {moment}");

@@ -261,7 +261,9 @@ fn scheduled(fields: &mut Fields<'_>, reporter: &mut Reporter<'_>) -> Option<Whe
     };
     let first = schedule.next(Timestamp(0));
     if schedule.next(first).since(first) <= schedule.lasts() {
-        reporter.error(lasts_place, "the times follow upon each other: no event would ever count").hint("shorten `for`");
+        reporter
+            .error(lasts_place, "the times follow upon each other: no event would ever count")
+            .hint("shorten `for`");
         return None;
     }
     Some(When::Scheduled(schedule))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Accounting, Period, Policy};
+use crate::spec::{Accounting, Period, Policy, Tier};
 use crate::types::{Labels, Matcher, Objective, Selector, Span};
 
 /// One service: its SLIs, defined once, and the SLOs that use them.
@@ -179,6 +179,8 @@ pub enum Reads {
     Counter,
     /// Each sample is one event, and one for the numerator too unless its value satisfies the condition.
     Gauge(Condition),
+    /// Excludes events while it is 1, and counts none. No [`Term`] does; see [`When::While`](crate::spec::When::While).
+    Signal,
 }
 
 /// A probe reports 1 for success; what lies between is taken for the nearer one.
@@ -207,6 +209,24 @@ impl Sli {
             SliKind::Probe(metric) => Inputs::of_gauge(metric, PROBE_SUCCEEDED),
             SliKind::Gauge(gauge) => Inputs::of_gauge(&gauge.metric, gauge.good),
         }
+    }
+}
+
+/// `bad: S total: S + S`: two SLIs with equal text count the same.
+impl fmt::Display for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numerator = if self.counting == Counting::Good { "good:" } else { "bad:" };
+        for (role, name) in [(Role::Numerator, numerator), (Role::Total, "total:")] {
+            for (i, term) in self.of(role).enumerate() {
+                f.write_str(if i == 0 { name } else { "" })?;
+                write!(f, " {}{}", if term.negative { "-" } else { "" }, term.selector)?;
+                if let Reads::Gauge(good) = term.reads {
+                    write!(f, " {} {}", good.is.operator(), good.limit)?;
+                }
+                f.write_str(" ")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -309,6 +329,15 @@ impl fmt::Display for Sum {
             write!(f, "{}", summand.selector)?;
         }
         Ok(())
+    }
+}
+
+impl Slo {
+    /// Fewer events, or slices, in a tier's long window never fire it.
+    pub fn min_events(&self, tier: &Tier) -> u64 {
+        // A bad slice is no single error, and one more than its share of the budget allows is what is asked about.
+        let usual = || self.accounting.budgeting.slice().map_or(tier.min_events(self.objective.budget()), |_| 0);
+        self.alerting.min_events.unwrap_or_else(usual)
     }
 }
 

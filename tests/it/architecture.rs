@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // The shells.
     ("clock", &["types"]),
     ("config", &["types", "spec"]),
-    ("live", &["types", "wire", "alert", "engine", "clock"]),
+    ("live", &["types", "wire", "spec", "alert", "engine", "clock"]),
     ("notify", &["types", "spec", "alert", "clock"]),
     ("ingest", &["types", "wire", "engine", "live"]),
     ("api", &["types", "spec", "burn", "alert", "engine", "notify", "ingest", "live", "clock"]),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use sloburn::engine::{Engine, Event, Settings, SloView};
-use sloburn::spec::{Alerting, Events, Numerator, Origin, Policy, Service, SeverityOptions, Sli, SliKind, Slo};
+use sloburn::spec::{
+    Accounting, Alerting, Events, Numerator, Origin, Policy, Service, SeverityOptions, Sli, SliKind, Slo,
+};
 use sloburn::types::{Labels, METRIC_NAME, Matcher, Selector, Span, Timestamp};
 use sloburn::wire::{Batch, Limits, Sample, WireKey};
 
@@ -38,7 +40,8 @@ fn service() -> Service {
             description: String::new(),
             sli: 0,
             objective: "99.9".parse().unwrap(),
-            period,
+            period: period.into(),
+            accounting: Accounting::default(),
             labels: Labels::new(),
             alerting: Alerting {
                 name: "ErrorBudgetBurn".to_owned(),

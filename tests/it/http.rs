@@ -348,6 +348,7 @@ fn routes(readiness: &Readiness) -> axum::Router {
         external_url: Arc::new(url),
         receiver: Arc::new(Receiver::new(engine, limits, key, Budget::default())),
         readiness: readiness.clone(),
+        reload: sloburn::api::ReloadStatus::default(),
         metrics: Arc::new(Metrics::default()),
     })
 }

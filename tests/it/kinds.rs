@@ -1,10 +1,11 @@
 //! Every kind of SLI, budget and period against a naive recomputation from raw samples, in whichever order and however
 //! cut into requests they arrive.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use sloburn::engine::{Engine, Event, Settings, SloView};
+use sloburn::engine::{Engine, Event, HaPairs, Settings, SloView};
 use sloburn::spec::{Service, Source, parse};
 use sloburn::types::{Labels, METRIC_NAME, Span, Timestamp};
 use sloburn::wire::{Batch, Limits, Sample, WireKey};
@@ -170,4 +171,181 @@ proptest! {
         prop_assert_eq!(counted(&slos[0]), ((a - b).clamp(0.0, total), total));
         prop_assert_eq!(slos[0].budget.events.inconsistent, a < b || a - b > total);
     }
+
+    /// Each group for itself, and one without the label.
+    #[test]
+    fn groups_are_counted_apart(scrapes in scrapes(3, 20), arrival in arrival(400_000)) {
+        let samples = gauges(&scrapes);
+        prop_assume!(!samples.is_empty());
+        let series = ["depth{instance=\"a\",q=\"1\"}", "depth{instance=\"b\",q=\"1\"}", "depth{instance=\"c\"}"];
+        let service = service("gauge: {metric: depth, below: 2}", "groupBy: [q]");
+        let slos = judged(&service, &series, &samples, &arrival);
+        for (group, members) in [("", 2..3), ("1", 0..2)] {
+            let bad = |sample: &&Raw| sample.2.is_nan() || sample.2 >= 2.0;
+            let own: Vec<&Raw> = samples.iter().filter(|sample| members.contains(&sample.0)).collect();
+            let expected = (own.iter().filter(|sample| bad(sample)).count() as f64, own.len() as f64);
+            let slo = slos.iter().find(|slo| slo.group.get("q").unwrap_or_default() == group);
+            prop_assert_eq!(slo.map_or((0.0, 0.0), |slo| counted(slo)), expected, "{:?}", group);
+        }
+    }
+
+    /// A slice is bad by its own events, and counts as one, whenever they arrive.
+    #[test]
+    fn slices_are_judged_by_their_events(scrapes in scrapes(2, 40), arrival in arrival(900_000), ratios: bool) {
+        let samples = gauges(&scrapes);
+        prop_assume!(!samples.is_empty());
+        let budgeting = if ratios { "{ratioTimeslices: {slice: 1m}}" } else { "{timeslices: {slice: 1m, target: 60}}" };
+        let service = service("gauge: {metric: depth, below: 2}", &format!("budgeting: {budgeting}"));
+        let slos = judged(&service, &["depth{instance=\"a\"}", "depth{instance=\"b\"}"], &samples, &arrival);
+        let mut slices: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
+        for (_, at, value) in &samples {
+            let slice = slices.entry((at.as_millis() - 1) / 60_000).or_default();
+            slice.0 += f64::from(value.is_nan() || *value >= 2.0);
+            slice.1 += 1.0;
+        }
+        let of = |(bad, total): &(f64, f64)| if ratios { bad / total } else { f64::from(bad / total > 0.4) };
+        let expected = slices.values().map(of).sum::<f64>();
+        let (bad, total) = counted(&slos[0]);
+        prop_assert!((bad - expected).abs() < 1e-9, "{} {}", bad, expected);
+        prop_assert_eq!(total, slices.len() as f64);
+    }
+
+    /// By an interval, and from a reset on: both by the time of the data.
+    #[test]
+    fn what_is_left_out_is_counted_apart(scrapes in scrapes(2, 20), arrival in arrival(100_000), from in 0_i64..200) {
+        let samples = gauges(&scrapes);
+        prop_assume!(!samples.is_empty());
+        let moment = |seconds: i64| (START + Span::seconds(seconds)).to_rfc3339();
+        let exclude = format!("exclude: [{{from: {}, to: {}, reason: test}}]", moment(from), moment(from + 70));
+        let resets = format!("resets: [{{at: {}, reason: test}}]", moment(from));
+        let series = ["depth{instance=\"a\"}", "depth{instance=\"b\"}"];
+        let run = |slo: &str| judged(&service("gauge: {metric: depth, below: 2}", slo), &series, &samples, &arrival);
+        let after = |seconds: i64, at: Timestamp| at > START + Span::seconds(seconds);
+        let count = |inside: &dyn Fn(Timestamp) -> bool| samples.iter().filter(|(_, at, _)| inside(*at)).count() as f64;
+        let inside = |at| after(from, at) && !after(from + 70, at);
+        let slo = &run(&exclude)[0];
+        prop_assert_eq!(counted(slo).1, count(&|at| !inside(at)));
+        prop_assert_eq!(slo.excluded.unwrap().total, count(&inside));
+        let end = samples.iter().map(|(_, at, _)| *at).max().unwrap().max(START) + AFTER;
+        let expected = if after(from, end) { count(&|at| after(from, at)) } else { samples.len() as f64 };
+        prop_assert_eq!(counted(&run(&resets)[0]).1, expected);
+    }
+
+    /// A series that is 1 excludes what happens then, whichever of them arrives first.
+    #[test]
+    fn a_series_decides_whenever_it_arrives(scrapes in scrapes(3, 20), arrival in arrival(200_000)) {
+        let samples = gauges(&scrapes);
+        prop_assume!(!samples.is_empty());
+        let series = ["depth{instance=\"a\"}", "upkeep{instance=\"b\"}", "upkeep{instance=\"c\"}"];
+        let service = service("gauge: {metric: depth, below: 2}", "exclude: [{while: upkeep == 1, reason: test}]");
+        let slos = judged(&service, &series, &samples, &arrival);
+        let is_one = |n: usize, moment: Timestamp| {
+            let before = samples.iter().filter(|(m, at, _)| *m == n && *at <= moment);
+            let last = before.max_by_key(|(_, at, _)| *at);
+            last.is_some_and(|(_, at, value)| *value == 1.0 && moment.since(*at) < Span::minutes(5))
+        };
+        let excluded = |at: Timestamp| is_one(1, at) || is_one(2, at);
+        let own = || samples.iter().filter(|(n, ..)| *n == 0);
+        let expected = own().filter(|(_, at, _)| !excluded(*at)).count() as f64;
+        prop_assert_eq!(counted(&slos[0]).1, expected);
+        prop_assert_eq!(slos[0].excluded.unwrap().total, own().count() as f64 - expected);
+    }
+
+    /// With `noData: bad` every whole slice of a silence of five minutes or more is a bad one.
+    #[test]
+    fn silence_is_bad(gaps in prop::collection::vec(prop_oneof![4 => 15_i64..20, 1 => 200_i64..1_500], 1..20)) {
+        let mut at = START;
+        let mut samples = vec![(0, at, 1.0)];
+        for gap in gaps {
+            at = at + Span::seconds(gap);
+            samples.push((0, at, 1.0));
+        }
+        let service =
+            service("probe: up", "noData: bad, budgeting: {timeslices: {slice: 1m, target: 50}}, period: 1d");
+        let arrival = Arrival { lateness: vec![0], repeated: Vec::new(), cuts: vec![1] };
+        let slos = judged(&service, &["up{instance=\"a\"}"], &samples, &arrival);
+        let slice = |at: Timestamp| (at.as_millis() - 1).div_euclid(60_000);
+        let with_events: std::collections::BTreeSet<i64> = samples.iter().map(|(_, at, _)| slice(*at)).collect();
+        let silent = samples.windows(2).filter(|pair| pair[1].1.since(pair[0].1) >= Span::minutes(5));
+        let silent: i64 = silent.map(|pair| slice(pair[1].1) - slice(pair[0].1) - 1).sum();
+        let expected = (silent as f64, silent as f64 + with_events.len() as f64);
+        prop_assert_eq!(counted(&slos[0]), expected);
+    }
+}
+
+/// Two replicas scrape the same counter 7 s apart. One dies after a minute; the other one takes over, and what happened
+/// in between counts once.
+#[test]
+fn replicas_are_never_summed() {
+    let settings = Settings { key: WireKey::new([7; 192]), limits: Limits::default(), series_limit: 1_000 };
+    let key = settings.key.clone();
+    let service = service("events: {bad: 'c{code=\"500\"}', total: c}", "");
+    let mut engine = Engine::new(std::slice::from_ref(&service), settings, START);
+    engine.listen_to_one_of(Some(HaPairs::default()));
+    // One request a second, every tenth fails.
+    let counter = |second: i64, code: &str| if code == "500" { second / 10 } else { second - second / 10 } as f64;
+    let scrape = |engine: &mut Engine, replica: &str, second: i64| {
+        let mut batch = Batch::new();
+        for code in ["200", "500"] {
+            let series =
+                format!("c{{cluster=\"eu\",__replica__=\"{replica}\",instance=\"a\",job=\"b\",code=\"{code}\"}}");
+            let sample = Sample { timestamp: START + Span::seconds(second), value: counter(second, code) };
+            batch.push(&key, labels(&series).iter(), &[sample]);
+        }
+        let written = engine.step(Event::Write(&batch), START + Span::seconds(second)).written;
+        assert_eq!(written.samples, 2, "{written:?}");
+    };
+    for second in 0..300 {
+        if second % 15 == 0 && second <= 60 {
+            scrape(&mut engine, "a", second);
+        }
+        if second % 15 == 7 {
+            scrape(&mut engine, "b", second);
+        }
+        // Back, with what it had kept to itself: nobody listens any more.
+        if second == 200 {
+            scrape(&mut engine, "a", 75);
+        }
+    }
+    let now = START + Span::seconds(320);
+    engine.step(Event::Review, now);
+    let snapshot = engine.snapshot(now);
+    // From 0 to 292 s, the last scrape of b.
+    assert_eq!(counted(&snapshot.slos[0]), (29.0, 292.0));
+    assert_eq!(snapshot.stats.series, 2);
+    // Those of b at 7 to 82 s, and the late one of a.
+    assert_eq!(snapshot.stats.replica_samples, 14);
+}
+
+/// A saved engine goes on as if nothing had been: groups, slices, signals and elections included.
+#[test]
+fn every_kind_of_state_survives_a_restart() {
+    let slo = "groupBy: [q], calendar: {unit: week}, noData: bad, budgeting: {timeslices: {slice: 1m, target: 60}}, \
+               exclude: [{while: upkeep, reason: test}], resets: [{at: 2026-09-21T13:40:00Z, reason: test}]";
+    let service = service("gauge: {metric: depth, below: 2}", slo);
+    let settings = Settings { key: WireKey::new([7; 192]), limits: Limits::default(), series_limit: 1_000 };
+    let mut engine = Engine::new(std::slice::from_ref(&service), settings.clone(), START);
+    engine.listen_to_one_of(Some(HaPairs::default()));
+    let series = ["depth{instance=\"a\",q=\"2\"}", "depth{instance=\"b\",q=\"1\"}", "upkeep{instance=\"c\"}"];
+    let scrape = |engine: &mut Engine, i: usize| {
+        let mut batch = Batch::new();
+        for (n, series) in series.iter().enumerate() {
+            let labels = labels(series).with("cluster", "eu").with("__replica__", "a");
+            let value = f64::from((i / (n + 3)) as u8 % 3);
+            batch.push(&settings.key, labels.iter(), &[Sample { timestamp: at(i), value }]);
+        }
+        engine.step(Event::Write(&batch), at(i));
+    };
+    (0..30).for_each(|i| scrape(&mut engine, i));
+    let saved = engine.save();
+    let mut restored = Engine::restore(std::slice::from_ref(&service), &settings, &saved).unwrap();
+    restored.listen_to_one_of(Some(HaPairs::default()));
+    assert_eq!(restored.save(), saved);
+    // Time without samples, and some more.
+    for i in 60..90 {
+        scrape(&mut engine, i);
+        scrape(&mut restored, i);
+    }
+    assert_eq!(restored.save(), engine.save());
+    assert_eq!(engine.snapshot(at(90)).slos.len(), 2);
 }

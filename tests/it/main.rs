@@ -14,6 +14,7 @@ mod notify;
 mod peers;
 mod process;
 mod receiver;
+mod reload;
 mod replay;
 mod scenarios;
 mod simulation;

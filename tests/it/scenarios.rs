@@ -6,7 +6,7 @@
 //!   ...
 //! load 15s                series in promtool's notation, the first value at time zero
 //!   http_requests_total{job="api",instance="a",code="200"} 0+100x240
-//! eval at 1h              what SLOs look like then: state, good, bad, total, remaining, inconsistent, burn:<window>
+//! eval at 1h              what SLOs look like then: state, good, bad, total, remaining, excluded, inconsistent, burn:<window>
 //!   api/availability state=warming good=24000 total=24000 burn:5m=0
 //! alerts                  every change of every alert, in order: when, whose, severity, which, state
 //!   1h1m45s api/availability page 5m/1h firing
@@ -62,19 +62,25 @@ macro_rules! scenarios {
 
 scenarios! {
     budget_remaining,
+    budget_reset,
+    calendar_month,
     cold_start,
     counter_reset,
     event_weighted_night,
     event_weighted_peak,
+    exclusions,
     factors_of_28_days,
     first_errors_after_23_hours,
     for_and_keep_firing_for,
     gauge,
+    groups,
     idle_ten_minutes,
     latency,
     latency_bucket_spelling,
     missed_scrapes,
     more_good_than_total,
+    no_data_is_bad,
+    no_data_is_ignored,
     only_errors,
 
     outage_pages_and_resolves,
@@ -85,6 +91,7 @@ scenarios! {
     staleness,
     sums_and_differences,
     target_restart,
+    timeslices,
     unreachable_tier,
     vanished_metrics,
     vanished_metrics_and_short_windows,
@@ -127,10 +134,11 @@ fn line_of(alert: &Alert) -> String {
     let label = |name| alert.rule.labels.get(name);
     let which = match (label(naming::LABEL_SHORT), label(naming::LABEL_LONG)) {
         (Some(short), Some(long)) => format!("{short}/{long}"),
-        _ => format!("budget<{}", label(naming::LABEL_BUDGET_REMAINING).unwrap_or("?")),
+        _ => label(naming::LABEL_BUDGET_REMAINING).map_or("no-data".to_owned(), |left| format!("budget<{left}")),
     };
     let (at, severity) = (alert.changed_at().since(Timestamp(0)), label(naming::LABEL_SEVERITY).unwrap_or("?"));
-    format!("{at} {} {severity} {which} {}", alert.rule.slo, alert.state.as_str())
+    let slo = naming::group_title(&alert.rule.slo, &alert.rule.group);
+    format!("{at} {slo} {severity} {which} {}", alert.state.as_str())
 }
 
 fn check(name: &str) {
@@ -168,7 +176,7 @@ fn check(name: &str) {
 fn differences(engine: &mut Engine, expectation: &Expectation, now: Timestamp) -> Vec<String> {
     let snapshot = engine.snapshot(now);
     let place = format!("line {}, at {}", expectation.line, now.since(Timestamp(0)));
-    let Some(view) = snapshot.slos.iter().find(|view| view.id == expectation.slo) else {
+    let Some(view) = snapshot.slos.iter().find(|view| view.title() == expectation.slo) else {
         return vec![format!("{place}: no SLO {}", expectation.slo)];
     };
     let wrong = expectation.figures.iter().filter_map(|(figure, expected)| {
@@ -189,6 +197,7 @@ fn actual(view: &SloView, figure: &Figure) -> String {
         Figure::Bad => number(Some(events.bad)),
         Figure::Total => number(Some(events.total)),
         Figure::Remaining => number(view.budget.remaining),
+        Figure::Excluded => number(view.excluded.map(|events| events.total)),
         Figure::Inconsistent => events.inconsistent.to_string(),
         Figure::Burn(window) => {
             let found = view.windows.iter().find(|w| w.span == *window);

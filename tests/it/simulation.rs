@@ -28,8 +28,12 @@ spec:
     - {name: speed, sli: latency, objective: 95, period: 1d}
 ";
 
-fn services() -> Vec<Service> {
-    let (services, report) = parse(&[Source::new("spec.yaml", SPEC.to_owned())]);
+/// The specs, or the same after an edit of an objective, a period, a label and a selector.
+fn services(is_edited: bool) -> Vec<Service> {
+    let edits = [("99.99, period: 7d", "99.9, period: 14d"), ("95,", "95, labels: {team: a},"), ("5..", "50.")];
+    let edited = |text: String, (from, to)| text.replace(from, to);
+    let text = if is_edited { edits.into_iter().fold(SPEC.to_owned(), edited) } else { SPEC.to_owned() };
+    let (services, report) = parse(&[Source::new("spec.yaml", text)]);
     assert!(!report.has_errors(), "\n{}", report.render(false));
     services
 }
@@ -43,6 +47,7 @@ enum Happening {
     Write(Batch),
     /// The clock went back; every engine has to be told.
     ClockBack,
+    Reload,
 }
 
 /// One counter of a simulated process.
@@ -87,6 +92,7 @@ fn life(seed: u64) -> Vec<(Timestamp, Happening)> {
                 now = now - Span::millis(rng.random_range(0..4_000_000));
                 happenings.push((now, Happening::ClockBack));
             }
+            2 => happenings.push((now, Happening::Reload)),
             _ => {}
         }
         let scraped = now - Span::millis(rng.random_range(0..300));
@@ -129,12 +135,16 @@ type End = (Vec<String>, Vec<u8>);
 
 struct Run {
     engine: Engine,
+    services: Vec<Service>,
+    is_edited: bool,
     alerts: Vec<String>,
 }
 
 impl Run {
     fn new() -> Self {
-        Self { engine: Engine::new(&services(), settings(), START), alerts: Vec::new() }
+        let services = services(false);
+        let engine = Engine::new(&services, settings(), START);
+        Self { engine, services, is_edited: false, alerts: Vec::new() }
     }
 
     fn step(&mut self, event: Event<'_>, now: Timestamp) {
@@ -146,6 +156,13 @@ impl Run {
         match happening {
             Happening::Write(batch) => self.step(Event::Write(batch), now),
             Happening::ClockBack => self.step(Event::Tick, now),
+            Happening::Reload => {
+                self.is_edited = !self.is_edited;
+                self.services = services(self.is_edited);
+                let services = std::mem::take(&mut self.services);
+                self.step(Event::Reload(&services), now);
+                self.services = services;
+            }
         }
     }
 
@@ -158,7 +175,9 @@ impl Run {
 
 fn undisturbed(life: &[(Timestamp, Happening)]) -> End {
     let mut run = Run::new();
-    life.iter().for_each(|(now, happening)| run.take(happening, *now));
+    for (now, happening) in life {
+        run.take(happening, *now);
+    }
     run.end()
 }
 
@@ -174,7 +193,6 @@ enum Bug {
 
 fn disturbed(life: &[(Timestamp, Happening)], seed: u64, bug: Bug) -> End {
     let rng = &mut SmallRng::seed_from_u64(!seed);
-    let services = services();
     let mut run = Run::new();
     for (now, happening) in life {
         let before = run.engine.now();
@@ -187,13 +205,14 @@ fn disturbed(life: &[(Timestamp, Happening)], seed: u64, bug: Bug) -> End {
         if rng.random_bool(0.1) {
             run.engine.snapshot(*now);
         }
-        let saved = rng.random_bool(0.2).then(|| run.engine.save());
+        let is_write = matches!(happening, Happening::Write(_));
+        let saved = (is_write && rng.random_bool(0.2)).then(|| run.engine.save());
         if bug != Bug::WriteLost || saved.is_none() {
             run.take(happening, *now);
         }
         if let Some(saved) = saved {
             // What was saved, and the log since.
-            run.engine = Engine::restore(&services, settings(), &saved).unwrap();
+            run.engine = Engine::restore(&run.services, &settings(), &saved).unwrap();
             if bug != Bug::WriteLost {
                 let again = run.alerts.len();
                 let later = if bug == Bug::WriteRepeatedLater { Span::seconds(20) } else { Span::ZERO };
@@ -238,11 +257,11 @@ fn planted_bugs_are_found() {
 fn a_state_is_refused_with_its_reason() {
     use sloburn::engine::{RestoreError, STATE_VERSION};
     let saved = Run::new().engine.save();
-    let restore = |services: &[Service], saved: &[u8]| Engine::restore(services, settings(), saved).err();
-    assert_eq!(restore(&services(), &saved), None);
-    assert_eq!(restore(&services(), &saved[..saved.len() / 2]), Some(RestoreError::Damaged));
-    assert_eq!(restore(&services(), &[]), Some(RestoreError::Damaged));
+    let restore = |services: &[Service], saved: &[u8]| Engine::restore(services, &settings(), saved).err();
+    assert_eq!(restore(&services(false), &saved), None);
+    assert_eq!(restore(&services(false), &saved[..saved.len() / 2]), Some(RestoreError::Damaged));
+    assert_eq!(restore(&services(false), &[]), Some(RestoreError::Damaged));
     assert_eq!(restore(&[], &saved), Some(RestoreError::OtherSpecs));
     let newer = [&[STATE_VERSION as u8 + 1], &saved[1..]].concat();
-    assert_eq!(restore(&services(), &newer), Some(RestoreError::Version(STATE_VERSION + 1)));
+    assert_eq!(restore(&services(false), &newer), Some(RestoreError::Version(STATE_VERSION + 1)));
 }

@@ -5,11 +5,12 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use sloburn::generate::{self, Format};
-use sloburn::spec::{Service, Severity, SliKind};
+use sloburn::spec::{Budgeting, Service, Severity, SliKind};
 use sloburn::types::{Labels, Span};
 
 use super::{
-    YAML_WORDS, bad_events, every_kind, gauge, good_events, latency, metric, shop, shop_over, shop_with_tier, sums,
+    YAML_WORDS, bad_events, every_kind, gauge, good_events, grouped, in_slices, latency, metric, monthly, shop,
+    shop_over, shop_with_tier, sums,
 };
 
 /// Runs `promtool` in a fresh folder that holds `files`.
@@ -420,5 +421,87 @@ fn samples_of_gauges_are_events() {
         .value(60, RATIO_5M, 0.0)
         .value(68, RATIO_5M, 1.0)
         .value(100, RATIO_5M, 1.0)
+        .run();
+}
+
+/// Series that exist, with the value 1 for each.
+fn ones(labels: &[&str]) -> Value {
+    labels.iter().map(|labels| json!({"labels": labels, "value": 1})).collect()
+}
+
+#[test]
+#[ignore = "needs promtool"]
+fn groups_have_their_own_ratios_budgets_and_alerts() {
+    let us = page_alert(&[("region", "us")]);
+    for (kind, name) in [(bad_events(), "http_requests_total"), (good_events(), "auth_total")] {
+        let is_good = name == "auth_total";
+        let (ok, failed) =
+            if is_good { ("outcome=\"approved\"", "outcome=\"declined\"") } else { ("code=\"200\"", "code=\"500\"") };
+        Scenario::new(&grouped(kind))
+            .series(&format!("{name}{{region=\"eu\",{ok}}}"), "0+1000x120")
+            .series(&format!("{name}{{region=\"us\",{ok}}}"), "0+90x120")
+            .series(&format!("{name}{{region=\"us\",{failed}}}"), "0+10x120")
+            // No region, and nothing but errors in this one.
+            .series(&format!("{name}{{{failed}}}"), "0+1x120")
+            .expect(
+                100,
+                "sum by (region) (abs(slo:sli_error:ratio_rate5m{region=\"eu\"} - 0) < bool 1e-9) \
+                 or sum by (region) (abs(slo:sli_error:ratio_rate5m{region=\"us\"} - 0.1) < bool 1e-9) \
+                 or sum by (region) (abs(slo:sli_error:ratio_rate5m{region=\"\"} - 1) < bool 1e-9)",
+                &ones(&["{region=\"eu\"}", "{region=\"us\"}", "{}"]),
+            )
+            .expect(
+                100,
+                "count by (region) (slo:period_error_budget_remaining:ratio)",
+                &ones(&["{region=\"eu\"}", "{region=\"us\"}", "{}"]),
+            )
+            .alerts(100, "ShopErrors", &json!([us]))
+            .run();
+    }
+}
+
+#[test]
+#[ignore = "needs promtool"]
+fn slices_are_judged_minute_by_minute() {
+    // Ten minutes with 3 % of errors, ten with 10 %, then none: with a target of 95 % the latter are bad.
+    let good = "0+100x60 6097+97x9 7060+90x9 7970+100x60";
+    let bad = "0x60 3+3x9 40+10x9 130x61";
+    let slices = |budgeting| {
+        // A sample every 30 s: a rate over a minute needs two.
+        Scenario::new(&in_slices(budgeting))
+            .series(r#"http_requests_total{code="200"}"#, good)
+            .series(r#"http_requests_total{code="500"}"#, bad)
+    };
+    let target = "95".parse().unwrap();
+    slices(Budgeting::Timeslices { slice: Span::minutes(2), target })
+        .value(69, RATIO_5M, 0.0)
+        .value(79, RATIO_5M, 1.0)
+        .value(100, RATIO_5M, 0.0)
+        .alerts(79, "ShopErrors", &json!([page_alert(&[])]))
+        .run();
+    slices(Budgeting::RatioTimeslices { slice: Span::minutes(2) })
+        .value(69, RATIO_5M, 0.03)
+        .value(79, RATIO_5M, 0.1)
+        .value(100, RATIO_5M, 0.0)
+        .run();
+}
+
+#[test]
+#[ignore = "needs promtool"]
+fn missing_data_alerts() {
+    let missing = json!([{
+        "exp_labels": {
+            "sloth_id": "shop-availability", "sloth_service": "shop", "sloth_slo": "availability",
+            "sloth_severity": "ticket",
+        },
+        "exp_annotations": {
+            "title": "shop availability SLO has no data.",
+            "summary": "shop availability SLO has had no sample of its events for 5 minutes.",
+        },
+    }]);
+    Scenario::new(&monthly())
+        .series(r#"http_requests_total{code="200"}"#, "0+100x60")
+        .alerts(60, "SLONoData", &json!([]))
+        .alerts(80, "SLONoData", &missing)
         .run();
 }

@@ -39,6 +39,7 @@ pub enum Figure {
     Total,
     Remaining,
     Inconsistent,
+    Excluded,
     Burn(Span),
 }
 
@@ -120,6 +121,7 @@ fn figure(word: &str) -> Result<(Figure, String), String> {
         ("bad", _) => Figure::Bad,
         ("total", _) => Figure::Total,
         ("remaining", _) => Figure::Remaining,
+        ("excluded", _) => Figure::Excluded,
         ("inconsistent", _) => Figure::Inconsistent,
         _ => return Err(unknown()),
     };
