@@ -99,7 +99,7 @@ impl Daemon {
     /// When the address cannot be had or a receiver cannot be set up.
     pub async fn start(services: &[Service], settings: Settings) -> Result<Self, StartError> {
         notify::install_tls_provider();
-        let notifier = Arc::new(Notifier::start(&settings.notify, settings.alertmanagers, settings.webhooks)?);
+        let notifier = Arc::new(Notifier::start(&settings.notify, settings.alertmanagers, settings.webhooks, None)?);
         let engine_settings = engine::Settings {
             key: settings.key.clone(),
             limits: settings.limits,

@@ -21,7 +21,7 @@ mod native;
 mod parse;
 pub mod policy;
 mod render;
-mod selector;
+pub(crate) mod selector;
 mod source;
 mod suggest;
 mod sum;

@@ -19,6 +19,7 @@ mod replay;
 mod scenarios;
 mod simulation;
 mod spec;
+mod testing;
 mod traffic;
 mod web;
 mod wire;

@@ -15,7 +15,6 @@
 //! Lines that begin with `#` are comments. The samples of one moment arrive in one request at that moment; a tick
 //! follows every second. Figures may be off by 1e-6, as in promqltest; counts and times may not.
 
-mod notation;
 mod script;
 
 use std::collections::BTreeMap;
