@@ -10,7 +10,8 @@ use crate::sli::Signal;
 use crate::spec::Service;
 use crate::types::{Labels, Timestamp};
 
-/// Groups of one SLO at most: series of further ones do not count for it.
+/// Groups of one SLO at most: a new one takes the place of one that was silent for a whole period, and where there is
+/// none its series do not count.
 pub const GROUPS_LIMIT_COUNT: usize = 1_000;
 
 /// One SLO of the specs.
@@ -70,16 +71,30 @@ impl Engine {
         if let Some(&judge) = self.slos[slo].judges.get(&group) {
             return Some(judge);
         }
-        if self.slos[slo].judges.len() == GROUPS_LIMIT_COUNT {
+        let index = if self.slos[slo].judges.len() < GROUPS_LIMIT_COUNT {
+            let judge = self.make_judge(slo, group.clone(), now);
+            self.judges.push(judge);
+            self.docket.add();
+            self.judge_slos.push(slo);
+            self.judges.len() - 1
+        } else if let Some(index) = self.forget_group(slo, now) {
+            self.judges[index] = self.make_judge(slo, group.clone(), now);
+            self.docket.list(index);
+            index
+        } else {
             self.stats.groups_refused_series += 1;
             return None;
-        }
-        let index = self.judges.len();
-        let judge = self.make_judge(slo, group.clone(), now);
-        self.judges.push(judge);
-        self.docket.add();
-        self.judge_slos.push(slo);
+        };
         self.slos[slo].judges.insert(group, index);
+        Some(index)
+    }
+
+    /// Makes room for a group: takes out the first that has been silent for a whole period.
+    fn forget_group(&mut self, slo: usize, now: Timestamp) -> Option<usize> {
+        let groups = &self.slos[slo].judges;
+        let (group, &index) = groups.iter().find(|(_, judge)| self.judges[**judge].is_forgotten(now))?;
+        let group = group.clone();
+        self.slos[slo].judges.remove(&group);
         Some(index)
     }
 

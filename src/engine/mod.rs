@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
 use crate::series::{Change, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
-use crate::sli::{Catalog, Counts, Match, Signal, Versions, signals};
+use crate::sli::{Catalog, Counts, Match, Signal, Versions};
 use crate::spec::{Counting, Reads, Role, Service, When};
 use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
@@ -136,8 +136,8 @@ pub struct Engine {
     judge_slos: Vec<usize>,
     /// In the order of the specs.
     signals: Vec<Signal>,
-    /// The SLO of each signal.
-    signal_slos: Vec<usize>,
+    /// The SLO of each signal, and its selector.
+    signal_slos: Vec<(usize, String)>,
     docket: Docket,
     output: Output,
     identity_buffer: Vec<u8>,
@@ -168,9 +168,12 @@ impl Engine {
             for (at, slo) in service.slos.iter().enumerate() {
                 let sli: &mut SliRun = &mut slis[first + slo.sli];
                 sli.slos.push(slos.len());
-                let own = slo.accounting.exclude.iter().filter(|e| matches!(e.when, When::While(_))).count();
                 let first_signal = signal_slos.len();
-                signal_slos.extend(std::iter::repeat_n(slos.len(), own));
+                for exclusion in &slo.accounting.exclude {
+                    if let When::While(selector) = &exclusion.when {
+                        signal_slos.push((slos.len(), selector.to_string()));
+                    }
+                }
                 slos.push(SloRun::new(&service, at, first + slo.sli, first_signal..signal_slos.len()));
             }
         }
@@ -188,7 +191,7 @@ impl Engine {
             docket: Docket::default(),
             judges: Vec::new(),
             judge_slos: Vec::new(),
-            signals: signals(services).map(|_| Signal::default()).collect(),
+            signals: vec![Signal::default(); signal_slos.len()],
             signal_slos,
             output: Output::default(),
             identity_buffer: Vec::new(),
@@ -301,7 +304,7 @@ impl Engine {
                 Reads::Signal => {
                     let signal = matched.sli.0 as usize - self.slis.len();
                     self.signals[signal].take(series, at, value == 1.0);
-                    let slo = &self.slos[self.signal_slos[signal]];
+                    let slo = &self.slos[self.signal_slos[signal].0];
                     for judge in slo.judges() {
                         self.judges[judge].decide(now, slo.is_signalled(&self.signals));
                         self.docket.list(judge);

@@ -38,6 +38,11 @@ impl Engine {
         std::mem::swap(&mut new.ha, &mut self.ha);
         let mut old = std::mem::replace(self, new);
         adopt_versions(&mut self.slis, old.slis);
+        for (signal, (_, selector)) in self.signals.iter_mut().zip(&self.signal_slos) {
+            if let Some(same) = old.signal_slos.iter().position(|(_, old)| old == selector) {
+                signal.clone_from(&old.signals[same]);
+            }
+        }
         let mut reloaded = Reloaded::default();
         let key = |judge: &Judge| (judge.id().to_owned(), judge.group().clone());
         let mut judges: BTreeMap<(String, Labels), Judge> =

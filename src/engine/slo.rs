@@ -275,6 +275,13 @@ impl Judge {
         Some(made(&alert.rule, standing, value.unwrap_or_default(), &self.slo, &self.windows))
     }
 
+    /// Whether nothing is left to show: no series, no alert, no sample in a whole period.
+    pub(super) fn is_forgotten(&self, now: Timestamp) -> bool {
+        let period = self.slo.period.nominal();
+        let is_old = |at: Timestamp| now.since(at) >= period;
+        self.live_series == 0 && !self.is_active() && is_old(self.account.last_sample().unwrap_or(self.started))
+    }
+
     /// Whether an alert is pending or firing.
     pub(super) fn is_active(&self) -> bool {
         self.alerts.iter().any(|alert| alert.machine.standing().is_some())

@@ -59,7 +59,8 @@ struct Rule {
 }
 
 impl Catalog {
-    /// All selectors of the services' SLIs; [`SliId`]s count SLIs in the order given, and after them the [`signals`].
+    /// All selectors of the services' SLIs; [`SliId`]s count SLIs in the order given, and after them the
+    /// selectors of exclusions.
     pub fn new(services: &[Service]) -> Self {
         let mut catalog = Self::default();
         for (id, sli) in services.iter().flat_map(|s| &s.slis).enumerate() {
@@ -111,7 +112,7 @@ impl Catalog {
 }
 
 /// The selectors of series that exclude events, in the order of the specs.
-pub fn signals(services: &[Service]) -> impl Iterator<Item = &Selector> {
+fn signals(services: &[Service]) -> impl Iterator<Item = &Selector> {
     services.iter().flat_map(|service| &service.slos).flat_map(|slo| &slo.accounting.exclude).filter_map(|exclusion| {
         match &exclusion.when {
             When::While(selector) => Some(selector),

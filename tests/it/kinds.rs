@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use sloburn::engine::{Engine, Event, HaPairs, Settings, SloView};
+use sloburn::engine::{Engine, Event, GROUPS_LIMIT_COUNT, HaPairs, Settings, SloView};
 use sloburn::spec::{Service, Source, parse};
 use sloburn::types::{Labels, METRIC_NAME, Span, Timestamp};
 use sloburn::wire::{Batch, Limits, Sample, WireKey};
@@ -348,4 +348,32 @@ fn every_kind_of_state_survives_a_restart() {
     }
     assert_eq!(restored.save(), engine.save());
     assert_eq!(engine.snapshot(at(90)).slos.len(), 2);
+}
+
+/// The limit of groups: one too many is refused and counted, until another has been silent for a whole period.
+#[test]
+fn groups_are_bounded() {
+    let settings = Settings { key: WireKey::new([7; 192]), limits: Limits::default(), series_limit: 10_000 };
+    let key = settings.key.clone();
+    let service = service("gauge: {metric: depth, below: 2}", "groupBy: [q], period: 1d");
+    let mut engine = Engine::new(std::slice::from_ref(&service), settings, START);
+    let mut write = |names: std::ops::Range<usize>, at: Timestamp| {
+        let mut batch = Batch::new();
+        for name in names {
+            let labels = Labels::new().with(METRIC_NAME, "depth").with("q", &name.to_string());
+            batch.push(&key, labels.iter(), &[Sample { timestamp: at, value: 1.0 }]);
+        }
+        engine.step(Event::Write(&batch), at);
+        let snapshot = engine.snapshot(at);
+        let groups: Vec<String> = snapshot.slos.iter().map(|slo| slo.title()).collect();
+        (snapshot.stats.groups_refused_series, groups)
+    };
+    assert_eq!(write(0..0, START).1, ["api/slo"], "no group yet");
+    let (refused, groups) = write(0..GROUPS_LIMIT_COUNT + 2, START + INTERVAL);
+    assert_eq!((refused, groups.len()), (2, GROUPS_LIMIT_COUNT));
+    let one_too_many = format!("api/slo{{q=\"{}\"}}", GROUPS_LIMIT_COUNT + 1);
+    assert!(!groups.contains(&one_too_many));
+    let (refused, groups) = write(GROUPS_LIMIT_COUNT + 1..GROUPS_LIMIT_COUNT + 2, START + Span::hours(26));
+    assert_eq!((refused, groups.len()), (2, GROUPS_LIMIT_COUNT));
+    assert!(groups.contains(&one_too_many));
 }

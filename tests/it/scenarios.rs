@@ -4,6 +4,7 @@
 //! spec                    a specification, as users write it
 //!   apiVersion: sloburn/v1
 //!   ...
+//! spec at 30m             another one, that holds from then on
 //! load 15s                series in promtool's notation, the first value at time zero
 //!   http_requests_total{job="api",instance="a",code="200"} 0+100x240
 //! eval at 1h              what SLOs look like then: state, good, bad, total, remaining, excluded, inconsistent, burn:<window>
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 use script::{Expectation, Figure, Script};
 use sloburn::alert::Alert;
 use sloburn::engine::{Engine, Event, Settings, SloView};
-use sloburn::spec::{Source, naming, parse};
+use sloburn::spec::{Service, Source, naming, parse};
 use sloburn::types::{Labels, Span, Timestamp};
 use sloburn::wire::{Batch, Limits, Sample, WireKey};
 
@@ -74,26 +75,36 @@ scenarios! {
     gauge,
     groups,
     idle_ten_minutes,
+    label_edit,
     latency,
     latency_bucket_spelling,
     missed_scrapes,
     more_good_than_total,
     no_data_is_bad,
     no_data_is_ignored,
+    one_error_is_one,
     only_errors,
 
     outage_pages_and_resolves,
     probe,
     series_born_with_errors,
+    short_period,
     single_error_at_low_traffic,
     slow_burn_tickets,
     staleness,
     sums_and_differences,
     target_restart,
     timeslices,
+    two_slos_share_a_total,
     unreachable_tier,
     vanished_metrics,
     vanished_metrics_and_short_windows,
+}
+
+fn services(spec: &str) -> Vec<Service> {
+    let (services, report) = parse(&[Source::new("spec.yaml", spec.to_owned())]);
+    assert!(!report.has_errors(), "\n{}", report.render(false));
+    services
 }
 
 /// A run of the engine over a script's samples.
@@ -106,8 +117,7 @@ struct Run {
 
 impl Run {
     fn new(script: &Script) -> Self {
-        let (services, report) = parse(&[Source::new("spec.yaml", script.spec.clone())]);
-        assert!(!report.has_errors(), "\n{}", report.render(false));
+        let services = services(&script.spec);
         let key = WireKey::new([7; 192]);
         let settings = Settings { key: key.clone(), limits: Limits::default(), series_limit: 10_000 };
         Self { engine: Engine::new(&services, settings, Timestamp(0)), key, timeline: Vec::new() }
@@ -154,6 +164,9 @@ fn check(name: &str) {
     let (mut run, mut wrong) = (Run::new(&script), Vec::new());
     let mut now = Timestamp(0);
     while now <= end {
+        for (_, spec) in script.reloads.iter().filter(|(at, _)| *at == now) {
+            run.step(Event::Reload(&services(spec)), now);
+        }
         if let Some(samples) = moments.get(&now) {
             run.write(samples, now);
         }
