@@ -79,15 +79,14 @@ impl Ha {
 
     /// Whether the samples of a series that arrive at `now` count.
     pub(super) fn hears(&mut self, series: &SeriesRef<'_>, limits: &Limits, now: Timestamp) -> Heard {
-        let replica = match self.keys.get(series.wire_hash) {
-            Some(replica) => replica,
-            None => {
-                // What cannot be read is refused with a reason where it is met.
-                let Ok(labels) = decode_labels(series.label_bytes, limits) else { return Heard::Yes };
-                let Some(replica) = self.elections.replica(&self.pairs, &labels) else { return Heard::TooMany };
-                self.keys.insert(series.wire_hash, replica);
-                replica
-            }
+        let replica = if let Some(replica) = self.keys.get(series.wire_hash) {
+            replica
+        } else {
+            // What cannot be read is refused with a reason where it is met.
+            let Ok(labels) = decode_labels(series.label_bytes, limits) else { return Heard::Yes };
+            let Some(replica) = self.elections.replica(&self.pairs, &labels) else { return Heard::TooMany };
+            self.keys.insert(series.wire_hash, replica);
+            replica
         };
         let heard = replica == ALONE || self.elections.elects(replica, self.pairs.failover, now);
         if heard { Heard::Yes } else { Heard::No }
