@@ -226,18 +226,15 @@ fn figures(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Vec<Expected
         [count("good").map(Expected::Good), count("bad").map(Expected::Bad), count("total").map(Expected::Total)];
     expected.extend(counts.into_iter().flatten());
     if let Some(field) = fields.get("budget_remaining") {
-        expected.extend(figure(field, reporter).map(Expected::BudgetRemaining));
+        expected.extend(figure(field, Expected::BudgetRemaining, reporter));
     }
     if let Some(field) = fields.get("burn_rates") {
         for pair in field.pairs(reporter).into_iter().flatten() {
-            let window = pair.name().parse::<Span>();
-            let rate = figure(pair, reporter);
-            match window {
-                Ok(window) => expected.extend(rate.map(|rate| Expected::BurnRate(window, rate))),
-                Err(_) => {
-                    let message = format!("{} is no window", shown(pair.name()));
-                    reporter.error(pair.key, message).hint("write it as `5m`, `1h` or `3d`");
-                }
+            if let Ok(window) = pair.name().parse::<Span>() {
+                expected.extend(figure(pair, |rate| Expected::BurnRate(window, rate), reporter));
+            } else {
+                let message = format!("{} is no window", shown(pair.name()));
+                reporter.error(pair.key, message).hint("write it as `5m`, `1h` or `3d`");
             }
         }
     }
@@ -246,9 +243,9 @@ fn figures(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Vec<Expected
 }
 
 /// A number, or `none`.
-fn figure(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Option<f64>> {
+fn figure(field: Field<'_>, of: impl Fn(Option<f64>) -> Expected, reporter: &mut Reporter<'_>) -> Option<Expected> {
     if field.scalar() == Some("none") {
-        return Some(None);
+        return Some(of(None));
     }
-    field.number(reporter).map(Some)
+    field.number(reporter).map(|number| of(Some(number)))
 }

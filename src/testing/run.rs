@@ -132,14 +132,14 @@ fn compared(view: &SloView, figure: &Expected) -> Option<(String, String, String
         Expected::Bad(bad) => ("bad".to_owned(), Some(events.bad), Some(*bad)),
         Expected::Total(total) => ("total".to_owned(), Some(events.total), Some(*total)),
         Expected::BudgetRemaining(left) => ("budget_remaining".to_owned(), view.budget.remaining, *left),
-        Expected::BurnRate(window, rate) => match view.windows.iter().find(|w| w.span == *window) {
-            Some(found) => (format!("burn rate over {window}"), found.rate(view.objective), *rate),
-            None => {
+        Expected::BurnRate(window, rate) => {
+            let name = format!("burn rate over {window}");
+            let Some(found) = view.windows.iter().find(|w| w.span == *window) else {
                 let known: Vec<String> = view.windows.iter().map(|w| w.span.to_string()).collect();
-                let missing = format!("not measured (windows: {})", known.join(", "));
-                return Some((format!("burn rate over {window}"), missing, text(*rate)));
-            }
-        },
+                return Some((name, format!("not measured (windows: {})", known.join(", ")), text(*rate)));
+            };
+            (name, found.rate(view.objective), *rate)
+        }
     };
     let is_same = match (actual, expected) {
         (Some(a), Some(b)) => (a - b).abs() <= TOLERANCE * b.abs().max(1.0),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -43,6 +44,17 @@ impl Peer {
         fs::write(folder.path().join("rules.yaml"), rules).unwrap();
         let mut command = Command::new("prometheus");
         command.args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0"]);
+        Self::start("prometheus", command, folder)
+    }
+
+    /// Prometheus over a database that is there already.
+    pub fn prometheus_over(data: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("prometheus.yml"), "").unwrap();
+        let mut command = Command::new("prometheus");
+        command.args(["--config.file=prometheus.yml", "--web.listen-address=127.0.0.1:0"]);
+        // Blocks of the past are not to be dropped as too old.
+        command.args(["--storage.tsdb.retention.time=100y", &format!("--storage.tsdb.path={}", data.display())]);
         Self::start("prometheus", command, folder)
     }
 
