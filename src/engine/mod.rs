@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::alert::Alert;
 use crate::series::{Change, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
 use crate::sli::{Catalog, Counts, Match, Signal, Versions};
-use crate::spec::{Counting, Reads, Role, Service, When};
+use crate::spec::{Counting, Reads, Role, Service};
 use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
 
@@ -169,11 +169,7 @@ impl Engine {
                 let sli: &mut SliRun = &mut slis[first + slo.sli];
                 sli.slos.push(slos.len());
                 let first_signal = signal_slos.len();
-                for exclusion in &slo.accounting.exclude {
-                    if let When::While(selector) = &exclusion.when {
-                        signal_slos.push((slos.len(), selector.to_string()));
-                    }
-                }
+                signal_slos.extend(slo.signals().map(|selector| (slos.len(), selector.to_string())));
                 slos.push(SloRun::new(&service, at, first + slo.sli, first_signal..signal_slos.len()));
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Reads, Role, Service, When};
+use crate::spec::{Reads, Role, Service, Slo};
 use crate::types::{Labels, METRIC_NAME, Selector};
 
 /// The labels that name a scrape target.
@@ -69,8 +69,9 @@ impl Catalog {
                 catalog.add(input.selector, Match { sli: SliId(id as u32), term, role, negative, reads });
             }
         }
+        let signals = services.iter().flat_map(|s| &s.slos).flat_map(Slo::signals);
         let slis = services.iter().map(|s| s.slis.len()).sum::<usize>() as u32;
-        for (signal, selector) in (slis..).zip(signals(services)) {
+        for (signal, selector) in (slis..).zip(signals) {
             let (role, reads) = (Role::Numerator, Reads::Signal);
             catalog.add(selector.clone(), Match { sli: SliId(signal), term: 0, role, negative: false, reads });
         }
@@ -109,16 +110,6 @@ impl Catalog {
         let matching = related.iter().filter(|rule| rule.selector.matches(labels));
         Some(matching.map(|rule| rule.matched.clone()).collect())
     }
-}
-
-/// The selectors of series that exclude events, in the order of the specs.
-fn signals(services: &[Service]) -> impl Iterator<Item = &Selector> {
-    services.iter().flat_map(|service| &service.slos).flat_map(|slo| &slo.accounting.exclude).filter_map(|exclusion| {
-        match &exclusion.when {
-            When::While(selector) => Some(selector),
-            When::Between { .. } | When::Scheduled(_) => None,
-        }
-    })
 }
 
 /// Whether the selector can match some series of this one's target.

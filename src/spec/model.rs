@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Accounting, Period, Policy, Tier};
+use crate::spec::{Accounting, Period, Policy, Tier, When};
 use crate::types::{Labels, Matcher, Objective, Selector, Span};
 
 /// One service: its SLIs, defined once, and the SLOs that use them.
@@ -333,6 +333,14 @@ impl fmt::Display for Sum {
 }
 
 impl Slo {
+    /// The selectors of series that exclude events, in the order written.
+    pub fn signals(&self) -> impl Iterator<Item = &Selector> {
+        self.accounting.exclude.iter().filter_map(|exclusion| match &exclusion.when {
+            When::While(selector) => Some(selector),
+            When::Between { .. } | When::Scheduled(_) => None,
+        })
+    }
+
     /// Fewer events, or slices, in a tier's long window never fire it.
     pub fn min_events(&self, tier: &Tier) -> u64 {
         // A bad slice is no single error, and one more than its share of the budget allows is what is asked about.

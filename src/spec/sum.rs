@@ -64,7 +64,6 @@ fn pieces(text: &str) -> Vec<(Range<usize>, bool)> {
             (Some(_), _) if escaped => escaped = false,
             (Some(open), '\\') if open != '`' => escaped = true,
             (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
             (None, '"' | '\'' | '`') => quote = Some(c),
             (None, '#') => comment = true,
             (None, '{') => braces += 1,
@@ -73,7 +72,7 @@ fn pieces(text: &str) -> Vec<(Range<usize>, bool)> {
                 pieces.push((start..at, negative));
                 (start, negative) = (at + 1, c == '-');
             }
-            (None, _) => {}
+            _ => {}
         }
     }
     pieces.push((start..text.len(), negative));
