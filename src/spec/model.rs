@@ -179,7 +179,7 @@ pub enum Reads {
     Counter,
     /// Each sample is one event, and one for the numerator too unless its value satisfies the condition.
     Gauge(Condition),
-    /// Excludes events while it is 1, and counts none. No [`Term`] does; see [`When::While`](crate::spec::When::While).
+    /// Excludes events while it is 1, and counts none. No [`Term`] does; see [`When::While`].
     Signal,
 }
 
