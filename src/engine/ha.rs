@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Engine;
 use crate::series::Cache;
 use crate::types::{Labels, Span, Timestamp};
-use crate::wire::{Limits, SeriesRef, decode_labels};
+use crate::wire::{Limits, WireLabels, decode_labels};
 
 /// Replicas known at most, of all clusters together; samples of further ones are refused.
 pub const REPLICAS_LIMIT_COUNT: usize = 10_000;
@@ -78,14 +79,14 @@ impl Ha {
     }
 
     /// Whether the samples of a series that arrive at `now` count.
-    pub(super) fn hears(&mut self, series: &SeriesRef<'_>, limits: &Limits, now: Timestamp) -> Heard {
-        let replica = if let Some(replica) = self.keys.get(series.wire_hash) {
+    fn hears(&mut self, wire_hash: u128, labels: WireLabels<'_>, limits: &Limits, now: Timestamp) -> Heard {
+        let replica = if let Some(replica) = self.keys.get(wire_hash) {
             replica
         } else {
             // What cannot be read is refused with a reason where it is met.
-            let Ok(labels) = decode_labels(series.label_bytes, limits) else { return Heard::Yes };
+            let Ok(labels) = decode_labels(labels, limits) else { return Heard::Yes };
             let Some(replica) = self.elections.replica(&self.pairs, &labels) else { return Heard::TooMany };
-            self.keys.insert(series.wire_hash, replica);
+            self.keys.insert(wire_hash, replica);
             replica
         };
         let heard = replica == ALONE || self.elections.elects(replica, self.pairs.failover, now);
@@ -93,13 +94,28 @@ impl Ha {
     }
 
     /// The labels that both replicas of a pair send.
-    pub(super) fn common(&self, labels: Labels) -> Labels {
+    fn common(&self, labels: Labels) -> Labels {
         let is_of_pair = labels.get(&self.pairs.cluster_label).is_some();
         if is_of_pair { labels.with(&self.pairs.replica_label, "") } else { labels }
     }
 
     pub(super) fn rotate(&mut self) {
         self.keys.rotate();
+    }
+}
+
+impl Engine {
+    /// Whether the samples of a series that arrive now count.
+    pub(super) fn hears(&mut self, wire_hash: u128, labels: WireLabels<'_>, now: Timestamp) -> Heard {
+        self.ha.as_mut().map_or(Heard::Yes, |ha| ha.hears(wire_hash, labels, &self.settings.limits, now))
+    }
+
+    /// The labels that the replicas of a pair have in common.
+    pub(super) fn common_labels(&self, labels: Labels) -> Labels {
+        match &self.ha {
+            Some(ha) => ha.common(labels),
+            None => labels,
+        }
     }
 }
 

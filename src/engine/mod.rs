@@ -8,6 +8,7 @@ mod docket;
 mod groups;
 mod ha;
 mod ingest;
+mod native;
 mod reload;
 mod rules;
 mod slo;
@@ -175,7 +176,7 @@ impl Engine {
         }
         let nothing = Arc::new(Binding { matches: Vec::new(), versions: Vec::new(), judges: Vec::new() });
         let mut engine = Self {
-            table: Table::new(settings.series_limit),
+            table: Table::new(settings.series_limit, &settings.limits),
             settings,
             catalog: Catalog::new(services),
             bindings: vec![Arc::clone(&nothing)],

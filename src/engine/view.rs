@@ -30,6 +30,8 @@ pub struct Stats {
     pub wire_keys: usize,
     /// Samples taken.
     pub samples: u64,
+    /// Native histograms taken.
+    pub histograms: u64,
     /// Samples refused, by reason.
     pub rejected: BTreeMap<&'static str, u64>,
     /// Series that count for no group of some SLO, as it has [`GROUPS_LIMIT_COUNT`](super::GROUPS_LIMIT_COUNT) already.
@@ -41,6 +43,7 @@ pub struct Stats {
 impl Stats {
     pub(super) fn count(&mut self, written: &Written) {
         self.samples += written.samples;
+        self.histograms += written.histograms;
         for (reason, rejection) in &written.rejected {
             *self.rejected.entry(reason).or_default() += rejection.samples;
         }

@@ -9,7 +9,7 @@ mod slices;
 mod versions;
 
 pub use account::{Account, LOOKBACK, PeriodCounts, Rules, UNDECIDED};
-pub use catalog::{Catalog, Match, SliId};
+pub use catalog::{Catalog, Match, NativeMatch, SliId};
 pub use ledger::{Counts, Ledger};
 pub use signal::Signal;
 pub use slices::{SLICES_KEPT_COUNT, Slices};

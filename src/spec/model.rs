@@ -139,6 +139,8 @@ pub struct Inputs {
     pub counting: Counting,
     /// Every selector.
     pub terms: Vec<Term>,
+    /// The same from a native histogram, where one arrives in place of the counters.
+    pub native: Option<Latency>,
 }
 
 /// One selector of an SLI.
@@ -196,7 +198,7 @@ impl Sli {
                     Numerator::Bad(bad) => (Counting::Bad, bad),
                 };
                 let terms = numerator.terms(Role::Numerator).chain(events.total.terms(Role::Total));
-                Inputs { counting, terms: terms.collect() }
+                Inputs { counting, terms: terms.collect(), native: None }
             }
             SliKind::Latency(latency) => {
                 let base = latency.histogram.metric_name().unwrap_or_default();
@@ -204,7 +206,7 @@ impl Sli {
                 let fast = Sum::from(bucket.and(Matcher::number("le", latency.threshold)));
                 let count = Sum::from(latency.histogram.with_metric_name(&format!("{base}_count")));
                 let terms = fast.terms(Role::Numerator).chain(count.terms(Role::Total)).collect();
-                Inputs { counting: Counting::Good, terms }
+                Inputs { counting: Counting::Good, terms, native: Some(latency.clone()) }
             }
             SliKind::Probe(metric) => Inputs::of_gauge(metric, PROBE_SUCCEEDED),
             SliKind::Gauge(gauge) => Inputs::of_gauge(&gauge.metric, gauge.good),
@@ -226,7 +228,8 @@ impl fmt::Display for Inputs {
                 f.write_str(" ")?;
             }
         }
-        Ok(())
+        let Some(native) = &self.native else { return Ok(()) };
+        write!(f, "native: {} up to {}", native.histogram, native.threshold)
     }
 }
 
@@ -234,7 +237,7 @@ impl Inputs {
     fn of_gauge(metric: &Selector, good: Condition) -> Self {
         let reads = Reads::Gauge(good);
         let term = Term { selector: metric.clone(), role: Role::Total, negative: false, reads };
-        Self { counting: Counting::Bad, terms: vec![term] }
+        Self { counting: Counting::Bad, terms: vec![term], native: None }
     }
 
     /// The terms of one role.

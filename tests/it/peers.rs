@@ -3,7 +3,7 @@
 //! that both can be compared.
 
 mod exporter;
-mod programs;
+pub mod programs;
 
 use std::collections::BTreeSet;
 use std::io::Write;
