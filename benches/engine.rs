@@ -36,7 +36,7 @@ struct Bench {
 impl Bench {
     fn new(slos: usize) -> Self {
         let key = wire_key();
-        let settings = Settings { key: key.clone(), limits: Limits::default(), series_limit: 5_000_000 };
+        let settings = Settings { key: key.clone(), limits: Limits::default(), series_limit: 5_000_000, ha: None };
         let engine = Engine::new(&services(slos, METRIC), settings, START);
         let mut bench = Self { engine, slos, key, batch: Batch::new(), now: START, scrapes: 0 };
         for _ in 0..WARM_UP_SCRAPES {

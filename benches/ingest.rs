@@ -41,7 +41,7 @@ struct Path {
 impl Path {
     fn new(metric: Option<&str>) -> Self {
         let (key, limits) = (wire_key(), Limits::default());
-        let settings = Settings { key: key.clone(), limits, series_limit: 5_000_000 };
+        let settings = Settings { key: key.clone(), limits, series_limit: 5_000_000, ha: None };
         let engine = metric.map(|metric| Engine::new(&services(FLEET.services, metric), settings, START));
         let fleet = Fleet::new(FLEET);
         Self { fleet, next_scrape: 0, key, limits, batch: Batch::new(), engine, costs: Vec::new() }

@@ -48,7 +48,7 @@ impl Load {
         series: usize,
         labels: impl Fn(usize) -> [(&'static str, String); N],
     ) -> (Engine, Snapshot) {
-        let settings = Settings { key: self.key.clone(), limits: Limits::default(), series_limit: 5_000_000 };
+        let settings = Settings { key: self.key.clone(), limits: Limits::default(), series_limit: 5_000_000, ha: None };
         let mut engine = Engine::new(services, settings, START);
         let mut now = START;
         for scrape in 0..SCRAPES {

@@ -174,6 +174,7 @@ async fn start_daemon(webhook: Url) -> anyhow::Result<Daemon> {
         limits: Limits::default(),
         series_limit: 1_000_000,
         in_flight_limit_bytes: 1 << 30,
+        ha: None,
         notify: notify::Settings::new(Url::parse("http://127.0.0.1/")?),
         alertmanagers: Vec::new(),
         webhooks: vec![target],

@@ -54,7 +54,7 @@ fn journal(folder: &Path) -> Journal {
 }
 
 fn settings() -> Settings {
-    Settings { key: wire_key(), limits: Limits::default(), series_limit: 5_000_000 }
+    Settings { key: wire_key(), limits: Limits::default(), series_limit: 5_000_000, ha: None }
 }
 
 /// An engine that is back, and the seconds that took.

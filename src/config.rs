@@ -15,10 +15,11 @@ use crate::spec::diagnostic::Reporter;
 use crate::spec::labels::{identifier, labels};
 use crate::spec::yaml::{self, Node, shown};
 use crate::spec::{Place, Report, Source};
-use crate::types::{Labels, Span};
+use crate::types::{Labels, Span, is_label_name};
 
 const DEFAULT_TIMEOUT: Span = Span::seconds(10);
 const DEFAULT_RESEND_DELAY: Span = Span::minutes(1);
+const DEFAULT_FAILOVER: Span = Span::seconds(30);
 const RECEIVERS_LIMIT_COUNT: usize = 100;
 const RULE_FILES_LIMIT_COUNT: usize = 1_000;
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub resend_delay: Span,
     /// What is kept beyond the process.
     pub storage: StorageConfig,
+    /// How senders that scrape the same are told apart; `None`: there are none.
+    pub ha: Option<HaConfig>,
 }
 
 /// Each as the flag of the same name, which goes before it.
@@ -57,6 +60,17 @@ pub struct StorageConfig {
     pub min_free_bytes: Option<u64>,
     /// From one checkpoint to the next.
     pub checkpoint_interval: Option<Span>,
+}
+
+/// Pairs of Prometheus servers that scrape the same targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HaConfig {
+    /// The external label that names what is scraped twice.
+    pub cluster_label: String,
+    /// The external label that names who scrapes it.
+    pub replica_label: String,
+    /// After so long a silence of the one listened to, the other is.
+    pub failover: Span,
 }
 
 /// One Alertmanager.
@@ -104,6 +118,7 @@ impl Default for Config {
             webhooks: Vec::new(),
             resend_delay: DEFAULT_RESEND_DELAY,
             storage: StorageConfig::default(),
+            ha: None,
         }
     }
 }
@@ -159,6 +174,9 @@ fn config(document: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Config> {
     if let Some(field) = fields.get("storage") {
         config.storage = storage(field, reporter).unwrap_or_default();
     }
+    if let Some(field) = fields.get("ha") {
+        config.ha = ha(field, reporter);
+    }
     fields.finish(reporter);
     Some(config)
 }
@@ -206,6 +224,32 @@ fn parsed<T, E: std::fmt::Display>(
             None
         }
     }
+}
+
+fn ha(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<HaConfig> {
+    let mut fields = Fields::of(field, reporter)?;
+    let label = |field: Option<Field<'_>>, default: &str, reporter: &mut Reporter<'_>| {
+        let Some(field) = field else { return Some(default.to_owned()) };
+        let name = field.text(reporter)?;
+        if !is_label_name(name) {
+            reporter.error(field.place(), format!("{} is not a label name", shown(name)));
+            return None;
+        }
+        Some(name.to_owned())
+    };
+    let cluster_label = label(fields.get("cluster_label"), "cluster", reporter);
+    let replica_field = fields.get("replica_label");
+    let replica_label = label(replica_field, "__replica__", reporter);
+    let failover = fields.get("failover").map_or(Some(DEFAULT_FAILOVER), |field| positive(field, reporter));
+    fields.finish(reporter);
+    let (cluster_label, replica_label) = (cluster_label?, replica_label?);
+    if cluster_label == replica_label {
+        let place = replica_field.map_or(field.key, |field| field.place());
+        let message = format!("`{cluster_label}` cannot name both the cluster and the replica");
+        reporter.error(place, message).hint("give each Prometheus both external labels");
+        return None;
+    }
+    Some(HaConfig { cluster_label, replica_label, failover: failover? })
 }
 
 fn items<'n>(field: Field<'n>, limit: usize, reporter: &mut Reporter<'_>) -> Vec<Field<'n>> {

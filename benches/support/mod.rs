@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use prost::encoding::message;
-use sloburn::spec::{Alerting, Events, Numerator, Origin, Policy, Service, SeverityOptions, Sli, SliKind, Slo};
+use sloburn::spec::{
+    Accounting, Alerting, Events, Numerator, Origin, Policy, Service, SeverityOptions, Sli, SliKind, Slo,
+};
 use sloburn::types::{Labels, METRIC_NAME, Matcher, Selector, Span, Timestamp};
 use sloburn::wire::proto::TimeSeries;
 use sloburn::wire::{WIRE_KEY_SIZE_BYTES, WireKey};
@@ -184,7 +186,7 @@ fn service(number: usize, metric: &str) -> Service {
     let name = service_name(number);
     let total = Selector::new(vec![Matcher::equal(METRIC_NAME, metric), Matcher::equal("job", &name)]);
     let bad = total.and(Matcher::regex("code", "5..").expect("a valid expression"));
-    let kind = SliKind::Events(Events { numerator: Numerator::Bad(bad), total });
+    let kind = SliKind::Events(Events { numerator: Numerator::Bad(bad.into()), total: total.into() });
     let period = Span::days(30);
     let severity =
         |word: &str| SeverityOptions { labels: Labels::new().with("severity", word), ..SeverityOptions::default() };
@@ -193,7 +195,8 @@ fn service(number: usize, metric: &str) -> Service {
         description: "Requests are answered without a server error.".to_owned(),
         sli: 0,
         objective: "99.9".parse().expect("a valid objective"),
-        period,
+        period: period.into(),
+        accounting: Accounting::default(),
         labels: Labels::new(),
         alerting: Alerting {
             name: "ErrorBudgetBurn".to_owned(),

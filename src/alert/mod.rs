@@ -61,6 +61,8 @@ impl Alert {
 pub struct AlertRule {
     /// `service/slo`
     pub slo: String,
+    /// The SLO's values of the labels that it groups by.
+    pub group: Labels,
     /// All labels, `alertname` included, before external labels.
     pub labels: Labels,
     /// Names and Go templates, as in Prometheus' rules (`{{ $labels.x }}`, `{{ $value }}`).

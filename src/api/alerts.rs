@@ -101,7 +101,7 @@ fn group(slo: &SloView, snapshot: &Snapshot, filter: &Filter, state: &ApiState) 
         return None;
     }
     Some(json!({
-        "name": slo.id,
+        "name": slo.title(),
         "file": file,
         "rules": rules,
         "interval": 0,

@@ -66,6 +66,11 @@ impl Collector for Reader {
         let rejected: Vec<_> =
             stats.rejected.iter().map(|(reason, count)| ([("reason", *reason)], ConstCounter::new(*count))).collect();
         family(&mut encoder, "ingest_rejected_samples", "Samples refused, by reason", &rejected)?;
+        let refused = ConstCounter::new(stats.groups_refused_series);
+        let help = "Series of groups over the limit of an SLO, which count for none";
+        single(&mut encoder, "groups_refused_series", help, &refused)?;
+        let help = "Samples of replicas that were not listened to, as the other one of the pair was";
+        single(&mut encoder, "ingest_replica_samples", help, &ConstCounter::new(stats.replica_samples))?;
         let in_state = |wanted: SloState| snapshot.slos.iter().filter(|slo| slo.state == wanted).count();
         let states = SloState::ALL.map(|s| ([("state", s.as_str())], ConstGauge::new(in_state(s) as u64)));
         family(&mut encoder, "slos", "SLOs by state", &states)?;

@@ -38,20 +38,28 @@ pub(super) async fn list(
     Ok(success(json!({"slos": slos})))
 }
 
-/// One SLO with everything known about it.
+/// One SLO, all groups of it, with everything known about them.
 pub(super) async fn one(
     State(state): State<ApiState>,
     Path((service, name)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
     let snapshot = state.engine.snapshot();
-    let found = snapshot.slos.iter().find(|slo| slo.service == service && slo.name == name);
-    let slo = found.ok_or_else(|| ApiError::NotFound(format!("no SLO {service}/{name}")))?;
-    let mut value = summary(slo, &state, snapshot.at, &state.engine.journal().gaps);
-    if let Value::Object(object) = &mut value {
-        object.insert("tiers".to_owned(), slo.tiers.iter().map(tier).collect());
-        object.insert("versions".to_owned(), slo.versions.iter().map(version).collect());
+    let gaps = state.engine.journal().gaps;
+    let groups = snapshot.slos.iter().filter(|slo| slo.service == service && slo.name == name);
+    let slos: Vec<Value> = groups
+        .map(|slo| {
+            let mut value = summary(slo, &state, snapshot.at, &gaps);
+            if let Value::Object(object) = &mut value {
+                object.insert("tiers".to_owned(), slo.tiers.iter().map(tier).collect());
+                object.insert("versions".to_owned(), slo.versions.iter().map(version).collect());
+            }
+            value
+        })
+        .collect();
+    if slos.is_empty() {
+        return Err(ApiError::NotFound(format!("no SLO {service}/{name}")));
     }
-    Ok(success(json!({"slos": [value]})))
+    Ok(success(json!({"slos": slos})))
 }
 
 fn summary(slo: &SloView, state: &ApiState, now: Timestamp, gaps: &[Gap]) -> Value {
@@ -63,9 +71,12 @@ fn summary(slo: &SloView, state: &ApiState, now: Timestamp, gaps: &[Gap]) -> Val
         "slo": slo.name,
         "description": slo.description,
         "labels": slo.labels,
+        "group": slo.group,
         // Parsed from the exact text, so that 99.9 is sent as 99.9.
         "objective": slo.objective.to_string().parse::<f64>().unwrap_or_default(),
-        "period": naming::window_text(budget.period),
+        "period": slo.period,
+        "periodStart": budget.from.to_rfc3339(),
+        "counts": if slo.budgeting.slice().is_some() { "slices" } else { "events" },
         "state": slo.state.as_str(),
         "good": number(budget.events.good()),
         "bad": number(budget.events.bad),
@@ -73,6 +84,7 @@ fn summary(slo: &SloView, state: &ApiState, now: Timestamp, gaps: &[Gap]) -> Val
         "budgetRemaining": budget.remaining,
         "covered": covered(budget.covered, budget.period),
         "incomplete": gaps.iter().filter(|gap| now.since(gap.to) <= budget.period).map(incomplete).collect::<Vec<_>>(),
+        "excluded": slo.excluded.map(|events| json!({"bad": number(events.bad), "total": number(events.total)})),
         "inconsistent": budget.events.inconsistent,
         "burnRates": rates(slo),
         "alerts": alerts,
@@ -93,9 +105,14 @@ fn number(count: f64) -> Value {
     if count.fract() == 0.0 && count.abs() < EXACT { json!(count as i64) } else { json!(count) }
 }
 
+/// What a change of the clocks makes of a day.
+const HOUR_OF_DAY: f64 = 1.0 / 24.0 + 1e-9;
+
 /// `12 of 30 d`, so that a warming SLO never passes for a whole one.
 fn covered(covered: Span, period: Span) -> String {
-    let (days, of) = (covered.as_days_f64(), period.as_days_f64());
+    // A month is 31 d, whatever the clocks did.
+    let whole = |days: f64| if (days - days.round()).abs() <= HOUR_OF_DAY { days.round() } else { days };
+    let (days, of) = (covered.as_days_f64(), whole(period.as_days_f64()));
     if days >= 1.0 || covered == period {
         format!("{} of {of} d", days.floor())
     } else {

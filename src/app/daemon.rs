@@ -49,6 +49,8 @@ pub struct Settings {
     pub series_limit: usize,
     /// Bytes of all requests at hand.
     pub in_flight_limit_bytes: usize,
+    /// Where senders come in pairs that scrape the same targets.
+    pub ha: Option<engine::HaPairs>,
     /// What receivers share.
     pub notify: notify::Settings,
     /// Each gets every alert.
@@ -135,6 +137,7 @@ impl Daemon {
             key: settings.key.clone(),
             limits: settings.limits,
             series_limit: settings.series_limit,
+            ha: settings.ha,
         };
         let sink = Arc::clone(&notifier);
         let (lock, (engine, thread)) = if let Some(((lock, durability), storage)) = opened {

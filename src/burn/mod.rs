@@ -1,8 +1,8 @@
 //! Burn rates and error budgets: what the counts of an SLI mean for an objective.
 
-use crate::sli::Events;
+use crate::sli::{Events, PeriodCounts};
 use crate::spec::Tier;
-use crate::types::{Objective, Span};
+use crate::types::{Objective, Span, Timestamp};
 
 /// One window of an SLO.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,11 +18,15 @@ pub struct WindowBurn {
 /// Where an error budget stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget {
-    /// The period's events.
+    /// The period's events, or slices where the budget counts slices.
     pub events: Events,
-    /// How much of the period lies after the first sample.
+    /// When the period began.
+    pub from: Timestamp,
+    /// How much of the period is over: all of a rolling one.
+    pub elapsed: Span,
+    /// How much of that lies after the first sample.
     pub covered: Span,
-    /// The rolling period.
+    /// How long the period is.
     pub period: Span,
     /// 1 - bad / (total x budget) over the events so far; negative when overspent, `None` without events.
     pub remaining: Option<f64>,
@@ -53,33 +57,27 @@ fn allowed_billionths(events: Events, objective: Objective) -> f64 {
 
 /// Whether a tier's condition holds: both windows burn faster than the factor, and the long one has events
 /// enough that a single error could not have tripped it.
-pub fn is_tripped(
-    tier: &Tier,
-    short: &WindowBurn,
-    long: &WindowBurn,
-    objective: Objective,
-    min_events: Option<u64>,
-) -> bool {
-    let min_events = min_events.unwrap_or_else(|| tier.min_events(objective.budget()));
+pub fn is_tripped(tier: &Tier, short: &WindowBurn, long: &WindowBurn, objective: Objective, min_events: u64) -> bool {
     let over = |window: &WindowBurn| window.whole_rate(objective).is_some_and(|rate| rate > tier.factor);
     long.events.total >= min_events as f64 && over(long) && over(short)
 }
 
 impl Budget {
-    /// The budget after these events of the part of the period that was watched.
-    pub fn new(events: Events, covered: Span, period: Span, objective: Objective) -> Self {
+    /// The budget after what happened in the period so far.
+    pub fn new(counts: PeriodCounts, objective: Objective) -> Self {
+        let PeriodCounts { events, from, elapsed, covered, length: period } = counts;
         let allowed = allowed_billionths(events, objective);
         let remaining = (allowed > 0.0).then(|| (allowed - events.bad * BILLION) / allowed);
-        Self { events, covered, period, remaining }
+        Self { events, from, elapsed, covered, period, remaining }
     }
 
-    /// The period has not been watched whole yet.
+    /// The period has not been watched from its start.
     pub fn is_warming(&self) -> bool {
-        self.covered < self.period
+        self.covered < self.elapsed
     }
 
     /// What would be left at the end of a whole period of this traffic and no further errors. Equal to
-    /// `remaining` once the period is whole; before that, an early error does not look like the end.
+    /// `remaining` once the period is whole; before that, as early in a month, an error does not look like the end.
     pub fn remaining_of_period(&self) -> Option<f64> {
         let share = self.covered.as_millis() as f64 / self.period.as_millis() as f64;
         self.remaining.map(|remaining| 1.0 - (1.0 - remaining) * share)
@@ -111,7 +109,7 @@ mod tests {
     #[test]
     fn both_windows_must_burn() {
         let page = Policy::for_period(Span::days(30)).tiers[0];
-        let tripped = |short, long| is_tripped(&page, &short, &long, objective(), None);
+        let tripped = |short, long| is_tripped(&page, &short, &long, objective(), 70);
         assert!(tripped(window(2.0, 100.0, 1.0), window(20.0, 1000.0, 1.0)));
         assert!(!tripped(window(0.0, 100.0, 1.0), window(20.0, 1000.0, 1.0)));
         assert!(!tripped(window(2.0, 100.0, 1.0), window(14.4, 1000.0, 1.0)), "at the factor is not over it");
@@ -124,7 +122,7 @@ mod tests {
         let page = Policy::for_period(Span::days(30)).tiers[0];
         let tripped = |bad| {
             let (short, long) = (window(bad, 1000.0, 0.4), window(bad, 1000.0, 2.0 / 60.0));
-            is_tripped(&page, &short, &long, objective(), None)
+            is_tripped(&page, &short, &long, objective(), 70)
         };
         assert!(!tripped(20.0) && tripped(1000.0));
     }
@@ -133,19 +131,24 @@ mod tests {
     fn a_single_error_does_not_page() {
         let page = Policy::for_period(Span::days(30)).tiers[0];
         assert_eq!(page.severity, Severity::Page);
-        let one_of = |total| is_tripped(&page, &window(1.0, 5.0, 1.0), &window(1.0, total, 1.0), objective(), None);
+        let one_of = |total| is_tripped(&page, &window(1.0, 5.0, 1.0), &window(1.0, total, 1.0), objective(), 70);
         assert!(!one_of(69.0) && !one_of(70.0));
         let (short, long) = (window(1.0, 5.0, 1.0), window(1.0, 69.0, 1.0));
-        assert!(is_tripped(&page, &short, &long, objective(), Some(0)), "unless asked for");
+        assert!(is_tripped(&page, &short, &long, objective(), 0), "unless asked for");
     }
 
     #[test]
     fn budgets() {
         let events = |bad, total| Events { bad, total, inconsistent: false };
         let (day, month) = (Span::days(1), Span::days(30));
-        assert_eq!(Budget::new(events(0.5, 1000.0), month, month, objective()).remaining, Some(0.5));
-        assert_eq!(Budget::new(events(0.0, 0.0), month, month, objective()).remaining, None);
-        let first_day = Budget::new(events(2.0, 1000.0), day, month, objective());
+        let budget = |events, covered| {
+            let from = Timestamp(0);
+            let counts = PeriodCounts { events, from, elapsed: month, covered, length: month };
+            Budget::new(counts, objective())
+        };
+        assert_eq!(budget(events(0.5, 1000.0), month).remaining, Some(0.5));
+        assert_eq!(budget(events(0.0, 0.0), month).remaining, None);
+        let first_day = budget(events(2.0, 1000.0), day);
         assert_eq!((first_day.remaining, first_day.is_warming()), (Some(-1.0), true));
         assert!((first_day.remaining_of_period().unwrap() - (1.0 - 2.0 / 30.0)).abs() < 1e-12);
     }

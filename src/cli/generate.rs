@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::cli::args::GenerateOptions;
-use crate::cli::{Outcome, check, sources};
+use crate::cli::{Outcome, check, console, sources};
 use crate::{generate, spec};
 
 pub(super) fn run(options: &GenerateOptions) -> anyhow::Result<Outcome> {
@@ -18,6 +18,10 @@ pub(super) fn run(options: &GenerateOptions) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Failed);
     }
     anyhow::ensure!(!services.is_empty(), "no service in the input: nothing to generate");
+    for limit in services.iter().flat_map(generate::limits) {
+        let place = format!("{}:{}", limit.origin.file.display(), limit.origin.line);
+        console::message(&format!("warning: {}: {}\n  --> {place}", limit.slo, limit.message));
+    }
     let rules = generate::render(&services, options.format);
     if options.output == Path::new("-") {
         std::io::stdout().lock().write_all(rules.as_bytes()).context("cannot write to standard output")?;

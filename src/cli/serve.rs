@@ -9,7 +9,8 @@ use secrecy::SecretString;
 use crate::app::{self, Daemon, HttpSettings, ReadSources, Rules, Storage, Web, default_external_url};
 use crate::cli::args::{LimitOptions, ServeOptions, StorageOptions, WebOptions, label_pairs};
 use crate::cli::{Outcome, check, console, sources};
-use crate::config::{AlertmanagerConfig, Config, SecretSource, StorageConfig, WebhookConfig};
+use crate::config::{AlertmanagerConfig, Config, HaConfig, SecretSource, StorageConfig, WebhookConfig};
+use crate::engine::HaPairs;
 use crate::journal;
 use crate::notify::webhook::WebhookSecret;
 use crate::notify::{self, AlertmanagerTarget, WebhookTarget};
@@ -159,6 +160,7 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
         limits: limits(&options.limits),
         series_limit: options.limits.series,
         in_flight_limit_bytes: options.limits.in_flight_bytes,
+        ha: config.ha.as_ref().map(pairs),
         notify,
         alertmanagers,
         webhooks,
@@ -193,6 +195,11 @@ fn storage(options: &StorageOptions, config: &StorageConfig, sources: Vec<Source
         checkpoint_every: options.checkpoint_interval.or(config.checkpoint_interval).unwrap_or(CHECKPOINT_EVERY),
     };
     Ok(Some(options))
+}
+
+fn pairs(ha: &HaConfig) -> HaPairs {
+    let HaConfig { cluster_label, replica_label, failover } = ha.clone();
+    HaPairs { cluster_label, replica_label, failover }
 }
 
 /// Reads again what the command line and the configuration file name. Receivers and labels stay as they were read at

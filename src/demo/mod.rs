@@ -217,6 +217,7 @@ fn settings(address: &str, sink: &Sink) -> Result<app::Settings, DemoError> {
         limits: Limits::default(),
         series_limit: SERIES_LIMIT,
         in_flight_limit_bytes: IN_FLIGHT_LIMIT_BYTES,
+        ha: None,
         notify: notify::Settings::new(default_external_url(address)),
         alertmanagers: Vec::new(),
         webhooks: vec![WebhookTarget {

@@ -26,7 +26,7 @@ struct Stage {
 impl Stage {
     /// A daemon that has been sent the history in these requests.
     fn after(history: Vec<Vec<Timestamp>>) -> Self {
-        let settings = Settings { key: WireKey::new(KEY), limits: Limits::default(), series_limit: 1_000 };
+        let settings = Settings { key: WireKey::new(KEY), limits: Limits::default(), series_limit: 1_000, ha: None };
         let engine = Engine::new(&specs::services(), settings, START);
         let mut stage = Self { engine, traffic: Traffic::new(START), alerts: Vec::new() };
         for times in history {

@@ -10,7 +10,7 @@ const SWEEP_EVERY: Span = Span::seconds(10);
 const WATCH_EVERY: Span = Span::seconds(1);
 
 /// SLOs by their index, the ones to judge at the end of the step among them.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Docket {
     entries: Vec<Entry>,
     listed: Vec<usize>,
@@ -36,10 +36,9 @@ impl Entry {
 }
 
 impl Docket {
-    /// Nothing is listed, nothing was ever judged.
-    pub(super) fn new(slos: usize) -> Self {
-        let entry = Entry { judged_at: Timestamp::MIN, is_listed: false, is_active: false };
-        Self { entries: vec![entry; slos], listed: Vec::new() }
+    /// Takes in one SLO more, which was never judged.
+    pub(super) fn add(&mut self) {
+        self.entries.push(Entry { judged_at: Timestamp::MIN, is_listed: false, is_active: false });
     }
 
     /// Lists an SLO, once.
@@ -82,6 +81,12 @@ impl Docket {
 mod tests {
     use super::*;
 
+    fn docket(slos: usize) -> Docket {
+        let mut docket = Docket::default();
+        (0..slos).for_each(|_| docket.add());
+        docket
+    }
+
     fn at(millis: i64) -> Timestamp {
         Timestamp(1_790_000_000_000 + millis)
     }
@@ -97,7 +102,7 @@ mod tests {
 
     #[test]
     fn what_is_touched_is_judged_once_and_in_order() {
-        let mut docket = Docket::new(5);
+        let mut docket = docket(5);
         for slo in [4, 1, 4, 1] {
             docket.list(slo);
         }
@@ -107,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_is_not_touched_is_judged_in_time() {
-        let mut docket = Docket::new(3);
+        let mut docket = docket(3);
         docket.list_due(at(0));
         assert_eq!(judged(&mut docket, at(0), &[2]), [0, 1, 2]);
         docket.list_due(at(999));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::engine::ha::{Heard, REPLICAS_LIMIT_COUNT};
 use crate::engine::{Binding, Engine};
 use crate::series::{Lookup, SeriesId, Tag, identity_bytes};
 use crate::sli::Match;
@@ -54,6 +55,19 @@ impl Engine {
     pub(super) fn write(&mut self, batch: &Batch, now: Timestamp) -> Written {
         let mut written = Written { exemplars: batch.exemplar_count() as u64, ..Written::default() };
         for series in batch.series() {
+            match self.hears(series.wire_hash, series.labels, now) {
+                Heard::Yes => {}
+                Heard::No => {
+                    // Taken, so that the sender goes on; the other replica's count.
+                    written.samples += series.samples.len() as u64;
+                    self.stats.replica_samples += series.samples.len() as u64;
+                    continue;
+                }
+                Heard::TooMany => {
+                    written.reject("replica_limit", series.samples.len(), || too_many_replicas(series.labels));
+                    continue;
+                }
+            }
             if series.samples.is_empty() {
                 written.reject("empty_series", 1, || {
                     format!("{} has neither samples nor histograms", shown(series.labels))
@@ -66,7 +80,7 @@ impl Engine {
                     written.samples += series.samples.len() as u64;
                     continue;
                 }
-                Lookup::Unknown => match self.meet(&series, &mut written) {
+                Lookup::Unknown => match self.meet(&series, now, &mut written) {
                     Some(id) => id,
                     None => continue,
                 },
@@ -94,25 +108,26 @@ impl Engine {
     }
 
     /// A series whose label bytes were not seen lately: `None` when it is refused or of no interest.
-    fn meet(&mut self, series: &SeriesRef<'_>, written: &mut Written) -> Option<SeriesId> {
+    fn meet(&mut self, series: &SeriesRef<'_>, now: Timestamp, written: &mut Written) -> Option<SeriesId> {
         let samples = series.samples.len();
         let labels = match decode_labels(series.labels, &self.settings.limits) {
-            Ok(labels) => labels,
+            Ok(labels) => self.common_labels(labels),
             Err(error) => {
                 written.reject(error.reason(), samples, || format!("{error} in {}", shown(series.labels)));
                 return None;
             }
         };
-        let Some(tag) = self.bind(&labels) else {
+        let Some(tag) = self.bind(&labels, now) else {
             self.table.ignore(series.wire_hash);
             written.samples += samples as u64;
             return None;
         };
         identity_bytes(&labels, &mut self.identity_buffer);
         let identity = self.settings.key.hash(&self.identity_buffer);
-        match self.table.register(series.wire_hash, identity, &labels, tag) {
+        let is_gauge = self.bindings[tag.0 as usize].is_gauge();
+        match self.table.register(series.wire_hash, identity, &labels, tag, is_gauge) {
             Ok(id) => {
-                self.give_way_to_native(id, &labels, tag);
+                self.give_way_to_native(id, &labels, tag, now);
                 Some(id)
             }
             Err(error) => {
@@ -123,19 +138,26 @@ impl Engine {
     }
 
     /// What a series counts for; `None` when no SLI is interested in it or its neighbours.
-    fn bind(&mut self, labels: &Labels) -> Option<Tag> {
+    fn bind(&mut self, labels: &Labels, now: Timestamp) -> Option<Tag> {
         let matches = self.catalog.find(labels)?;
-        Some(self.tag(matches, labels))
+        Some(self.tag(matches, labels, now))
     }
 
     /// The tag of a series with these uses and labels.
-    pub(super) fn tag(&mut self, matches: Vec<Match>, labels: &Labels) -> Tag {
+    pub(super) fn tag(&mut self, matches: Vec<Match>, labels: &Labels, now: Timestamp) -> Tag {
         let version_of = |sli: u32| {
-            let label = self.slis[sli as usize].version_label.as_deref()?;
+            let label = self.slis.get(sli as usize)?.version_label.as_deref()?;
             labels.get(label).map(Into::into)
         };
         let versions = matches.iter().map(|m| version_of(m.sli.0)).collect();
-        let binding = Arc::new(Binding { matches, versions });
+        let mut judges = Vec::with_capacity(matches.len());
+        for matched in &matches {
+            // A signal feeds none.
+            let slos = self.slis.get(matched.sli.0 as usize).map_or_else(Vec::new, |sli| sli.slos.clone());
+            let fed = slos.into_iter().filter_map(|slo| self.judge_for(slo, labels, now));
+            judges.push(fed.map(|judge| judge as u32).collect());
+        }
+        let binding = Arc::new(Binding { matches, versions, judges });
         if let Some(&tag) = self.tags.get(&binding) {
             return tag;
         }
@@ -153,6 +175,11 @@ pub(super) fn untimely(at: Timestamp, now: Timestamp) -> Option<&'static str> {
         return Some("too_far_in_future");
     }
     (now.since(at) > PAST_LIMIT).then_some("too_old")
+}
+
+/// Why a replica is not listened to.
+pub(super) fn too_many_replicas(labels: WireLabels<'_>) -> String {
+    format!("more than {REPLICAS_LIMIT_COUNT} replicas: {}", shown(labels))
 }
 
 /// A series' labels for a message, as far as they can be read.

@@ -5,6 +5,8 @@
 //! one implementation serves the daemon, a backtest over recorded samples and a specification's own tests.
 
 mod docket;
+mod groups;
+mod ha;
 mod ingest;
 mod native;
 mod reload;
@@ -20,19 +22,23 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
-use crate::series::{Change, Increment, Output, Table, Tag};
-use crate::sli::{Catalog, Counting, Counts, Match, Role, Versions};
-use crate::spec::Service;
+use crate::series::{Change, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
+use crate::sli::{Catalog, Counts, Match, Signal, Versions};
+use crate::spec::{Counting, Reads, Role, Service};
 use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
 
+pub use crate::sli::LOOKBACK;
+pub use groups::GROUPS_LIMIT_COUNT;
+pub use ha::{HaPairs, REPLICAS_LIMIT_COUNT};
 pub use ingest::{FUTURE_LIMIT, PAST_LIMIT, Rejection, Written};
 pub use reload::Reloaded;
-pub use slo::LOOKBACK;
 pub use state::{RestoreError, STATE_VERSION};
 pub use view::{RuleView, SloState, SloView, Snapshot, Stats, TierView, VersionView};
 
 use docket::Docket;
+use groups::SloRun;
+use ha::Ha;
 use slo::Judge;
 use time::Time;
 
@@ -72,6 +78,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Series tracked at most.
     pub series_limit: usize,
+    /// Senders come in pairs that scrape the same, of which one is listened to.
+    pub ha: Option<HaPairs>,
 }
 
 /// A series' uses, shared by all series with the same ones.
@@ -80,6 +88,21 @@ struct Binding {
     matches: Vec<Match>,
     /// Value of the version label, by SLI: services may name the label differently.
     versions: Vec<Option<Box<str>>>,
+    /// Indices of the judges that each match feeds: the SLOs of its SLI, each by the series' group.
+    judges: Vec<Vec<u32>>,
+}
+
+impl Binding {
+    /// Each match, with the value of the version label and the judges.
+    fn uses(&self) -> impl Iterator<Item = (&Match, Option<&str>, &[u32])> {
+        let of = self.versions.iter().zip(&self.judges);
+        self.matches.iter().zip(of).map(|(matched, (version, judges))| (matched, version.as_deref(), judges.as_slice()))
+    }
+
+    /// Whether its samples are events themselves.
+    fn is_gauge(&self) -> bool {
+        self.matches.iter().any(|matched| matches!(matched.reads, Reads::Gauge(_) | Reads::Signal))
+    }
 }
 
 /// One SLI while running.
@@ -109,38 +132,53 @@ pub struct Engine {
     /// Tags with a tally, in the order of their first change.
     tallied: Vec<Tag>,
     slis: Vec<SliRun>,
+    slos: Vec<SloRun>,
+    /// Of the SLOs and of their groups, as they came.
     judges: Vec<Judge>,
+    /// The SLO of each judge.
+    judge_slos: Vec<usize>,
+    /// In the order of the specs.
+    signals: Vec<Signal>,
+    /// The SLO of each signal, and its selector.
+    signal_slos: Vec<(usize, String)>,
     docket: Docket,
     output: Output,
     identity_buffer: Vec<u8>,
     stats: Stats,
     time: Time,
+    /// Where pairs of senders are told apart.
+    ha: Option<Ha>,
 }
 
 impl Engine {
     /// An engine that has seen nothing, for these services, at `now`.
     pub fn new(services: &[Service], settings: Settings, now: Timestamp) -> Self {
         let mut slis = Vec::new();
-        let mut judges = Vec::new();
+        let mut slos = Vec::new();
+        let mut signal_slos = Vec::new();
         for service in services {
+            let service = Arc::new(service.clone());
             let first = slis.len();
             for sli in &service.slis {
                 slis.push(SliRun {
                     definition: format!("{}/{} {}", service.name, sli.name, sli.inputs()).into(),
-                    counting: Counting::from(&sli.inputs().numerator),
+                    counting: sli.inputs().counting,
                     version_label: service.version_label.as_deref().map(Into::into),
                     versions: Versions::default(),
                     slos: Vec::new(),
                 });
             }
-            for slo in &service.slos {
+            for (at, slo) in service.slos.iter().enumerate() {
                 let sli: &mut SliRun = &mut slis[first + slo.sli];
-                sli.slos.push(judges.len());
-                judges.push(Judge::new(service, slo, first + slo.sli, sli.counting, now));
+                sli.slos.push(slos.len());
+                let first_signal = signal_slos.len();
+                signal_slos.extend(slo.signals().map(|selector| (slos.len(), selector.to_string())));
+                slos.push(SloRun::new(&service, at, first + slo.sli, first_signal..signal_slos.len()));
             }
         }
-        let nothing = Arc::new(Binding { matches: Vec::new(), versions: Vec::new() });
-        Self {
+        let nothing = Arc::new(Binding { matches: Vec::new(), versions: Vec::new(), judges: Vec::new() });
+        let ha = settings.ha.clone().map(|pairs| Ha::new(pairs, settings.series_limit));
+        let mut engine = Self {
             table: Table::new(settings.series_limit, &settings.limits),
             settings,
             catalog: Catalog::new(services),
@@ -149,13 +187,20 @@ impl Engine {
             tallies: vec![None],
             tallied: Vec::new(),
             slis,
-            docket: Docket::new(judges.len()),
-            judges,
+            slos,
+            docket: Docket::default(),
+            judges: Vec::new(),
+            judge_slos: Vec::new(),
+            signals: vec![Signal::default(); signal_slos.len()],
+            signal_slos,
             output: Output::default(),
             identity_buffer: Vec::new(),
             stats: Stats::default(),
             time: Time::new(now),
-        }
+            ha,
+        };
+        engine.make_judges(now);
+        engine
     }
 
     /// Takes one event at `now` and returns what follows.
@@ -196,14 +241,18 @@ impl Engine {
         let mut output = std::mem::take(&mut self.output);
         for event in output.liveness.drain(..) {
             let binding = &self.bindings[event.tag.0 as usize];
-            for matched in binding.matches.iter().filter(|m| m.role == Role::Total) {
-                for &slo in &self.slis[matched.sli.0 as usize].slos {
-                    self.judges[slo].series_changed(event.live);
-                    self.docket.list(slo);
+            for (_, _, judges) in binding.uses().filter(|(matched, ..)| matched.is_watched()) {
+                for &judge in judges {
+                    self.judges[judge as usize].series_changed(event.live);
+                    self.docket.list(judge as usize);
                 }
             }
         }
-        for Increment { tag, change } in output.increments.drain(..) {
+        for Increment { tag, change, reading } in output.increments.drain(..) {
+            if let Some(reading) = reading {
+                self.read(tag, change.at, reading, now);
+                continue;
+            }
             let tally = &mut self.tallies[tag.0 as usize];
             match tally {
                 Some(sum) if sum.at == change.at => sum.amount += change.amount,
@@ -223,22 +272,58 @@ impl Engine {
         self.tallied = tallied;
     }
 
-    /// Adds events to every SLI and SLO that a binding names.
+    /// Adds the events of counters to every SLI and SLO that a binding names.
     fn count(&mut self, tag: Tag, Change { at, amount }: Change, now: Timestamp) {
-        let binding = &self.bindings[tag.0 as usize];
-        for (matched, version) in binding.matches.iter().zip(&binding.versions) {
+        let binding = Arc::clone(&self.bindings[tag.0 as usize]);
+        for (matched, version, judges) in binding.uses().filter(|(matched, ..)| matched.reads == Reads::Counter) {
+            let amount = if matched.negative { -amount } else { amount };
             let counts = match matched.role {
                 Role::Numerator => Counts { numerator: amount, total: 0.0 },
                 Role::Total => Counts { numerator: 0.0, total: amount },
             };
-            let sli = &mut self.slis[matched.sli.0 as usize];
-            if let Some(version) = version {
-                sli.versions.add(version, at, now, counts);
+            self.add(matched, version, judges, at, counts, now);
+        }
+    }
+
+    /// Adds one sample of a gauge to every SLI and SLO that a binding names, and to the signals.
+    fn read(&mut self, tag: Tag, at: Timestamp, Reading { series, value }: Reading, now: Timestamp) {
+        let binding = Arc::clone(&self.bindings[tag.0 as usize]);
+        for (matched, version, judges) in binding.uses() {
+            match matched.reads {
+                Reads::Gauge(good) if value.to_bits() != STALE_NAN_BITS => {
+                    let counts = Counts { numerator: f64::from(!good.holds(value)), total: 1.0 };
+                    self.add(matched, version, judges, at, counts, now);
+                }
+                Reads::Signal => {
+                    let signal = matched.sli.0 as usize - self.slis.len();
+                    self.signals[signal].take(series, at, value == 1.0);
+                    let slo = &self.slos[self.signal_slos[signal].0];
+                    for judge in slo.judges() {
+                        self.judges[judge].decide(now, slo.is_signalled(&self.signals));
+                        self.docket.list(judge);
+                    }
+                }
+                Reads::Gauge(_) | Reads::Counter => {}
             }
-            for &slo in &sli.slos {
-                self.judges[slo].count(matched.role, at, counts, now);
-                self.docket.list(slo);
-            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        matched: &Match,
+        version: Option<&str>,
+        judges: &[u32],
+        at: Timestamp,
+        counts: Counts,
+        now: Timestamp,
+    ) {
+        if let Some(version) = version {
+            self.slis[matched.sli.0 as usize].versions.add(version, at, now, counts);
+        }
+        for judge in judges.iter().map(|judge| *judge as usize) {
+            let signalled = self.slos[self.judge_slos[judge]].is_signalled(&self.signals);
+            self.judges[judge].count(matched.is_watched(), at, counts, now, signalled);
+            self.docket.list(judge);
         }
     }
 
@@ -252,8 +337,7 @@ impl Engine {
 
     /// What every SLO looks like since it was last judged; unchanged ones are shared with earlier snapshots.
     pub fn snapshot(&mut self, now: Timestamp) -> Snapshot {
-        let slis = &self.slis;
-        let views = self.judges.iter_mut().map(|judge| judge.view(slis)).collect();
+        let views = self.views();
         let (series, wire_keys) = (self.table.len(), self.table.wire_keys());
         Snapshot { at: now, slos: views, stats: Stats { series, wire_keys, ..self.stats.clone() } }
     }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::engine::Engine;
-use crate::engine::ingest::{Written, shown, time_hint, untimely};
+use crate::engine::ha::Heard;
+use crate::engine::ingest::{Written, shown, time_hint, too_many_replicas, untimely};
 use crate::series::{Lookup, NativeUse, SeriesId, Tag, identity_bytes};
-use crate::sli::{Match, NativeMatch, Role};
+use crate::sli::{Match, NativeMatch};
+use crate::spec::{Reads, Role};
 use crate::types::{Labels, METRIC_NAME, Timestamp};
 use crate::wire::{Batch, HISTOGRAM_HASH, Histogram, HistogramSeriesRef, ResetHint, decode_labels};
 
@@ -17,13 +19,26 @@ const CLASSIC_SUFFIXES: [&str; 2] = ["_bucket", "_count"];
 impl Engine {
     pub(super) fn write_histograms(&mut self, batch: &Batch, now: Timestamp, written: &mut Written) {
         for series in batch.histogram_series() {
+            let count = series.messages().len();
+            match self.hears(series.wire_hash, series.labels, now) {
+                Heard::Yes => {}
+                Heard::No => {
+                    written.histograms += count as u64;
+                    self.stats.replica_samples += count as u64;
+                    continue;
+                }
+                Heard::TooMany => {
+                    written.reject("replica_limit", count, || too_many_replicas(series.labels));
+                    continue;
+                }
+            }
             let id = match self.table.lookup(series.wire_hash) {
                 Lookup::Known(id) => id,
                 Lookup::Ignored => {
                     written.histograms += series.messages().len() as u64;
                     continue;
                 }
-                Lookup::Unknown => match self.meet_native(series, written) {
+                Lookup::Unknown => match self.meet_native(series, now, written) {
                     Some(id) => id,
                     None => continue,
                 },
@@ -69,10 +84,15 @@ impl Engine {
     }
 
     /// As [`Engine::meet`], for a series of native histograms.
-    fn meet_native(&mut self, series: HistogramSeriesRef<'_>, written: &mut Written) -> Option<SeriesId> {
+    fn meet_native(
+        &mut self,
+        series: HistogramSeriesRef<'_>,
+        now: Timestamp,
+        written: &mut Written,
+    ) -> Option<SeriesId> {
         let count = series.messages().len();
         let labels = match decode_labels(series.labels, &self.settings.limits) {
-            Ok(labels) => labels,
+            Ok(labels) => self.common_labels(labels),
             Err(error) => {
                 written.reject(error.reason(), count, || format!("{error} in {}", shown(series.labels)));
                 return None;
@@ -83,7 +103,7 @@ impl Engine {
             written.histograms += count as u64;
             return None;
         };
-        let uses = self.native_use(&matches, &labels);
+        let uses = self.native_use(&matches, &labels, now);
         let histogram = self.identity(&labels) ^ HISTOGRAM_HASH;
         match self.table.register_native(series.wire_hash, histogram, histogram, &labels, uses) {
             Ok(id) => Some(id),
@@ -95,27 +115,30 @@ impl Engine {
     }
 
     /// Tags for all events and for those within each threshold.
-    fn native_use(&mut self, matches: &[NativeMatch], labels: &Labels) -> NativeUse {
-        let of = |matched: &NativeMatch, role| Match { sli: matched.sli, role, is_classic: false };
-        let total = self.tag(matches.iter().map(|m| of(m, Role::Total)).collect(), labels);
+    fn native_use(&mut self, matches: &[NativeMatch], labels: &Labels, now: Timestamp) -> NativeUse {
+        let of = |matched: &NativeMatch, role| {
+            let (sli, reads) = (matched.sli, Reads::Counter);
+            Match { sli, term: 0, role, negative: false, reads, is_classic: false }
+        };
+        let total = self.tag(matches.iter().map(|m| of(m, Role::Total)).collect(), labels, now);
         let mut by_threshold: BTreeMap<u64, Vec<Match>> = BTreeMap::new();
         for matched in matches {
             // Thresholds are above zero: their bits ascend with them.
             by_threshold.entry(matched.threshold.to_bits()).or_default().push(of(matched, Role::Numerator));
         }
         let within = by_threshold.into_iter();
-        let within = within.map(|(threshold, matches)| (f64::from_bits(threshold), self.tag(matches, labels)));
+        let within = within.map(|(threshold, matches)| (f64::from_bits(threshold), self.tag(matches, labels, now)));
         NativeUse { total, within: within.collect() }
     }
 
     /// A series of a classic histogram counts for a latency SLI only what no native one of the same labels does.
-    pub(super) fn give_way_to_native(&mut self, id: SeriesId, labels: &Labels, tag: Tag) {
+    pub(super) fn give_way_to_native(&mut self, id: SeriesId, labels: &Labels, tag: Tag, now: Timestamp) {
         let matches = &self.bindings[tag.0 as usize].matches;
         if !matches.iter().any(|m| m.is_classic) {
             return;
         }
         let beside = matches.iter().filter(|m| !m.is_classic).cloned().collect();
-        let beside = self.tag(beside, labels);
+        let beside = self.tag(beside, labels, now);
         let name = labels.get(METRIC_NAME).unwrap_or_default();
         let base = CLASSIC_SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
         let pairs = labels.iter().filter(|(name, _)| *name != BOUND);

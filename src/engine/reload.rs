@@ -11,7 +11,7 @@ use crate::alert::Alert;
 use crate::engine::slo::Judge;
 use crate::engine::{Engine, SliRun};
 use crate::spec::Service;
-use crate::types::Timestamp;
+use crate::types::{Labels, Timestamp};
 
 /// What a reload meant for the SLOs, each list in the order of the specs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,23 +35,40 @@ impl Engine {
         new.table.unbind();
         std::mem::swap(&mut new.time, &mut self.time);
         std::mem::swap(&mut new.stats, &mut self.stats);
+        std::mem::swap(&mut new.ha, &mut self.ha);
         let mut old = std::mem::replace(self, new);
         adopt_versions(&mut self.slis, old.slis);
+        for (signal, (_, selector)) in self.signals.iter_mut().zip(&self.signal_slos) {
+            if let Some(same) = old.signal_slos.iter().position(|(_, old)| old == selector) {
+                signal.clone_from(&old.signals[same]);
+            }
+        }
         let mut reloaded = Reloaded::default();
-        let mut judges: BTreeMap<String, Judge> =
-            old.judges.drain(..).map(|judge| (judge.id().to_owned(), judge)).collect();
+        let key = |judge: &Judge| (judge.id().to_owned(), judge.group().clone());
+        let mut judges: BTreeMap<(String, Labels), Judge> =
+            old.judges.drain(..).map(|judge| (key(&judge), judge)).collect();
+        // Groups are made when they are seen; these have been.
+        for slo in 0..self.slos.len() {
+            let before = old.slos.iter().find(|old| old.id() == self.slos[slo].id());
+            if before.is_some_and(|before| before.group_by() == self.slos[slo].group_by()) {
+                let id = self.slos[slo].id();
+                for (_, group) in judges.keys().filter(|(of, _)| *of == id) {
+                    self.judge_of(slo, group.clone(), now);
+                }
+            }
+        }
         for judge in &mut self.judges {
-            let Some(old) = judges.remove(judge.id()) else {
-                reloaded.added.push(judge.id().to_owned());
+            let Some(old) = judges.remove(&key(judge)) else {
+                reloaded.added.push(judge.title());
                 continue;
             };
             if !judge.adopt(&old, now, alerts) {
-                reloaded.restarted.push(judge.id().to_owned());
+                reloaded.restarted.push(judge.title());
             }
         }
-        for (id, judge) in judges {
+        for judge in judges.into_values() {
             judge.end(now, alerts);
-            reloaded.removed.push(id);
+            reloaded.removed.push(judge.title());
         }
         self.docket.list_all();
         self.judge(now, alerts);

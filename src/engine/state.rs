@@ -10,12 +10,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::docket::Docket;
+use crate::engine::ha::Elections;
 use crate::engine::slo::Saved;
 use crate::engine::time::Time;
 use crate::engine::{Binding, Engine, Settings};
 use crate::series::{Table, Tag};
-use crate::sli::Versions;
+use crate::sli::{Signal, Versions};
 use crate::spec::Service;
+use crate::types::Labels;
 use crate::wire::{WIRE_KEY_SIZE_BYTES, WireKey};
 
 /// The layout of what [`Engine::save`] writes. A number of its own, raised with every change of the layout.
@@ -44,7 +46,9 @@ struct State<'a> {
     bindings: Cow<'a, [Arc<Binding>]>,
     versions: Vec<Cow<'a, Versions>>,
     judges: Vec<Saved<'a>>,
+    signals: Cow<'a, [Signal]>,
     docket: Cow<'a, Docket>,
+    elections: Option<Cow<'a, Elections>>,
 }
 
 impl Engine {
@@ -56,8 +60,10 @@ impl Engine {
             table: Cow::Borrowed(&self.table),
             bindings: Cow::Borrowed(&self.bindings),
             versions: self.slis.iter().map(|sli| Cow::Borrowed(&sli.versions)).collect(),
-            judges: self.judges.iter().map(super::slo::Judge::saved).collect(),
+            judges: self.judges.iter().zip(&self.judge_slos).map(|(judge, slo)| judge.saved(*slo)).collect(),
+            signals: Cow::Borrowed(&self.signals),
             docket: Cow::Borrowed(&self.docket),
+            elections: self.ha.as_ref().map(|ha| Cow::Borrowed(&ha.elections)),
         };
         postcard::to_extend(&(STATE_VERSION, state), Vec::new()).expect("a vector takes everything")
     }
@@ -74,7 +80,7 @@ impl Engine {
         let state: State<'_> = postcard::from_bytes(rest).map_err(|_| RestoreError::Damaged)?;
         let key: [u8; WIRE_KEY_SIZE_BYTES] = (*state.key).try_into().map_err(|_| RestoreError::Damaged)?;
         let mut engine = Self::new(services, Settings { key: WireKey::new(key), ..settings.clone() }, state.time.now());
-        if state.versions.len() != engine.slis.len() || state.judges.len() != engine.judges.len() {
+        if state.versions.len() != engine.slis.len() || state.signals.len() != engine.signals.len() {
             return Err(RestoreError::OtherSpecs);
         }
         engine.time = state.time.into_owned();
@@ -85,10 +91,23 @@ impl Engine {
         for (sli, versions) in engine.slis.iter_mut().zip(state.versions) {
             sli.versions = versions.into_owned();
         }
-        for (judge, saved) in engine.judges.iter_mut().zip(state.judges) {
-            judge.restore(saved)?;
+        engine.signals = state.signals.into_owned();
+        let now = engine.time.now();
+        for (index, saved) in state.judges.into_iter().enumerate() {
+            // Groups come in the order in which they were first seen, after all that do not group.
+            let slo = engine.slos.get(saved.slo as usize).ok_or(RestoreError::OtherSpecs)?;
+            let names = slo.group_by().iter().map(String::as_str);
+            let group = Labels::from_pairs(names.zip(saved.group.iter().map(|value| &**value)));
+            let group = group.map_err(|_| RestoreError::Damaged)?;
+            if engine.judge_of(saved.slo as usize, group, now) != Some(index) {
+                return Err(RestoreError::OtherSpecs);
+            }
+            engine.judges[index].restore(saved)?;
         }
         engine.docket = state.docket.into_owned();
+        if let (Some(ha), Some(elections)) = (&mut engine.ha, state.elections) {
+            ha.elections = elections.into_owned();
+        }
         Ok(engine)
     }
 

@@ -94,6 +94,9 @@ impl Engine {
         if at.since(self.time.rotated_at) >= ROTATE_EVERY {
             self.time.rotated_at = at;
             self.table.rotate_wire_keys();
+            if let Some(ha) = &mut self.ha {
+                ha.rotate();
+            }
         }
         self.docket.list_due(at);
         self.settle(at, at, alerts);

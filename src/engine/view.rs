@@ -7,7 +7,7 @@ use crate::alert::{Alert, AlertRule, AlertState};
 use crate::burn::{Budget, WindowBurn};
 use crate::engine::Written;
 use crate::sli::Events;
-use crate::spec::{Origin, Tier};
+use crate::spec::{Budgeting, Origin, Tier, naming};
 use crate::types::{Labels, Objective, Span, Timestamp};
 
 /// Everything there is to show at one moment.
@@ -34,6 +34,10 @@ pub struct Stats {
     pub histograms: u64,
     /// Samples refused, by reason.
     pub rejected: BTreeMap<&'static str, u64>,
+    /// Series that count for no group of some SLO, as it has [`GROUPS_LIMIT_COUNT`](super::GROUPS_LIMIT_COUNT) already.
+    pub groups_refused_series: u64,
+    /// Samples of replicas that were not listened to, as the other one of the pair was.
+    pub replica_samples: u64,
 }
 
 impl Stats {
@@ -88,12 +92,20 @@ pub struct SloView {
     pub name: String,
     /// For people.
     pub description: String,
-    /// The service's labels and the SLO's.
+    /// The service's labels and the SLO's, and the group's.
     pub labels: Labels,
+    /// Values of the labels that the SLO groups by.
+    pub group: Labels,
     /// Where it is defined.
     pub origin: Origin,
     /// The share of events that must be good.
     pub objective: Objective,
+    /// What the budget is for: `30d`, or `month (Europe/Berlin)`.
+    pub period: String,
+    /// What the budget counts.
+    pub budgeting: Budgeting,
+    /// Events of the period that were left out; `None` where the SLO excludes none.
+    pub excluded: Option<Events>,
     /// How it is doing.
     pub state: SloState,
     /// The period's events and what is left.
@@ -113,6 +125,11 @@ pub struct SloView {
 }
 
 impl SloView {
+    /// The id, and the group if it is one: `service/slo{region="eu"}`.
+    pub fn title(&self) -> String {
+        naming::group_title(&self.id, &self.group)
+    }
+
     /// Alerts pending or firing.
     pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
         self.rules.iter().filter_map(|rule| rule.alert.as_ref())

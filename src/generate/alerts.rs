@@ -1,21 +1,23 @@
 //! Alerting rules: burn-rate alerts by severity, and alerts on the remaining budget.
 
 use crate::generate::{Rule, selector_of};
-use crate::spec::naming::{self, LABEL_SEVERITY, LABEL_WINDOW};
-use crate::spec::{Service, Severity, Slo, Tier};
-use crate::types::format_value;
+use crate::spec::naming::{self, CURRENT_WINDOW, LABEL_SEVERITY, LABEL_WINDOW};
+use crate::spec::{Period, Service, Severity, Slo, Tier};
+use crate::types::{Labels, format_value};
 
 /// Pages, tickets, then budget alerts in the order the user gave.
 ///
 /// Alerts inherit the SLO's labels from the series they look at: so annotation templates see them in `$labels`,
 /// and a template in a label's value stays text.
 pub(super) fn rules(service: &Service, slo: &Slo) -> Vec<Rule> {
-    let own = selector_of(service, slo);
+    let own = selector_of(service, slo, &Labels::new());
     let burning = [Severity::Page, Severity::Ticket].into_iter().filter_map(|severity| burn_rule(slo, &own, severity));
-    // A budget of zero has no rest to watch; see `metadata`.
-    let has_budget = slo.objective.budget_parts_per_billion() > 0;
+    // A budget of zero has no rest to watch, and that of a month is not recorded; see `metadata`.
+    let has_budget = slo.objective.budget_parts_per_billion() > 0 && matches!(slo.period, Period::Rolling(_));
     let thresholds = slo.alerting.budget_remaining.iter().filter(|_| has_budget);
-    burning.chain(thresholds.map(|percent| budget_rule(slo, &own, *percent))).collect()
+    let no_data = slo.accounting.alert_no_data.filter(|_| slo.accounting.group_by.is_empty());
+    let no_data = no_data.map(|severity| no_data_rule(service, slo, &own, severity));
+    burning.chain(thresholds.map(|percent| budget_rule(slo, &own, *percent))).chain(no_data).collect()
 }
 
 /// One alert for all tiers of a severity; `None` if the user disabled it or no tier can fire.
@@ -40,20 +42,41 @@ fn burn_rule(slo: &Slo, own: &str, severity: Severity) -> Option<Rule> {
 }
 
 /// A tier's condition: both windows burn faster than the factor, and the long one holds enough events to tell.
-pub fn tier_expr(service: &Service, slo: &Slo, tier: &Tier) -> String {
-    condition(slo, &selector_of(service, slo), tier)
+pub fn tier_expr(service: &Service, slo: &Slo, group: &Labels, tier: &Tier) -> String {
+    condition(slo, &selector_of(service, slo, group), tier)
 }
 
 /// The condition for less than `percent` of the budget left.
-pub fn budget_expr(service: &Service, slo: &Slo, percent: f64) -> String {
-    budget_condition(&selector_of(service, slo), percent)
+pub fn budget_expr(service: &Service, slo: &Slo, group: &Labels, percent: f64) -> String {
+    budget_condition(&selector_of(service, slo, group), percent)
+}
+
+/// The condition for no data.
+pub fn no_data_expr(service: &Service, slo: &Slo, group: &Labels) -> String {
+    no_data_condition(&selector_of(service, slo, group))
+}
+
+fn no_data_condition(own: &str) -> String {
+    format!("absent({}{own})", naming::total_rate(CURRENT_WINDOW))
+}
+
+/// Nothing of the total was recorded lately. What is absent has no labels but those it is looked for by.
+fn no_data_rule(service: &Service, slo: &Slo, own: &str, severity: Severity) -> Rule {
+    Rule::Alerting {
+        alert: naming::ALERT_NO_DATA.to_owned(),
+        expr: no_data_condition(own),
+        for_: slo.alerting.for_,
+        keep_firing_for: slo.alerting.keep_firing_for,
+        labels: naming::identity(service, slo).merged(&naming::no_data_alert_labels(slo, severity)),
+        annotations: naming::no_data_alert_annotations(slo, severity),
+    }
 }
 
 fn condition(slo: &Slo, own: &str, tier: &Tier) -> String {
     let limit = format!("({} * {})", format_value(tier.factor), slo.objective.budget_text());
     let burns = |window| without_window(&format!("{}{own} > {limit}", naming::error_ratio(window)));
     let mut parts = vec![burns(tier.short), burns(tier.long)];
-    let min_events = slo.alerting.min_events.unwrap_or_else(|| tier.min_events(slo.objective.budget()));
+    let min_events = slo.min_events(tier);
     if min_events > 0 {
         let seconds = format_value(tier.long.as_secs_f64());
         // Rounded: `rate` may read 70 events as 69.999.

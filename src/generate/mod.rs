@@ -51,6 +51,7 @@
 //! samples of every series, as for any `rate`.
 
 mod alerts;
+mod limits;
 mod metadata;
 mod model;
 mod render;
@@ -59,12 +60,13 @@ mod sli;
 use std::fmt;
 use std::str::FromStr;
 
-pub use alerts::{budget_expr, tier_expr};
+pub use alerts::{budget_expr, no_data_expr, tier_expr};
+pub use limits::{Limit, limits};
 pub use model::{Rule, RuleGroup};
 pub use render::{render_operator, render_prometheus};
 
 use crate::spec::{Service, Slo, naming};
-use crate::types::quote;
+use crate::types::{Labels, quote};
 
 /// What generated rules are wrapped in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,17 +138,18 @@ pub fn render(services: &[Service], format: Format) -> String {
     }
 }
 
-/// The matchers that select an SLO's own series: `{sloth_id="a-b", sloth_service="a", sloth_slo="b"}`.
-fn selector_of(service: &Service, slo: &Slo) -> String {
-    format!(
-        "{{{}={}, {}={}, {}={}}}",
-        naming::LABEL_ID,
-        quote(&naming::slo_id(service, slo)),
-        naming::LABEL_SERVICE,
-        quote(&service.name),
-        naming::LABEL_SLO,
-        quote(&slo.name),
-    )
+/// The matchers that select an SLO's own series: `{sloth_id="a-b", sloth_service="a", sloth_slo="b"}`, and those of one
+/// of its groups.
+fn selector_of(service: &Service, slo: &Slo, group: &Labels) -> String {
+    let id = naming::slo_id(service, slo);
+    let own = [(naming::LABEL_ID, &*id), (naming::LABEL_SERVICE, &service.name), (naming::LABEL_SLO, &slo.name)];
+    let matchers = own.into_iter().chain(group).map(|(name, value)| format!("{name}={}", quote(value)));
+    format!("{{{}}}", matchers.collect::<Vec<_>>().join(", "))
+}
+
+/// `sum(expr)`, or for each value of some labels `sum by (a, b) (expr)`.
+fn grouped(operator: &str, by: &[String], expr: &str) -> String {
+    if by.is_empty() { format!("{operator}({expr})") } else { format!("{operator} by ({}) ({expr})", by.join(", ")) }
 }
 
 #[cfg(test)]

@@ -139,6 +139,7 @@ pub(super) mod tests {
         Alert {
             rule: Arc::new(AlertRule {
                 slo: "pay/availability".to_owned(),
+                group: Labels::new(),
                 labels,
                 annotations: vec![("summary".to_owned(), "{{ $labels.alertname }} burns {{ $value }}x".to_owned())],
                 expr: "slo:burn > 14.4".to_owned(),

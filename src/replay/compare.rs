@@ -14,20 +14,20 @@ pub struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// `service/slo`
+    /// `service/slo`, and the group if it is one.
     pub fn id(&self) -> &str {
-        self.rules.or(self.against).map_or("", |summary| &summary.view.id)
+        self.rules.or(self.against).map_or("", |summary| &summary.title)
     }
 }
 
 /// The SLOs of both sets: those of `rules` in their order, then those only `against` has.
 pub fn pairs<'a>(rules: &'a [SloSummary], against: &'a [SloSummary]) -> Vec<Pair<'a>> {
-    let mut others: BTreeMap<&str, &SloSummary> = against.iter().map(|s| (s.view.id.as_str(), s)).collect();
+    let mut others: BTreeMap<&str, &SloSummary> = against.iter().map(|s| (s.title.as_str(), s)).collect();
     let mut pairs: Vec<Pair<'_>> = rules
         .iter()
-        .map(|summary| Pair { rules: Some(summary), against: others.remove(summary.view.id.as_str()) })
+        .map(|summary| Pair { rules: Some(summary), against: others.remove(summary.title.as_str()) })
         .collect();
-    let left = against.iter().filter(|summary| others.contains_key(summary.view.id.as_str()));
+    let left = against.iter().filter(|summary| others.contains_key(summary.title.as_str()));
     pairs.extend(left.map(|summary| Pair { rules: None, against: Some(summary) }));
     pairs
 }

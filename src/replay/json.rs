@@ -37,7 +37,7 @@ pub fn slo(view: &SloView) -> Value {
     json!({
         "kind": "slo",
         "slo": view.id,
-        "labels": {},
+        "labels": view.group,
         "good": number(view.budget.events.good()),
         "total": number(view.budget.events.total),
         "budgetRemaining": view.budget.remaining.map(number),

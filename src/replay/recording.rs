@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use crate::sli::{Catalog, Match, Role, SliId};
-use crate::spec::{Numerator, Origin, Service};
+use crate::sli::{Catalog, Match, SliId};
+use crate::spec::{Origin, Service};
 use crate::types::{Labels, METRIC_NAME, Timestamp};
 
 /// Samples kept at most: 10 GB.
@@ -80,7 +80,7 @@ pub struct Recorder {
     series: Vec<Series>,
     samples: Vec<Sample>,
     /// Matched by what is not kept.
-    noted: BTreeSet<(SliId, Role)>,
+    noted: BTreeSet<(SliId, u32)>,
     totals: Totals,
 }
 
@@ -121,7 +121,9 @@ impl Recorder {
             self.totals.names.insert(labels.get(METRIC_NAME).unwrap_or_default().into());
         }
         for matched in self.catalog.find_native(labels).into_iter().flatten() {
-            self.noted.extend([(matched.sli, Role::Numerator), (matched.sli, Role::Total)]);
+            let sli = self.services.iter().flat_map(|service| &service.slis).nth(matched.sli.0 as usize);
+            let terms = sli.map_or(0, |sli| sli.inputs().terms.len());
+            self.noted.extend((0..terms as u32).map(|term| (matched.sli, term)));
         }
     }
 
@@ -174,8 +176,8 @@ impl Recorder {
     /// so that the same samples give the same recording. Of two samples of a series at the same time the one
     /// told first stays in front.
     pub fn finish(mut self) -> Recording {
-        let mut matched: BTreeSet<(SliId, Role)> =
-            self.series.iter().filter(|s| s.has_samples).flat_map(|s| &s.matches).map(|m| (m.sli, m.role)).collect();
+        let mut matched: BTreeSet<(SliId, u32)> =
+            self.series.iter().filter(|s| s.has_samples).flat_map(|s| &s.matches).map(|m| (m.sli, m.term)).collect();
         matched.append(&mut self.noted);
         let mut order = vec![Slot(0); self.series.len()];
         let mut series = Vec::new();
@@ -202,19 +204,18 @@ impl Recorder {
 }
 
 /// Selectors that matched nothing, each once, in the order of the specs.
-fn unused(services: &[Service], matched: &BTreeSet<(SliId, Role)>) -> Vec<UnusedSelector> {
+fn unused(services: &[Service], matched: &BTreeSet<(SliId, u32)>) -> Vec<UnusedSelector> {
     let mut unused = Vec::new();
     let mut told = BTreeSet::new();
     let slis = services.iter().flat_map(|service| service.slis.iter().map(move |sli| (service, sli)));
     for (id, (service, sli)) in slis.enumerate() {
-        let inputs = sli.inputs();
-        let (Numerator::Good(numerator) | Numerator::Bad(numerator)) = &inputs.numerator;
-        for (selector, role) in [(numerator, Role::Numerator), (&inputs.total, Role::Total)] {
-            if matched.contains(&(SliId(id as u32), role)) || !told.insert(selector.to_string()) {
+        for (term, input) in (0..).zip(sli.inputs().terms) {
+            let selector = input.selector.to_string();
+            if matched.contains(&(SliId(id as u32), term)) || !told.insert(selector.clone()) {
                 continue;
             }
             unused.push(UnusedSelector {
-                selector: selector.to_string(),
+                selector,
                 sli: format!("{}/{}", service.name, sli.name),
                 origin: sli.origin.clone(),
             });

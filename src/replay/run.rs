@@ -117,7 +117,7 @@ impl Replay {
         let key = WireKey::new([0x5b; WIRE_KEY_SIZE_BYTES]);
         let mut batch = Batch::new();
         let series = recording.series().iter().map(|labels| batch.intern(&key, labels)).collect::<Vec<_>>();
-        let settings = Settings { key, limits: Limits::default(), series_limit: series.len() };
+        let settings = Settings { key, limits: Limits::default(), series_limit: series.len(), ha: None };
         let outcome = Outcome {
             from,
             to,

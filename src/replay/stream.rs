@@ -57,7 +57,7 @@ impl Stream {
         let key = WireKey::new([0x5b; WIRE_KEY_SIZE_BYTES]);
         Self {
             engine: None,
-            settings: Settings { key, limits, series_limit: SERIES_LIMIT_COUNT },
+            settings: Settings { key, limits, series_limit: SERIES_LIMIT_COUNT, ha: None },
             census: Recorder::new(services.clone(), Timestamp::MIN..=Timestamp(i64::MAX)),
             services,
             met: Index::default(),

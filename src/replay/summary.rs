@@ -30,6 +30,8 @@ pub struct Episode {
 /// One SLO over the whole recording.
 #[derive(Clone, Debug)]
 pub struct SloSummary {
+    /// `service/slo`, and the group if it is one.
+    pub title: String,
     /// The SLO as of the last sample.
     pub view: Arc<SloView>,
     /// In order of time.
@@ -84,7 +86,7 @@ pub fn severity(labels: &Labels) -> &str {
 pub fn summarize(outcome: &Outcome) -> Vec<SloSummary> {
     let mut episodes = episodes(outcome);
     let summaries = outcome.slos.iter().map(|view| {
-        let episodes = episodes.remove(view.id.as_str()).unwrap_or_default();
+        let episodes = episodes.remove(&(view.id.as_str(), &view.group)).unwrap_or_default();
         let pages = merged(episodes.iter().filter(|e| e.is_page()), outcome.to);
         let (budget, burn): (Vec<&Episode>, Vec<&Episode>) = episodes
             .iter()
@@ -92,6 +94,7 @@ pub fn summarize(outcome: &Outcome) -> Vec<SloSummary> {
             .partition(|e| e.rule.labels.get(naming::LABEL_BUDGET_REMAINING).is_some());
         let length = outcome.to.since(outcome.from);
         SloSummary {
+            title: view.title(),
             view: Arc::clone(view),
             pages: pages.len(),
             tickets: merged(burn, outcome.to).len() + budget.len(),
@@ -104,12 +107,12 @@ pub fn summarize(outcome: &Outcome) -> Vec<SloSummary> {
 }
 
 /// All alerts that fired, by SLO, each in order of time.
-fn episodes(outcome: &Outcome) -> BTreeMap<&str, Vec<Episode>> {
-    let mut episodes: BTreeMap<&str, Vec<Episode>> = BTreeMap::new();
+fn episodes(outcome: &Outcome) -> BTreeMap<(&str, &Labels), Vec<Episode>> {
+    let mut episodes: BTreeMap<(&str, &Labels), Vec<Episode>> = BTreeMap::new();
     let mut open: BTreeMap<(&str, &Labels), usize> = BTreeMap::new();
     for transition in &outcome.transitions {
         let (alert, rule) = (&transition.alert, &transition.alert.rule);
-        let of_slo = episodes.entry(&rule.slo).or_default();
+        let of_slo = episodes.entry((&rule.slo, &rule.group)).or_default();
         match alert.state {
             AlertState::Pending => {}
             AlertState::Firing => {
@@ -156,6 +159,7 @@ mod tests {
         let at = |seconds: i64| Timestamp(seconds * 1000);
         let rule = AlertRule {
             slo: "api/availability".to_owned(),
+            group: Labels::new(),
             labels: Labels::new(),
             annotations: Vec::new(),
             expr: String::new(),

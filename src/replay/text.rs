@@ -20,9 +20,9 @@ pub fn timeline(outcome: &Outcome, summaries: &[SloSummary]) -> String {
         for episode in &summary.episodes {
             table.row(episode_row(episode, outcome.to));
         }
-        let _ = writeln!(text, "{}\n{}", summary.view.id, table.render("  "));
+        let _ = writeln!(text, "{}\n{}", summary.title, table.render("  "));
     }
-    let quiet: Vec<&str> = summaries.iter().filter(|s| s.episodes.is_empty()).map(|s| s.view.id.as_str()).collect();
+    let quiet: Vec<&str> = summaries.iter().filter(|s| s.episodes.is_empty()).map(|s| s.title.as_str()).collect();
     if !quiet.is_empty() {
         let _ = writeln!(text, "No alert: {}\n", quiet.join(", "));
     }
@@ -69,7 +69,7 @@ pub fn summary(summaries: &[SloSummary]) -> String {
     for summary in summaries {
         let view = &summary.view;
         table.row(vec![
-            Cell::left(&view.id),
+            Cell::left(&summary.title),
             Cell::right(format!("{} %", view.objective)),
             Cell::right(summary.pages.to_string()),
             Cell::right(summary.tickets.to_string()),

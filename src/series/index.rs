@@ -101,6 +101,11 @@ impl Cache {
     pub fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod buckets;
 mod counter;
+mod gauge;
 mod index;
 mod job;
 mod native;
@@ -18,10 +19,11 @@ use crate::types::{Labels, Span};
 
 pub use crate::wire::STALE_NAN_BITS;
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
-pub use index::Index;
+pub use gauge::{Gauge, READINGS_LIMIT_SAMPLES, Taken};
+pub use index::{Cache, Index};
 pub use native::NativeUse;
 pub use table::{Liveness, Lookup, Output, RegisterError, SampleError, Table};
-pub use target::{Increment, SETTLE};
+pub use target::{Increment, Reading, SETTLE};
 
 /// A series without samples for this long is forgotten.
 pub const IDLE: Span = Span::hours(1);

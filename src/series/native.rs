@@ -133,10 +133,13 @@ impl Native {
 
     fn emit(&self, at: Timestamp, sign: f64, added: &Added<'_>, changes: &mut Vec<Increment>) {
         let change = |amount: f64| Change { at, amount: sign * amount };
-        changes.push(Increment { tag: self.uses.total, change: change(added.total()) });
+        changes.push(Increment { tag: self.uses.total, change: change(added.total()), reading: None });
         let within = self.uses.within.iter();
-        changes
-            .extend(within.map(|(threshold, tag)| Increment { tag: *tag, change: change(added.within(*threshold)) }));
+        changes.extend(within.map(|(threshold, tag)| Increment {
+            tag: *tag,
+            change: change(added.within(*threshold)),
+            reading: None,
+        }));
     }
 
     /// Bytes of the messages kept.

@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::series::counter::{Change, Counter, Placed};
+use crate::series::gauge::{Gauge, Taken};
 use crate::series::index::{Cache, Index};
 use crate::series::job::Jobs;
 use crate::series::native::Native;
-use crate::series::target::{Increment, PreviousScrape, Target};
+use crate::series::target::{Increment, PreviousScrape, Reading, Target};
 use crate::series::{IDLE, SeriesId, Tag};
 use crate::types::{Labels, METRIC_NAME, Timestamp};
 use crate::wire::{Limits, STALE_NAN_BITS};
@@ -24,6 +25,8 @@ use histogram::Twins;
 /// The messages of native histograms that are kept for all series together; over it new series are refused.
 pub const NATIVE_LIMIT_BYTES: usize = 1 << 30;
 
+/// What ends a series.
+const STALE: f64 = f64::from_bits(STALE_NAN_BITS);
 /// In the cache of wire keys: a series that no SLI refers to.
 const IGNORED: u32 = u32::MAX;
 
@@ -80,6 +83,8 @@ struct Series {
     /// The two halves of the hash: a `u128` would make the whole struct larger.
     identity: (u64, u64),
     track: Track,
+    /// Of a series whose samples are events themselves.
+    gauge: Option<Box<Gauge>>,
     tag: Tag,
     /// In place of `tag` for what a native histogram of the same labels counts already.
     beside_native: Tag,
@@ -92,6 +97,13 @@ struct Series {
     seen: Timestamp,
     live: bool,
     used: bool,
+}
+
+impl Series {
+    /// The time of its newest sample.
+    fn newest(&self) -> Option<Timestamp> {
+        self.gauge.as_ref().map_or_else(|| self.track.newest(), |gauge| gauge.newest())
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -213,7 +225,8 @@ impl Table {
         self.wire.insert(wire_key, IGNORED);
     }
 
-    /// Finds or adds the series with this identity and makes the wire key an alias of it.
+    /// Finds or adds the series with this identity and makes the wire key an alias of it. The samples of a gauge are
+    /// told one by one.
     ///
     /// # Errors
     /// When the series is new and the table is full.
@@ -223,6 +236,7 @@ impl Table {
         identity: u128,
         labels: &Labels,
         tag: Tag,
+        is_gauge: bool,
     ) -> Result<SeriesId, RegisterError> {
         let slot = match self.identities.get(identity) {
             Some(slot) => slot,
@@ -230,6 +244,9 @@ impl Table {
         };
         let series = &mut self.series[slot as usize];
         (series.tag, series.beside_native) = (tag, tag);
+        if is_gauge {
+            series.gauge.get_or_insert_default();
+        }
         self.wire.insert(wire_key, slot);
         Ok(SeriesId(slot))
     }
@@ -249,6 +266,7 @@ impl Table {
         let series = Series {
             identity: ((identity >> 64) as u64, identity as u64),
             track,
+            gauge: None,
             tag: Tag::NOTHING,
             beside_native: Tag::NOTHING,
             twin: NO_TWIN,
@@ -292,7 +310,7 @@ impl Table {
 
     /// Takes one sample; `start` is when it began to count, if the sender says so, and `now` its arrival.
     ///
-    /// NaN and infinities are no counts and leave no trace; the stale marker ends the series.
+    /// NaN and infinities are no counts and leave no trace, but for a gauge's; the stale marker ends the series.
     ///
     /// # Errors
     /// When the series has another value at the same time.
@@ -311,25 +329,42 @@ impl Table {
             self.end(id, at, now, out);
             return Ok(());
         }
+        let before = series.newest();
         let Track::Counter(counter) = &mut series.track else { return Ok(()) };
-        if !value.is_finite() {
+        let reading = match &mut series.gauge {
+            None => None,
+            Some(gauge) => match gauge.place(at, value) {
+                Taken::New => Some(value),
+                Taken::Again => return Ok(()),
+                Taken::Conflict => return Err(SampleError::Conflict),
+            },
+        };
+        if reading.is_none() && !value.is_finite() {
             return Ok(());
         }
-        let before = counter.newest();
-        let (own, other, is_first, live_at) = match counter.place(at, value, start) {
-            Placed::Duplicate | Placed::Absorbed => return Ok(()),
+        let placed = if value.is_finite() { counter.place(at, value, start) } else { Placed::Absorbed };
+        let nothing = Change { at, amount: 0.0 };
+        let (own, other, is_first, live_at) = match placed {
+            Placed::Duplicate | Placed::Absorbed if reading.is_none() => return Ok(()),
+            Placed::Duplicate | Placed::Absorbed => (None, None, false, None),
             Placed::Conflict => return Err(SampleError::Conflict),
-            Placed::First => (Change { at, amount: 0.0 }, None, true, None),
-            Placed::Known(change) => (change, None, false, Some(at)),
-            Placed::Between(change, next) => (change, Some(next), false, Some(at)),
-            Placed::BeforeFirst(next) => (Change { at, amount: 0.0 }, Some(next), true, Some(next.at)),
+            Placed::First => (Some(nothing), None, true, None),
+            Placed::Known(change) => (Some(change), None, false, Some(at)),
+            Placed::Between(change, next) => (Some(change), Some(next), false, Some(at)),
+            Placed::BeforeFirst(next) => (Some(nothing), Some(next), true, Some(next.at)),
         };
         let arrival = Arrival { at, start, before, is_first, live_at };
         let was_holding = self.begin(id, arrival, now, out);
-        for change in [Some(own), other].into_iter().flatten() {
+        let series = &self.series[id.0 as usize];
+        if let Some(value) = reading {
+            let (change, reading) = (Change { at, amount: 1.0 }, Some(Reading { series: id, value }));
+            let increment = Increment { tag: series.tag, change, reading };
+            self.targets[series.target as usize].hold(increment, &mut out.increments);
+        }
+        for change in [own, other].into_iter().flatten() {
             let series = &self.series[id.0 as usize];
             let tag = series.tag_at(change.at, &mut self.twins);
-            self.targets[series.target as usize].hold(Increment { tag, change }, &mut out.increments);
+            self.targets[series.target as usize].hold(Increment { tag, change, reading: None }, &mut out.increments);
         }
         self.finish(id, arrival, was_holding, out);
         Ok(())
@@ -339,7 +374,7 @@ impl Table {
     fn end(&mut self, id: SeriesId, at: Timestamp, now: Timestamp, out: &mut Output) {
         let series = &mut self.series[id.0 as usize];
         let target = &mut self.targets[series.target as usize];
-        let before = series.track.newest();
+        let before = series.newest();
         if series.live && before.is_none_or(|b| b < at) {
             series.live = false;
             out.liveness.push(Liveness { tag: series.tag, live: false });
@@ -348,6 +383,10 @@ impl Table {
             }
             target.begin_scrape(at, now, &mut out.increments);
             target.report(at, before, true, &mut out.increments);
+            if series.gauge.is_some() {
+                let (change, reading) = (Change { at, amount: 0.0 }, Some(Reading { series: id, value: STALE }));
+                out.increments.push(Increment { tag: series.tag, change, reading });
+            }
         }
     }
 
@@ -413,7 +452,7 @@ impl Table {
             Track::Counter(counter) => {
                 if let Some(change) = counter.count_birth(at) {
                     let tag = series.tag_at(at, &mut self.twins);
-                    target.hold(Increment { tag, change }, &mut out.increments);
+                    target.hold(Increment { tag, change, reading: None }, &mut out.increments);
                 }
             }
             Track::Native(native) => {

@@ -35,6 +35,17 @@ pub struct Increment {
     pub tag: Tag,
     /// When, and how much; zero where a sample added nothing.
     pub change: Change,
+    /// The sample of a gauge of which `change` is the one event.
+    pub reading: Option<Reading>,
+}
+
+/// A gauge's sample.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Whose.
+    pub series: SeriesId,
+    /// NaN and infinities too; the stale marker where the series ended, which is no event.
+    pub value: f64,
 }
 
 /// State of one target.

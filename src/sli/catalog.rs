@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Numerator, Service};
+use crate::spec::{Reads, Role, Service, Slo};
 use crate::types::{Labels, METRIC_NAME, Selector};
 
 /// The labels that name a scrape target.
@@ -15,22 +15,19 @@ const INSTANCE: &str = "instance";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SliId(pub u32);
 
-/// What a series contributes to an SLI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Role {
-    /// Good or bad events, as the SLI is written.
-    Numerator,
-    /// All events.
-    Total,
-}
-
 /// One use of a series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Match {
     /// The SLI it counts for.
     pub sli: SliId,
-    /// As what.
+    /// The SLI's term that selects it, by its position among them.
+    pub term: u32,
+    /// What its events count as.
     pub role: Role,
+    /// They are subtracted.
+    pub negative: bool,
+    /// What its samples mean.
+    pub reads: Reads,
     /// The series belongs to a classic histogram: it does not count what a native one of the same labels counts.
     pub is_classic: bool,
 }
@@ -42,6 +39,13 @@ pub struct NativeMatch {
     pub sli: SliId,
     /// Events of at most this value are the numerator.
     pub threshold: f64,
+}
+
+impl Match {
+    /// Whether the series' samples show that the SLI has data: those of what is added up to the total do.
+    pub fn is_watched(&self) -> bool {
+        self.role == Role::Total && !self.negative
+    }
 }
 
 /// Every selector of every SLI, indexed by metric name and job: thousands of services share a metric's name.
@@ -78,19 +82,28 @@ struct Rule<M> {
 }
 
 impl Catalog {
-    /// All selectors of the services' SLIs; [`SliId`]s count SLIs in the order given.
+    /// All selectors of the services' SLIs; [`SliId`]s count SLIs in the order given, and after them the
+    /// selectors of exclusions.
     pub fn new(services: &[Service]) -> Self {
         let mut catalog = Self::default();
         for (id, sli) in services.iter().flat_map(|s| &s.slis).enumerate() {
             let inputs = sli.inputs();
-            let (Numerator::Good(numerator) | Numerator::Bad(numerator)) = inputs.numerator;
             let (sli, is_classic) = (SliId(id as u32), inputs.native.is_some());
-            for (selector, role) in [(numerator, Role::Numerator), (inputs.total, Role::Total)] {
-                catalog.rules.add(selector, Match { sli, role, is_classic });
+            for (term, input) in (0..).zip(inputs.terms) {
+                let (role, negative, reads) = (input.role, input.negative, input.reads);
+                catalog.rules.add(input.selector, Match { sli, term, role, negative, reads, is_classic });
             }
             if let Some(latency) = inputs.native {
                 catalog.native.add(latency.histogram, NativeMatch { sli, threshold: latency.threshold });
             }
+        }
+        let signals = services.iter().flat_map(|s| &s.slos).flat_map(Slo::signals);
+        let slis = services.iter().map(|s| s.slis.len()).sum::<usize>() as u32;
+        for (signal, selector) in (slis..).zip(signals) {
+            let (role, reads) = (Role::Numerator, Reads::Signal);
+            let sli = SliId(signal);
+            let matched = Match { sli, term: 0, role, negative: false, reads, is_classic: false };
+            catalog.rules.add(selector.clone(), matched);
         }
         catalog
     }

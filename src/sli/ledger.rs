@@ -207,7 +207,7 @@ impl Ledger {
     }
 
     /// The counts of `(from, to]`, from the finest slices that reach back that far.
-    fn between(&self, from: Timestamp, to: Timestamp) -> Counts {
+    pub fn between(&self, from: Timestamp, to: Timestamp) -> Counts {
         let reaches = |ring: &&Ring| (ring.newest - ring.slices.len() as i64 + 1) * ring.width <= from.as_millis();
         let finest = self.rings.iter().filter(reaches).min_by_key(|ring| ring.width);
         let Some(ring) = finest.or_else(|| self.rings.iter().max_by_key(|ring| ring.width)) else {
@@ -278,6 +278,11 @@ impl Ledger {
                 }
             }
         }
+    }
+
+    /// The first sample.
+    pub fn since(&self) -> Option<Timestamp> {
+        self.since
     }
 
     /// Notes that the counters were being watched at `at`: windows reaching further back are not yet whole.

@@ -1,24 +1,21 @@
 //! From increments to events: which series count for which SLI, and how many good, bad and total events there
 //! were in each window.
 
+mod account;
 mod catalog;
 mod ledger;
+mod signal;
+mod slices;
 mod versions;
 
-pub use catalog::{Catalog, Match, NativeMatch, Role, SliId};
+pub use account::{Account, LOOKBACK, PeriodCounts, Rules, UNDECIDED};
+pub use catalog::{Catalog, Match, NativeMatch, SliId};
 pub use ledger::{Counts, Ledger};
+pub use signal::Signal;
+pub use slices::{SLICES_KEPT_COUNT, Slices};
 pub use versions::{VERSIONS_LIMIT, Version, Versions};
 
-use crate::spec::Numerator;
-
-/// Whether an SLI's numerator counts good or bad events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counting {
-    /// bad = total - numerator
-    Good,
-    /// bad = numerator
-    Bad,
-}
+pub use crate::spec::Counting;
 
 /// Events of a window, told apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -27,17 +24,8 @@ pub struct Events {
     pub bad: f64,
     /// All.
     pub total: f64,
-    /// The numerator exceeded the total: the selectors do not fit together.
+    /// The numerator exceeded the total, or a difference was negative: the selectors do not fit together.
     pub inconsistent: bool,
-}
-
-impl From<&Numerator> for Counting {
-    fn from(numerator: &Numerator) -> Self {
-        match numerator {
-            Numerator::Good(_) => Self::Good,
-            Numerator::Bad(_) => Self::Bad,
-        }
-    }
 }
 
 impl Counting {
@@ -48,7 +36,8 @@ impl Counting {
             Self::Good => total - counts.numerator,
             Self::Bad => counts.numerator,
         };
-        Events { bad: bad.clamp(0.0, total), total, inconsistent: counts.numerator > total }
+        let inconsistent = counts.numerator > total || counts.numerator < 0.0 || counts.total < 0.0;
+        Events { bad: bad.clamp(0.0, total), total, inconsistent }
     }
 }
 

@@ -40,10 +40,15 @@ pub(crate) struct Target {
     pub period: Span,
 }
 
-/// Reads the block; fields that cannot be read keep their defaults, and are reported.
-pub(crate) fn alerting(field: Option<Field<'_>>, target: Target, reporter: &mut Reporter<'_>) -> Alerting {
+/// Reads the block, and the severity of its alert without data; fields that cannot be read keep their defaults, and
+/// are reported.
+pub(crate) fn alerting(
+    field: Option<Field<'_>>,
+    target: Target,
+    reporter: &mut Reporter<'_>,
+) -> (Alerting, Option<Severity>) {
     let mut alerting = Alerting::for_period(target.period);
-    let mut places = Vec::new();
+    let (mut places, mut no_data) = (Vec::new(), None);
     if let Some(mut fields) = field.and_then(|field| Fields::of(field, reporter)) {
         if let Some(field) = fields.get("name") {
             alerting.name = alert_name(field, reporter).unwrap_or(alerting.name);
@@ -79,12 +84,13 @@ pub(crate) fn alerting(field: Option<Field<'_>>, target: Target, reporter: &mut 
         if let Some(field) = fields.get("budgetRemaining") {
             alerting.budget_remaining = budget_remaining(field, reporter);
         }
+        no_data = fields.get("noData").and_then(|field| severity(field, reporter));
         fields.finish(reporter);
     }
     if let Some(objective) = target.objective {
         lint::tiers(&alerting, &places, objective, target.place, reporter);
     }
-    alerting
+    (alerting, no_data)
 }
 
 fn alert_name(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<String> {

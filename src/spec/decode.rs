@@ -7,7 +7,7 @@ use crate::spec::diagnostic::Reporter;
 use crate::spec::source::Place;
 use crate::spec::suggest::nearest;
 use crate::spec::yaml::{Entry, Node, Value, shown};
-use crate::types::Span;
+use crate::types::{Span, Timestamp};
 
 /// A value, and how messages speak of it.
 #[derive(Clone, Copy)]
@@ -123,6 +123,30 @@ impl<'n> Field<'n> {
             found.hint(hint);
         }
         span
+    }
+
+    /// A moment in RFC 3339, with its zone or offset.
+    pub fn moment(&self, reporter: &mut Reporter<'_>) -> Option<Timestamp> {
+        let moment = self.scalar().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        if moment.is_none() {
+            let hint = "write it as `2026-11-01T00:00:00Z` or `2026-11-01T01:00:00+01:00`";
+            self.mismatch("a time", reporter).hint(hint);
+        }
+        moment.map(|moment| Timestamp(moment.as_millisecond()))
+    }
+
+    /// One of some words.
+    pub fn word<T: Copy>(&self, words: &[(&str, T)], reporter: &mut Reporter<'_>) -> Option<T> {
+        let found = words.iter().find(|(word, _)| Some(*word) == self.scalar()).map(|(_, meaning)| *meaning);
+        if found.is_none() {
+            let listed: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+            let expected = match listed.split_last() {
+                Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+                _ => listed.join(""),
+            };
+            self.mismatch(&expected, reporter);
+        }
+        found
     }
 
     /// The items of a list.

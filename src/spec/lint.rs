@@ -7,11 +7,13 @@ use crate::spec::diagnostic::Reporter;
 use crate::spec::naming::window_text;
 use crate::spec::selector::word;
 use crate::spec::source::Place;
-use crate::spec::{Alerting, Severity};
+use crate::spec::{Alerting, Severity, Sum, Summand};
 use crate::types::{Objective, Selector, Span};
 
 /// A shorter window holds fewer than four scrapes 15 s apart.
 const SHORT_WINDOW_FROM: Span = Span::minutes(1);
+/// What the names of counters end in, and of the series of a histogram.
+const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_count", "_sum", "_bucket"];
 
 /// Tiers that can never fire, or fire with budget to spare. `places` are those of the user's own factors, in
 /// the order of the policy's tiers; findings about the default tiers point at the objective.
@@ -92,19 +94,55 @@ fn as_ratio(objective: Objective) -> Option<Objective> {
     objective.parts_per_billion().checked_mul(100).and_then(Objective::from_parts_per_billion)
 }
 
+/// A selector's matchers, whatever their order.
+fn parts(selector: &Selector) -> BTreeSet<String> {
+    selector.matchers().iter().map(ToString::to_string).collect()
+}
+
 /// A numerator that is its own denominator.
-pub(crate) fn same_selectors(
-    (numerator, field): (&Selector, Field<'_>),
-    (total, total_field): (&Selector, Field<'_>),
+pub(crate) fn same_sums(
+    (numerator, field): (&Sum, Field<'_>),
+    (total, total_field): (&Sum, Field<'_>),
     reporter: &mut Reporter<'_>,
 ) {
-    // Whatever the order of the matchers.
-    let parts = |selector: &Selector| selector.matchers().iter().map(ToString::to_string).collect::<BTreeSet<_>>();
-    if parts(numerator) == parts(total) {
+    let summands = |sum: &Sum| {
+        let mut summands: Vec<_> = sum.summands().iter().map(|s| (s.negative, parts(&s.selector))).collect();
+        summands.sort();
+        summands
+    };
+    if summands(numerator) == summands(total) {
         let related = reporter.related(total_field.place(), "the same here");
         let message = format!("{} counts the same events as `total`", field.what);
         let hint = "narrow it, for example with `code=~\"5..\"` for bad events";
         reporter.error(field.place(), message).related(related).hint(hint);
+    }
+}
+
+/// Selectors that stand in a sum twice: they count double, or cancel out.
+pub(crate) fn sum(sum: &Sum, field: Field<'_>, reporter: &mut Reporter<'_>) {
+    for (i, summand) in sum.summands().iter().enumerate() {
+        let same = |other: &&Summand| parts(&other.selector) == parts(&summand.selector);
+        let Some(earlier) = sum.summands()[..i].iter().find(same) else { continue };
+        if earlier.negative == summand.negative {
+            let message = format!("`{}` stands in the sum twice: its events count double", summand.selector);
+            reporter.warn(field.place(), message).hint("keep one");
+        } else {
+            let message = format!("`{}` is added and subtracted: it cancels out", summand.selector);
+            reporter.warn(field.place(), message).hint("leave both out");
+        }
+    }
+}
+
+/// A metric whose name says that it only ever grows, or that sees one release only.
+pub(crate) fn gauge(selector: &Selector, field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) {
+    let name = selector.metric_name().unwrap_or_default();
+    if COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+        let place = field.place_of(word(field.scalar().unwrap_or_default(), name));
+        let message = format!("`{name}` is named like a counter: its value says how much there was since the start");
+        reporter.warn(place, message).hint("use an `events` SLI for counters, and a `latency` SLI for histograms");
+    }
+    if let Some(label) = version {
+        version_label(selector, field, label, reporter);
     }
 }
 

@@ -7,9 +7,12 @@
 //! `native` and `alerting` build the model, `lint` says what can hardly be meant. Nothing stops at the first
 //! error: everything found goes to a [`Report`].
 
+mod accounting;
 mod alerting;
+mod budget;
 pub(crate) mod decode;
 pub(crate) mod diagnostic;
+mod indicator;
 pub(crate) mod labels;
 mod lint;
 pub mod model;
@@ -21,13 +24,18 @@ mod render;
 pub(crate) mod selector;
 mod source;
 mod suggest;
+mod sum;
 mod syntax;
 mod threshold;
 pub(crate) mod yaml;
 
+pub use accounting::{
+    Accounting, Budgeting, Calendar, CalendarUnit, Exclusion, NoData, Period, Reset, Schedule, Verdict, When,
+};
 pub use diagnostic::{Diagnostic, Level, Related, Report};
 pub use model::{
-    Alerting, Events, Inputs, Latency, Numerator, Origin, Service, Severity, SeverityOptions, Sli, SliKind, Slo,
+    Alerting, Comparison, Condition, Counting, Events, Gauge, Inputs, Latency, Numerator, Origin, Reads, Role, Service,
+    Severity, SeverityOptions, Sli, SliKind, Slo, Sum, Summand, Term,
 };
 pub use parse::parse;
 pub use policy::{Policy, Tier};

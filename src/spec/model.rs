@@ -1,11 +1,14 @@
 //! The validated form of a service's specification. Values here are meaningful by construction: the parser
 //! reports everything that is not.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::spec::Policy;
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{Accounting, Period, Policy, Tier, When};
 use crate::types::{Labels, Matcher, Objective, Selector, Span};
 
 /// One service: its SLIs, defined once, and the SLOs that use them.
@@ -52,6 +55,10 @@ pub enum SliKind {
     Events(Events),
     /// A histogram of durations and the slowest duration that still counts as good.
     Latency(Latency),
+    /// A gauge that is 1 where all is well, such as `probe_success` or `up`: each sample is one event.
+    Probe(Selector),
+    /// A gauge and the values that are good: each sample is one event.
+    Gauge(Gauge),
 }
 
 /// Counters of events.
@@ -60,16 +67,29 @@ pub struct Events {
     /// What is counted over `total`.
     pub numerator: Numerator,
     /// All events.
-    pub total: Selector,
+    pub total: Sum,
 }
 
-/// Which share of the events a selector counts.
+/// Which share of the events is counted over the total.
 #[derive(Clone, Debug)]
 pub enum Numerator {
     /// The good ones; bad = total - good.
-    Good(Selector),
+    Good(Sum),
     /// The bad ones.
-    Bad(Selector),
+    Bad(Sum),
+}
+
+/// Counters added up and subtracted, `a{...} + b{...} - c{...}`; a series that is not there counts nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sum(Vec<Summand>);
+
+/// One selector of a [`Sum`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summand {
+    /// The series.
+    pub selector: Selector,
+    /// Subtracted from the others.
+    pub negative: bool,
 }
 
 /// A histogram of durations.
@@ -81,46 +101,254 @@ pub struct Latency {
     pub threshold: f64,
 }
 
-/// What any SLI comes down to: two sums of counters.
+/// A gauge whose samples are events.
+#[derive(Clone, Debug)]
+pub struct Gauge {
+    /// The gauge.
+    pub metric: Selector,
+    /// Which values are good.
+    pub good: Condition,
+}
+
+/// What a value must be.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Condition {
+    /// How it compares with `limit`.
+    pub is: Comparison,
+    /// In the metric's own unit; finite.
+    pub limit: f64,
+}
+
+/// How a value compares with a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Comparison {
+    /// `<`
+    Below,
+    /// `<=`
+    AtMost,
+    /// `>`
+    Above,
+    /// `>=`
+    AtLeast,
+}
+
+/// What any SLI comes down to: what its series count, and what they are read as.
 #[derive(Clone, Debug)]
 pub struct Inputs {
-    /// Good or bad events.
-    pub numerator: Numerator,
-    /// All events.
-    pub total: Selector,
+    /// What the terms of [`Role::Numerator`] count.
+    pub counting: Counting,
+    /// Every selector.
+    pub terms: Vec<Term>,
     /// The same from a native histogram, where one arrives in place of the counters.
     pub native: Option<Latency>,
 }
 
-/// `bad: S total: S`: two SLIs with equal text count the same.
-impl fmt::Display for Inputs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.numerator {
-            Numerator::Good(good) => write!(f, "good: {good} total: {}", self.total)?,
-            Numerator::Bad(bad) => write!(f, "bad: {bad} total: {}", self.total)?,
-        }
-        let Some(native) = &self.native else { return Ok(()) };
-        write!(f, " native: {} up to {}", native.histogram, native.threshold)
-    }
+/// One selector of an SLI.
+#[derive(Clone, Debug)]
+pub struct Term {
+    /// The series.
+    pub selector: Selector,
+    /// What their events count as.
+    pub role: Role,
+    /// Subtracted from the other terms of the role.
+    pub negative: bool,
+    /// What their samples mean.
+    pub reads: Reads,
 }
 
+/// What a series contributes to an SLI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Role {
+    /// Good or bad events, as the SLI is written.
+    Numerator,
+    /// All events.
+    Total,
+}
+
+/// Whether an SLI's numerator counts good or bad events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counting {
+    /// bad = total - numerator
+    Good,
+    /// bad = numerator
+    Bad,
+}
+
+/// What the samples of a series mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Reads {
+    /// Each increase is so many events.
+    Counter,
+    /// Each sample is one event, and one for the numerator too unless its value satisfies the condition.
+    Gauge(Condition),
+    /// Excludes events while it is 1, and counts none. No [`Term`] does; see [`When::While`].
+    Signal,
+}
+
+/// A probe reports 1 for success; what lies between is taken for the nearer one.
+const PROBE_SUCCEEDED: Condition = Condition { is: Comparison::Above, limit: 0.5 };
+
 impl Sli {
-    /// The counters this SLI is computed from.
+    /// What this SLI is computed from.
     pub fn inputs(&self) -> Inputs {
         match &self.kind {
             SliKind::Events(events) => {
-                Inputs { numerator: events.numerator.clone(), total: events.total.clone(), native: None }
+                let (counting, numerator) = match &events.numerator {
+                    Numerator::Good(good) => (Counting::Good, good),
+                    Numerator::Bad(bad) => (Counting::Bad, bad),
+                };
+                let terms = numerator.terms(Role::Numerator).chain(events.total.terms(Role::Total));
+                Inputs { counting, terms: terms.collect(), native: None }
             }
             SliKind::Latency(latency) => {
                 let base = latency.histogram.metric_name().unwrap_or_default();
                 let bucket = latency.histogram.with_metric_name(&format!("{base}_bucket"));
-                Inputs {
-                    numerator: Numerator::Good(bucket.and(Matcher::number("le", latency.threshold))),
-                    total: latency.histogram.with_metric_name(&format!("{base}_count")),
-                    native: Some(latency.clone()),
+                let fast = Sum::from(bucket.and(Matcher::number("le", latency.threshold)));
+                let count = Sum::from(latency.histogram.with_metric_name(&format!("{base}_count")));
+                let terms = fast.terms(Role::Numerator).chain(count.terms(Role::Total)).collect();
+                Inputs { counting: Counting::Good, terms, native: Some(latency.clone()) }
+            }
+            SliKind::Probe(metric) => Inputs::of_gauge(metric, PROBE_SUCCEEDED),
+            SliKind::Gauge(gauge) => Inputs::of_gauge(&gauge.metric, gauge.good),
+        }
+    }
+}
+
+/// `bad: S total: S + S`: two SLIs with equal text count the same.
+impl fmt::Display for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numerator = if self.counting == Counting::Good { "good:" } else { "bad:" };
+        for (role, name) in [(Role::Numerator, numerator), (Role::Total, "total:")] {
+            for (i, term) in self.of(role).enumerate() {
+                f.write_str(if i == 0 { name } else { "" })?;
+                write!(f, " {}{}", if term.negative { "-" } else { "" }, term.selector)?;
+                if let Reads::Gauge(good) = term.reads {
+                    write!(f, " {} {}", good.is.operator(), good.limit)?;
                 }
+                f.write_str(" ")?;
             }
         }
+        let Some(native) = &self.native else { return Ok(()) };
+        write!(f, "native: {} up to {}", native.histogram, native.threshold)
+    }
+}
+
+impl Inputs {
+    fn of_gauge(metric: &Selector, good: Condition) -> Self {
+        let reads = Reads::Gauge(good);
+        let term = Term { selector: metric.clone(), role: Role::Total, negative: false, reads };
+        Self { counting: Counting::Bad, terms: vec![term], native: None }
+    }
+
+    /// The terms of one role.
+    pub fn of(&self, role: Role) -> impl Iterator<Item = &Term> {
+        self.terms.iter().filter(move |term| term.role == role)
+    }
+}
+
+impl Sum {
+    /// Of at least one summand.
+    pub fn new(first: Summand, rest: impl IntoIterator<Item = Summand>) -> Self {
+        Self(std::iter::once(first).chain(rest).collect())
+    }
+
+    /// In the order written.
+    pub fn summands(&self) -> &[Summand] {
+        &self.0
+    }
+
+    fn terms(&self, role: Role) -> impl Iterator<Item = Term> + '_ {
+        let term = move |Summand { selector, negative }: &Summand| Term {
+            selector: selector.clone(),
+            role,
+            negative: *negative,
+            reads: Reads::Counter,
+        };
+        self.0.iter().map(term)
+    }
+}
+
+impl From<Selector> for Sum {
+    fn from(selector: Selector) -> Self {
+        Self(vec![Summand { selector, negative: false }])
+    }
+}
+
+impl Condition {
+    /// Whether a value satisfies it. NaN satisfies none.
+    pub fn holds(self, value: f64) -> bool {
+        match self.is {
+            Comparison::Below => value < self.limit,
+            Comparison::AtMost => value <= self.limit,
+            Comparison::Above => value > self.limit,
+            Comparison::AtLeast => value >= self.limit,
+        }
+    }
+}
+
+impl Comparison {
+    /// PromQL's operator.
+    pub const fn operator(self) -> &'static str {
+        match self {
+            Self::Below => "<",
+            Self::AtMost => "<=",
+            Self::Above => ">",
+            Self::AtLeast => ">=",
+        }
+    }
+}
+
+// By total order: limits are finite, and a map of uses needs one.
+impl Ord for Condition {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.is.cmp(&other.is).then(self.limit.total_cmp(&other.limit))
+    }
+}
+
+impl PartialOrd for Condition {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Condition {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Condition {}
+
+/// PromQL's form: `a{x="1"} + b - c`.
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, summand) in self.0.iter().enumerate() {
+            match (i, summand.negative) {
+                (0, false) => {}
+                (0, true) => f.write_str("-")?,
+                (_, false) => f.write_str(" + ")?,
+                (_, true) => f.write_str(" - ")?,
+            }
+            write!(f, "{}", summand.selector)?;
+        }
+        Ok(())
+    }
+}
+
+impl Slo {
+    /// The selectors of series that exclude events, in the order written.
+    pub fn signals(&self) -> impl Iterator<Item = &Selector> {
+        self.accounting.exclude.iter().filter_map(|exclusion| match &exclusion.when {
+            When::While(selector) => Some(selector),
+            When::Between { .. } | When::Scheduled(_) => None,
+        })
+    }
+
+    /// Fewer events, or slices, in a tier's long window never fire it.
+    pub fn min_events(&self, tier: &Tier) -> u64 {
+        // A bad slice is no single error, and one more than its share of the budget allows is what is asked about.
+        let usual = || self.accounting.budgeting.slice().map_or(tier.min_events(self.objective.budget()), |_| 0);
+        self.alerting.min_events.unwrap_or_else(usual)
     }
 }
 
@@ -135,8 +363,10 @@ pub struct Slo {
     pub sli: usize,
     /// The share of events that must be good.
     pub objective: Objective,
-    /// The rolling period of the error budget.
-    pub period: Span,
+    /// What the error budget is for.
+    pub period: Period,
+    /// How events become budget.
+    pub accounting: Accounting,
     /// On the SLO's series and alerts, over the service's labels.
     pub labels: Labels,
     /// When to page and ticket.

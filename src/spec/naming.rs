@@ -29,6 +29,13 @@ pub const LABEL_OBJECTIVE: &str = "sloth_objective";
 /// The percentage of budget an [`ALERT_BUDGET_LOW`] watches.
 pub const LABEL_BUDGET_REMAINING: &str = "budget_remaining";
 
+/// Events a second of a slice of time. Sloth has no counterpart.
+pub const SLICE_TOTAL_RATE: &str = "slo:sli_slice:total_rate";
+/// Bad events a second of a slice of time.
+pub const SLICE_BAD_RATE: &str = "slo:sli_slice:bad_rate";
+/// The error ratio of a slice of time.
+pub const SLICE_ERROR_RATIO: &str = "slo:sli_slice:error_ratio";
+
 /// The objective as a ratio.
 pub const OBJECTIVE: &str = "slo:objective:ratio";
 /// The error budget as a ratio.
@@ -46,6 +53,9 @@ pub const INFO: &str = "sloth_slo_info";
 
 /// The `alertname` of alerts on the remaining budget, whatever the burn-rate alerts are called.
 pub const ALERT_BUDGET_LOW: &str = "ErrorBudgetLow";
+
+/// The `alertname` of alerts on SLOs without data.
+pub const ALERT_NO_DATA: &str = "SLONoData";
 
 /// The window of the current burn rate.
 pub const CURRENT_WINDOW: Span = Span::minutes(5);
@@ -130,6 +140,25 @@ pub fn budget_alert_annotations(slo: &Slo, percent: f64) -> Vec<(String, String)
         "{{{{$labels.{LABEL_SERVICE}}}}} {{{{$labels.{LABEL_SLO}}}}} SLO has {{{{$value | humanizePercentage}}}} of its error budget left."
     );
     with_defaults(title, summary, slo.alerting.annotations_of(Severity::Ticket))
+}
+
+/// What an [`ALERT_NO_DATA`] adds to the labels of its SLO.
+pub fn no_data_alert_labels(slo: &Slo, severity: Severity) -> Labels {
+    slo.alerting.labels_of(severity).with(LABEL_SEVERITY, severity.as_str())
+}
+
+/// Annotation templates of an [`ALERT_NO_DATA`].
+pub fn no_data_alert_annotations(slo: &Slo, severity: Severity) -> Vec<(String, String)> {
+    let title = format!("{{{{$labels.{LABEL_SERVICE}}}}} {{{{$labels.{LABEL_SLO}}}}} SLO has no data.");
+    let summary = format!(
+        "{{{{$labels.{LABEL_SERVICE}}}}} {{{{$labels.{LABEL_SLO}}}}} SLO has had no sample of its events for 5 minutes."
+    );
+    with_defaults(title, summary, slo.alerting.annotations_of(severity))
+}
+
+/// An SLO's address with the values of the labels that it groups by: `service/slo{region="eu"}`.
+pub fn group_title(path: &str, group: &Labels) -> String {
+    if group.is_empty() { path.to_owned() } else { format!("{path}{group}") }
 }
 
 fn with_defaults(title: String, summary: String, users: Vec<(String, String)>) -> Vec<(String, String)> {

@@ -5,22 +5,17 @@ use std::sync::Arc;
 use crate::spec::alerting::{Target, alerting};
 use crate::spec::decode::{Field, Fields};
 use crate::spec::diagnostic::Reporter;
+use crate::spec::indicator::indicator;
 use crate::spec::labels::{identifier, label_name, labels};
 use crate::spec::model::Origin;
-use crate::spec::naming::window_text;
-use crate::spec::selector::{counter, histogram};
 use crate::spec::source::Place;
 use crate::spec::suggest::nearest;
-use crate::spec::threshold::threshold;
 use crate::spec::yaml::shown;
-use crate::spec::{Events, Latency, Numerator, Service, Sli, SliKind, Slo, lint};
-use crate::types::{Objective, ObjectiveError, Selector, Span};
+use crate::spec::{Accounting, Period, Service, Sli, Slo, budget, lint};
+use crate::types::{Objective, ObjectiveError};
 
 const SLIS_LIMIT_COUNT: usize = 1_000;
 const SLOS_LIMIT_COUNT: usize = 1_000;
-const DEFAULT_PERIOD: Span = Span::days(30);
-const SHORTEST_PERIOD: Span = Span::days(1);
-const LONGEST_PERIOD: Span = Span::days(90);
 
 /// A service, with the places that findings across documents point at.
 pub(crate) struct Draft {
@@ -68,7 +63,7 @@ pub(crate) fn service(mut fields: Fields<'_>, start: Place, reporter: &mut Repor
     Some(Draft { service, name: place, slos: slo_places })
 }
 
-fn origin(place: Place, reporter: &Reporter<'_>) -> Origin {
+pub(crate) fn origin(place: Place, reporter: &Reporter<'_>) -> Origin {
     Origin { file: Arc::clone(&reporter.source.path), line: place.line }
 }
 
@@ -116,93 +111,13 @@ fn slis<'n>(field: Field<'n>, version: Option<&str>, reporter: &mut Reporter<'_>
         if let Some(name) = name {
             unique(name, "SLI", &mut names, reporter);
         }
-        let kind = sli_kind(&mut fields, item, version, reporter);
+        let kind = indicator(&mut fields, item, version, reporter);
         fields.finish(reporter);
         if let (Some((name, _)), Some(kind)) = (name, kind) {
             slis.push(Sli { name: name.to_owned(), kind, origin: origin(item.key, reporter) });
         }
     }
     (names, slis)
-}
-
-fn sli_kind(
-    fields: &mut Fields<'_>,
-    item: Field<'_>,
-    version: Option<&str>,
-    reporter: &mut Reporter<'_>,
-) -> Option<SliKind> {
-    let (events, latency) = (fields.get("events"), fields.get("latency"));
-    let later = ["probe", "gauge"].into_iter().filter(|name| fields.peek(name).is_some()).count();
-    for name in ["probe", "gauge"] {
-        fields.unsupported(name, "this version reads `events` and `latency` SLIs", reporter);
-    }
-    match (events, latency) {
-        (Some(events), None) => self::events(events, version, reporter).map(SliKind::Events),
-        (None, Some(latency)) => self::latency(latency, version, reporter).map(SliKind::Latency),
-        (Some(_), Some(latency)) => {
-            reporter.error(latency.key, "`events` and `latency` are both given").hint("make two SLIs of them");
-            None
-        }
-        (None, None) => {
-            if later == 0 {
-                let hint = "`events: {bad: ..., total: ...}` or `latency: {histogram: ..., threshold: 250ms}`";
-                reporter.error(item.key, "the SLI says nothing to measure").hint(hint);
-            }
-            None
-        }
-    }
-}
-
-fn events(field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) -> Option<Events> {
-    let mut fields = Fields::of(field, reporter)?;
-    let (good, bad) = (fields.get("good"), fields.get("bad"));
-    let total = fields.require("total");
-    fields.finish(reporter);
-    let mut read = |field: Field<'_>| {
-        let selector = counter(field, reporter)?;
-        if let Some(label) = version {
-            lint::version_label(&selector, field, label, reporter);
-        }
-        Some(selector)
-    };
-    let (good_read, bad_read) = (good.and_then(&mut read), bad.and_then(&mut read));
-    let total_read = total.and_then(&mut read);
-    match (good, bad) {
-        (Some(_), Some(bad)) => {
-            let hint = "keep one: the other is the difference to `total`";
-            reporter.error(bad.key, "`good` and `bad` are both given").hint(hint);
-        }
-        (None, None) => {
-            let hint = "say which events of `total` are good, or which are bad";
-            reporter.error(field.key, "`good` or `bad` is missing in `events`").hint(hint);
-        }
-        _ => {}
-    }
-    let total_selector = total_read?;
-    for (selector, field) in [(&good_read, good), (&bad_read, bad)] {
-        if let (Some(selector), Some(field), Some(total)) = (selector, field, total) {
-            lint::same_selectors((selector, field), (&total_selector, total), reporter);
-        }
-    }
-    let numerator = good_read.map(Numerator::Good).or(bad_read.map(Numerator::Bad))?;
-    Some(Events { numerator, total: total_selector })
-}
-
-fn latency(field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) -> Option<Latency> {
-    let mut fields = Fields::of(field, reporter)?;
-    let histogram_field = fields.require("histogram");
-    let threshold_field = fields.require("threshold");
-    fields.finish(reporter);
-    let histogram: Option<Selector> = histogram_field.and_then(|field| {
-        let selector = histogram(field, reporter)?;
-        if let Some(label) = version {
-            lint::version_label(&selector, field, label, reporter);
-        }
-        Some(selector)
-    });
-    let metric = histogram.as_ref().and_then(Selector::metric_name).unwrap_or_default();
-    let threshold = threshold_field.and_then(|field| threshold(field, metric, reporter));
-    Some(Latency { threshold: threshold?, histogram: histogram? })
 }
 
 /// The sound SLOs, and the places of their names.
@@ -235,21 +150,15 @@ fn slo(
     let sli = fields.require("sli").and_then(|field| sli_reference(field, slis, reporter));
     let objective_field = fields.require("objective");
     let objective = objective_field.and_then(|field| objective(field, reporter));
-    let period = fields.get("period").map_or(Some(DEFAULT_PERIOD), |field| period(field, reporter));
+    let period = budget::period(&mut fields, reporter);
     let labels = fields.get("labels").and_then(|field| labels(field, reporter)).unwrap_or_default();
     let target = Target {
         objective: objective.filter(|objective| !lint::is_odd(*objective)),
         place: objective_field.map_or(item.key, |field| field.place()),
-        period: period.unwrap_or(DEFAULT_PERIOD),
+        period: period.as_ref().map_or(budget::DEFAULT_PERIOD, Period::nominal),
     };
-    let alerting = alerting(fields.get("alerting"), target, reporter);
-    if let Some(field) = fields.get("noData") {
-        no_data(field, reporter);
-    }
-    fields.unsupported("calendar", "use a rolling period, such as `period: 30d`", reporter);
-    fields.unsupported("groupBy", "write one SLO for each value", reporter);
-    fields.unsupported("budgeting", "leave it out: the budget counts occurrences", reporter);
-    fields.unsupported("exclude", "leave it out: every event counts", reporter);
+    let (alerting, alert_no_data) = alerting(fields.get("alerting"), target, reporter);
+    let accounting = Accounting { alert_no_data, ..budget::accounting(&mut fields, &alerting, reporter) };
     fields.finish(reporter);
     Some(Slo {
         name: name?.0.to_owned(),
@@ -257,6 +166,7 @@ fn slo(
         sli: sli?,
         objective: objective?,
         period: period?,
+        accounting,
         labels,
         alerting,
         origin: origin(item.key, reporter),
@@ -278,16 +188,20 @@ fn sli_reference(field: Field<'_>, slis: &[Named<'_>], reporter: &mut Reporter<'
     found
 }
 
-fn objective(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Objective> {
+pub(crate) fn objective(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Objective> {
+    let objective = percentage(field, reporter)?;
+    lint::objective(objective, field, reporter);
+    Some(objective)
+}
+
+/// A share in percent.
+pub(crate) fn percentage(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Objective> {
     let Some(text) = field.scalar() else {
         field.mismatch("a percentage", reporter);
         return None;
     };
     match text.parse::<Objective>() {
-        Ok(objective) => {
-            lint::objective(objective, field, reporter);
-            Some(objective)
-        }
+        Ok(objective) => Some(objective),
         Err(error) => {
             let hint = match &error {
                 ObjectiveError::Syntax(_) if text.ends_with('%') => "leave out the percent sign",
@@ -300,39 +214,6 @@ fn objective(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Objective>
                 _ => reporter.error(field.place(), error.to_string()).hint(hint),
             };
             None
-        }
-    }
-}
-
-fn period(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Span> {
-    let calendar = field.node.as_mapping().is_some_and(|entries| entries.iter().any(|e| e.key == "calendar"));
-    if calendar || matches!(field.scalar(), Some("calendar")) {
-        reporter
-            .error(field.place(), "calendar periods are not supported yet by this version")
-            .hint("use a rolling period, such as `period: 30d`");
-        return None;
-    }
-    let period = field.duration(reporter)?;
-    if !(SHORTEST_PERIOD..=LONGEST_PERIOD).contains(&period) {
-        let (least, most) = (window_text(SHORTEST_PERIOD), window_text(LONGEST_PERIOD));
-        let message = format!("a period lies between {least} and {most}, not at {}", window_text(period));
-        reporter.error(field.place(), message).hint("`30d` and `28d` are usual");
-        return None;
-    }
-    Some(period)
-}
-
-/// `hold` is all there is, and the default.
-fn no_data(field: Field<'_>, reporter: &mut Reporter<'_>) {
-    match field.scalar() {
-        Some("hold") => {}
-        Some(later @ ("bad" | "ignore")) => {
-            reporter
-                .error(field.place(), format!("`noData: {later}` is not supported yet by this version"))
-                .hint("`hold` keeps the budget as it was while no data arrives");
-        }
-        _ => {
-            field.mismatch("`hold`", reporter);
         }
     }
 }

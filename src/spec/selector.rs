@@ -1,4 +1,4 @@
-//! PromQL instant vector selectors: what an SLI counts.
+//! PromQL instant vector selectors, of which an SLI counts one or a sum of them.
 //!
 //! Anything else that PromQL offers is refused with a word on what to write instead. The text is scanned before
 //! the PromQL parser sees it, which has no depth limit and no positions: only a name and one flat pair of braces
@@ -15,19 +15,19 @@ use crate::spec::yaml::shown;
 use crate::types::{METRIC_NAME, MatchOp, Matcher, Selector};
 
 /// Longer selectors are refused.
-const SELECTOR_LIMIT_BYTES: usize = 16 << 10;
+pub(crate) const SELECTOR_LIMIT_BYTES: usize = 16 << 10;
 /// A metric name nobody has: a condition it satisfies is no condition.
 const UNHEARD_OF: &str = "sloburn_probe:no_such_metric_6d1f";
 
 /// What is wrong with a selector's text, and in which bytes of it.
-struct Problem {
-    at: Range<usize>,
-    message: String,
-    hint: String,
+pub(crate) struct Problem {
+    pub at: Range<usize>,
+    pub message: String,
+    pub hint: String,
 }
 
-/// A selector of counters.
-pub(crate) fn counter(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Selector> {
+/// One selector.
+pub(crate) fn selector(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Selector> {
     let text = field.text(reporter)?;
     match parse(text) {
         Ok(selector) => Some(selector),
@@ -45,7 +45,7 @@ pub(crate) fn of_text(text: &str) -> Result<Selector, String> {
 
 /// A selector of one histogram, by its base name.
 pub(crate) fn histogram(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Selector> {
-    let selector = counter(field, reporter)?;
+    let selector = selector(field, reporter)?;
     let text = field.scalar().unwrap_or_default();
     let before = reporter.errors();
     if let Some(name) = selector.metric_name() {
@@ -79,7 +79,7 @@ pub(crate) fn word(text: &str, word: &str) -> Range<usize> {
     found.find(whole).unwrap_or(0..text.len())
 }
 
-fn parse(text: &str) -> Result<Selector, Problem> {
+pub(crate) fn parse(text: &str) -> Result<Selector, Problem> {
     if text.len() > SELECTOR_LIMIT_BYTES {
         let message = format!("a selector longer than {} KiB", SELECTOR_LIMIT_BYTES >> 10);
         return Err(Problem { at: 0..1, message, hint: "use a regular expression for long lists".to_owned() });
@@ -324,8 +324,9 @@ impl Scan<'_> {
     }
 }
 
-const NO_EXPRESSIONS: &str = "expressions over counters are not supported yet by this version";
-const ONE_SELECTOR: &str = "give one selector: a regular expression, such as `code=~\"5..|429\"`, often says the same";
+const NO_EXPRESSIONS: &str = "only sums and differences of selectors can be counted";
+const ONE_SELECTOR: &str =
+    "write `a_total{...} + b_total{...} - c_total{...}`, or one selector with a regular expression";
 const NO_RANGE: &str = "give the counter itself: the engine counts increases over its own windows";
 const NOW: &str = "leave it out: the engine counts what arrives, as it arrives";
 
@@ -376,7 +377,7 @@ mod tests {
             ),
             (
                 "x{} - y",
-                "- | expressions over counters are not supported yet by this version | give one selector: a regular expression, such as `code=~\"5..|429\"`, often says the same",
+                "- | only sums and differences of selectors can be counted | write `a_total{...} + b_total{...} - c_total{...}`, or one selector with a regular expression",
             ),
         ] {
             assert_eq!(printed(text), Err(expected.to_owned()), "{text}");

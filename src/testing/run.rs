@@ -27,7 +27,7 @@ pub struct Verdict {
 /// Runs a test under these services.
 pub fn run(services: &[Service], case: &Case) -> Verdict {
     let key = WireKey::new([0x5b; WIRE_KEY_SIZE_BYTES]);
-    let settings = Settings { key: key.clone(), limits: Limits::default(), series_limit: case.series.len() };
+    let settings = Settings { key: key.clone(), limits: Limits::default(), series_limit: case.series.len(), ha: None };
     let mut engine = Engine::new(services, settings, Timestamp(0));
     let mut moments: BTreeMap<Timestamp, Vec<(&Labels, f64)>> = BTreeMap::new();
     for (labels, values) in &case.series {
@@ -71,7 +71,8 @@ fn shown(at: Timestamp) -> String {
 /// What is wrong with the alerts that fire; one text at most.
 fn alerts(test: &AlertTest, snapshot: &Snapshot) -> Option<String> {
     let url = Url::parse("http://localhost:9797").ok()?;
-    let of_slo = |view: &&SloView| test.slo.as_ref().is_none_or(|slo| *slo == view.id);
+    // All groups, or the one that is named.
+    let of_slo = |view: &&SloView| test.slo.as_ref().is_none_or(|slo| *slo == view.id || *slo == view.title());
     let firing = snapshot.slos.iter().map(|view| &**view).filter(of_slo).flat_map(SloView::alerts);
     let firing = firing.filter(|alert| alert.state == AlertState::Firing);
     let notices = firing.filter_map(|alert| Notice::render(alert, &Labels::new(), &url));
@@ -107,8 +108,8 @@ fn describe(notice: &Notice) -> String {
 /// What is wrong with an SLO, one text for each figure.
 fn slo(test: &SloTest, snapshot: &Snapshot) -> Vec<String> {
     let place = format!("line {}, at {}", test.line, shown(test.at));
-    let Some(view) = snapshot.slos.iter().find(|view| view.id == test.slo) else {
-        let known: Vec<&str> = snapshot.slos.iter().map(|view| &*view.id).collect();
+    let Some(view) = snapshot.slos.iter().find(|view| view.title() == test.slo) else {
+        let known: Vec<String> = snapshot.slos.iter().map(|view| view.title()).collect();
         return vec![format!("{place}: no SLO {}; there are {}", test.slo, known.join(", "))];
     };
     let differs = |figure: &Expected| {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use sloburn::engine::{Engine, Event, Settings, SloView};
-use sloburn::spec::{Alerting, Events, Numerator, Origin, Policy, Service, SeverityOptions, Sli, SliKind, Slo};
+use sloburn::spec::{
+    Accounting, Alerting, Events, Numerator, Origin, Policy, Service, SeverityOptions, Sli, SliKind, Slo,
+};
 use sloburn::types::{Labels, METRIC_NAME, Matcher, Selector, Span, Timestamp};
 use sloburn::wire::{Batch, Limits, Sample, WireKey};
 
@@ -15,7 +17,7 @@ const INTERVAL: Span = Span::seconds(15);
 const STALE: f64 = f64::from_bits(sloburn::series::STALE_NAN_BITS);
 
 fn settings() -> Settings {
-    Settings { key: WireKey::new([7; 192]), limits: Limits::default(), series_limit: 100_000 }
+    Settings { key: WireKey::new([7; 192]), limits: Limits::default(), series_limit: 100_000, ha: None }
 }
 
 /// `bad: http_requests_total{code=~"5.."}`, `total: http_requests_total`, 99.9 % over 30 d.
@@ -30,7 +32,7 @@ fn service() -> Service {
         version_label: Some("version".to_owned()),
         slis: vec![Sli {
             name: "errors".to_owned(),
-            kind: SliKind::Events(Events { numerator: Numerator::Bad(bad), total }),
+            kind: SliKind::Events(Events { numerator: Numerator::Bad(bad.into()), total: total.into() }),
             origin: origin.clone(),
         }],
         slos: vec![Slo {
@@ -38,7 +40,8 @@ fn service() -> Service {
             description: String::new(),
             sli: 0,
             objective: "99.9".parse().unwrap(),
-            period,
+            period: period.into(),
+            accounting: Accounting::default(),
             labels: Labels::new(),
             alerting: Alerting {
                 name: "ErrorBudgetBurn".to_owned(),

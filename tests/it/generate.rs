@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use sloburn::generate::{self, Format, Rule, RuleGroup};
 use sloburn::spec::model::Origin;
 use sloburn::spec::{
-    Alerting, Events, Latency, Numerator, Policy, Service, Severity, SeverityOptions, Sli, SliKind, Slo, Tier,
+    Accounting, Alerting, Budgeting, Comparison, Condition, Events, Gauge, Latency, Numerator, Policy, Service,
+    Severity, SeverityOptions, Sli, SliKind, Slo, Source, Sum, Summand, Tier, parse,
 };
 use sloburn::types::{Labels, METRIC_NAME, Matcher, Selector, Span};
 
@@ -27,7 +28,8 @@ fn shop(kind: SliKind) -> Service {
             description: String::new(),
             sli: 0,
             objective: "99.9".parse().unwrap(),
-            period,
+            period: period.into(),
+            accounting: Accounting::default(),
             labels: Labels::new(),
             alerting: Alerting {
                 name: "ShopErrors".to_owned(),
@@ -50,7 +52,7 @@ fn shop(kind: SliKind) -> Service {
 /// The same with another period, and the workbook's windows for it.
 fn shop_over(period: Span, kind: SliKind) -> Service {
     let mut service = shop(kind);
-    service.slos[0].period = period;
+    service.slos[0].period = period.into();
     service.slos[0].alerting.policy = Policy::for_period(period);
     service
 }
@@ -69,21 +71,109 @@ fn metric(name: &str, matchers: &[Matcher]) -> Selector {
 /// `bad` over `total`, as `http_requests_total` has them.
 fn bad_events() -> SliKind {
     SliKind::Events(Events {
-        numerator: Numerator::Bad(metric("http_requests_total", &[Matcher::regex("code", "5..").unwrap()])),
-        total: metric("http_requests_total", &[]),
+        numerator: Numerator::Bad(metric("http_requests_total", &[Matcher::regex("code", "5..").unwrap()]).into()),
+        total: metric("http_requests_total", &[]).into(),
     })
 }
 
 /// `good` over `total`, as `auth_total` has them.
 fn good_events() -> SliKind {
     SliKind::Events(Events {
-        numerator: Numerator::Good(metric("auth_total", &[Matcher::equal("outcome", "approved")])),
-        total: metric("auth_total", &[]),
+        numerator: Numerator::Good(metric("auth_total", &[Matcher::equal("outcome", "approved")]).into()),
+        total: metric("auth_total", &[]).into(),
     })
 }
 
 fn latency(threshold: f64) -> SliKind {
     SliKind::Latency(Latency { histogram: metric("latency_seconds", &[Matcher::equal("job", "shop")]), threshold })
+}
+
+/// Good is `answers_total` without retries; all is that and `rejections_total`.
+fn sums() -> SliKind {
+    let summand = |negative, selector| Summand { selector, negative };
+    let retries = summand(true, metric("answers_total", &[Matcher::equal("retry", "true")]));
+    let answers = summand(false, metric("answers_total", &[]));
+    SliKind::Events(Events {
+        numerator: Numerator::Good(Sum::new(answers.clone(), [retries.clone()])),
+        total: Sum::new(answers, [retries, summand(false, metric("rejections_total", &[]))]),
+    })
+}
+
+fn gauge() -> SliKind {
+    let good = Condition { is: Comparison::Below, limit: 1000.0 };
+    SliKind::Gauge(Gauge { metric: metric("queue_depth", &[Matcher::equal("job", "shop")]), good })
+}
+
+/// The same with an SLO for each value of `region`.
+fn grouped(kind: SliKind) -> Service {
+    let mut service = shop_with_tier(Severity::Page, Span::minutes(5), Span::hours(1), 14.4, kind);
+    service.slos[0].accounting.group_by = vec!["region".to_owned()];
+    service
+}
+
+fn groups() -> Service {
+    let mut service = grouped(bad_events());
+    service.slos[0].alerting.budget_remaining = vec![50.0];
+    service
+}
+
+/// The same with slices as its events.
+fn in_slices(budgeting: Budgeting) -> Service {
+    let mut service = shop_with_tier(Severity::Page, Span::minutes(5), Span::hours(1), 14.4, bad_events());
+    service.slos[0].accounting.budgeting = budgeting;
+    service
+}
+
+/// A service whose SLO asks for more than rules can say.
+fn monthly() -> Service {
+    let text = r#"
+apiVersion: sloburn/v1
+kind: Service
+metadata: {name: shop}
+spec:
+  slis:
+    - {name: requests, events: {bad: 'http_requests_total{code=~"5.."}', total: http_requests_total}}
+  slos:
+    - name: availability
+      sli: requests
+      objective: 99.9
+      calendar: {unit: month, timeZone: Europe/Berlin}
+      noData: bad
+      exclude:
+        - {cron: "0 2 * * SUN", for: 2h, reason: maintenance}
+        - {while: maintenance, reason: announced}
+      resets: [{at: 2026-11-01T00:00:00Z, reason: contract}]
+      alerting:
+        budgetRemaining: [10]
+        noData: ticket
+        windows: [{severity: page, short: 5m, long: 1h, factor: 14.4}]
+"#;
+    let (mut services, report) = parse(&[Source::new("shop.yaml", text.to_owned())]);
+    assert_eq!(report.render(false), "");
+    services.remove(0)
+}
+
+#[test]
+fn what_rules_cannot_say_is_told_with_its_place() {
+    let mut service = monthly();
+    let told = |service: &Service| -> Vec<String> {
+        let line = |limit: generate::Limit| format!("{}:{}: {}", limit.slo, limit.origin.line, limit.message);
+        generate::limits(service).into_iter().map(line).collect()
+    };
+    assert_eq!(
+        told(&service),
+        [
+            "shop/availability:12: PromQL knows no month of a time zone: no ratio over the period, no remaining budget \
+             and no alert on it",
+            "shop/availability:15: `rate` cannot leave out the events of a schedule: they count in rules",
+            "shop/availability:16: `rate` cannot leave out the events of a selector: they count in rules",
+            "shop/availability:17: rules cannot begin a period anew: the reset has no effect on them",
+            "shop/availability:9: `noData: bad` has no effect on rules: vanished metrics count nothing there",
+        ]
+    );
+    service.slos[0].accounting.group_by = vec!["region".to_owned()];
+    assert!(told(&service)[5].contains("`absent` cannot tell"));
+    assert_eq!(told(&shop(bad_events())), [] as [&str; 0]);
 }
 
 /// One service for each kind of SLI and each option of alerting.
@@ -110,6 +200,14 @@ fn every_kind() -> Vec<(&'static str, Service)> {
         ("period_28d", shop_over(Span::days(28), bad_events())),
         ("options", options),
         ("no_budget", no_budget),
+        ("sums", shop_with_tier(page, Span::minutes(5), Span::hours(1), 14.4, sums())),
+        ("probe", shop_with_tier(page, Span::minutes(5), Span::hours(1), 14.4, SliKind::Probe(metric("up", &[])))),
+        ("gauge", shop_with_tier(page, Span::minutes(5), Span::hours(1), 14.4, gauge())),
+        ("groups", groups()),
+        ("groups_good", grouped(good_events())),
+        ("timeslices", in_slices(Budgeting::Timeslices { slice: Span::minutes(1), target: "95".parse().unwrap() })),
+        ("ratio_timeslices", in_slices(Budgeting::RatioTimeslices { slice: Span::minutes(1) })),
+        ("calendar", monthly()),
     ]
 }
 
@@ -361,8 +459,8 @@ proptest! {
     #[test]
     fn any_matcher_value_stays_promql(value in any::<String>()) {
         let service = shop(SliKind::Events(Events {
-            numerator: Numerator::Bad(metric("errors_total", &[Matcher::equal("path", &value)])),
-            total: metric("requests_total", &[Matcher::not_equal("path", &value)]),
+            numerator: Numerator::Bad(metric("errors_total", &[Matcher::equal("path", &value)]).into()),
+            total: metric("requests_total", &[Matcher::not_equal("path", &value)]).into(),
         }));
         for expr in exprs(&generate::rules(&service)) {
             prop_assert!(promql_parser::parser::parse(expr).is_ok(), "{}", expr);

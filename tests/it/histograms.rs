@@ -53,7 +53,7 @@ fn services() -> Vec<Service> {
 
 fn settings() -> Settings {
     let key = WireKey::new(std::array::from_fn(|i| (i * 167 + 13) as u8));
-    Settings { key, limits: Limits::default(), series_limit: 1_000 }
+    Settings { key, limits: Limits::default(), series_limit: 1_000, ha: None }
 }
 
 impl Bench {

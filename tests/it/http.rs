@@ -330,7 +330,7 @@ fn routes(readiness: &Readiness) -> axum::Router {
     install_tls_provider();
     let (services, _) = parse(&[Source::new("shop.yaml", SHOP)]);
     let (key, limits) = (WireKey::new([7; 192]), Limits::default());
-    let settings = Settings { key: key.clone(), limits, series_limit: 1_000 };
+    let settings = Settings { key: key.clone(), limits, series_limit: 1_000, ha: None };
     let (engine, _) = EngineHandle::start(Engine::new(&services, settings, clock::now()), |_| {});
     let url: url::Url = "http://localhost:9797".parse().unwrap();
     let notifier = Notifier::start(&notify::Settings::new(url.clone()), Vec::new(), Vec::new(), None).unwrap();

@@ -11,6 +11,7 @@ mod generate;
 mod histograms;
 mod http;
 mod http_v2;
+mod kinds;
 mod lifecycle;
 mod notify;
 mod peers;

@@ -146,6 +146,7 @@ fn alert(name: &str, state: AlertState) -> Alert {
     Alert {
         rule: Arc::new(AlertRule {
             slo: "pay/availability".to_owned(),
+            group: Labels::new(),
             labels: Labels::new().with("alertname", name).with("severity", "page"),
             annotations: vec![(
                 "summary".to_owned(),

@@ -35,7 +35,7 @@ struct Shop {
 impl Shop {
     fn new() -> Self {
         let key = WireKey::new([3; 192]);
-        let settings = Settings { key, limits: Limits::default(), series_limit: 100 };
+        let settings = Settings { key, limits: Limits::default(), series_limit: 100, ha: None };
         let engine = Engine::new(&services(BAD, "objective: 99"), settings, START);
         Self { engine, now: START, good: 0.0, bad: 0.0 }
     }

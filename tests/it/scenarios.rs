@@ -4,9 +4,10 @@
 //! spec                    a specification, as users write it
 //!   apiVersion: sloburn/v1
 //!   ...
+//! spec at 30m             another one, that holds from then on
 //! load 15s                series in promtool's notation, the first value at time zero
 //!   http_requests_total{job="api",instance="a",code="200"} 0+100x240
-//! eval at 1h              what SLOs look like then: state, good, bad, total, remaining, inconsistent, burn:<window>
+//! eval at 1h              what SLOs look like then: state, good, bad, total, remaining, excluded, inconsistent, burn:<window>
 //!   api/availability state=warming good=24000 total=24000 burn:5m=0
 //! alerts                  every change of every alert, in order: when, whose, severity, which, state
 //!   1h1m45s api/availability page 5m/1h firing
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 use script::{Expectation, Figure, Script};
 use sloburn::alert::Alert;
 use sloburn::engine::{Engine, Event, Settings, SloView};
-use sloburn::spec::{Source, naming, parse};
+use sloburn::spec::{Service, Source, naming, parse};
 use sloburn::types::{Labels, Span, Timestamp};
 use sloburn::wire::{Batch, Limits, Sample, WireKey};
 
@@ -61,28 +62,49 @@ macro_rules! scenarios {
 
 scenarios! {
     budget_remaining,
+    budget_reset,
+    calendar_month,
     cold_start,
     counter_reset,
     event_weighted_night,
     event_weighted_peak,
+    exclusions,
     factors_of_28_days,
     first_errors_after_23_hours,
     for_and_keep_firing_for,
+    gauge,
+    groups,
     idle_ten_minutes,
+    label_edit,
     latency,
     latency_bucket_spelling,
     missed_scrapes,
     more_good_than_total,
+    no_data_is_bad,
+    no_data_is_ignored,
+    one_error_is_one,
     only_errors,
+
     outage_pages_and_resolves,
+    probe,
     series_born_with_errors,
+    short_period,
     single_error_at_low_traffic,
     slow_burn_tickets,
     staleness,
+    sums_and_differences,
     target_restart,
+    timeslices,
+    two_slos_share_a_total,
     unreachable_tier,
     vanished_metrics,
     vanished_metrics_and_short_windows,
+}
+
+fn services(spec: &str) -> Vec<Service> {
+    let (services, report) = parse(&[Source::new("spec.yaml", spec.to_owned())]);
+    assert!(!report.has_errors(), "\n{}", report.render(false));
+    services
 }
 
 /// A run of the engine over a script's samples.
@@ -95,10 +117,9 @@ struct Run {
 
 impl Run {
     fn new(script: &Script) -> Self {
-        let (services, report) = parse(&[Source::new("spec.yaml", script.spec.clone())]);
-        assert!(!report.has_errors(), "\n{}", report.render(false));
+        let services = services(&script.spec);
         let key = WireKey::new([7; 192]);
-        let settings = Settings { key: key.clone(), limits: Limits::default(), series_limit: 10_000 };
+        let settings = Settings { key: key.clone(), limits: Limits::default(), series_limit: 10_000, ha: None };
         Self { engine: Engine::new(&services, settings, Timestamp(0)), key, timeline: Vec::new() }
     }
 
@@ -122,10 +143,11 @@ fn line_of(alert: &Alert) -> String {
     let label = |name| alert.rule.labels.get(name);
     let which = match (label(naming::LABEL_SHORT), label(naming::LABEL_LONG)) {
         (Some(short), Some(long)) => format!("{short}/{long}"),
-        _ => format!("budget<{}", label(naming::LABEL_BUDGET_REMAINING).unwrap_or("?")),
+        _ => label(naming::LABEL_BUDGET_REMAINING).map_or("no-data".to_owned(), |left| format!("budget<{left}")),
     };
     let (at, severity) = (alert.changed_at().since(Timestamp(0)), label(naming::LABEL_SEVERITY).unwrap_or("?"));
-    format!("{at} {} {severity} {which} {}", alert.rule.slo, alert.state.as_str())
+    let slo = naming::group_title(&alert.rule.slo, &alert.rule.group);
+    format!("{at} {slo} {severity} {which} {}", alert.state.as_str())
 }
 
 fn check(name: &str) {
@@ -142,6 +164,9 @@ fn check(name: &str) {
     let (mut run, mut wrong) = (Run::new(&script), Vec::new());
     let mut now = Timestamp(0);
     while now <= end {
+        for (_, spec) in script.reloads.iter().filter(|(at, _)| *at == now) {
+            run.step(Event::Reload(&services(spec)), now);
+        }
         if let Some(samples) = moments.get(&now) {
             run.write(samples, now);
         }
@@ -163,7 +188,7 @@ fn check(name: &str) {
 fn differences(engine: &mut Engine, expectation: &Expectation, now: Timestamp) -> Vec<String> {
     let snapshot = engine.snapshot(now);
     let place = format!("line {}, at {}", expectation.line, now.since(Timestamp(0)));
-    let Some(view) = snapshot.slos.iter().find(|view| view.id == expectation.slo) else {
+    let Some(view) = snapshot.slos.iter().find(|view| view.title() == expectation.slo) else {
         return vec![format!("{place}: no SLO {}", expectation.slo)];
     };
     let wrong = expectation.figures.iter().filter_map(|(figure, expected)| {
@@ -184,6 +209,7 @@ fn actual(view: &SloView, figure: &Figure) -> String {
         Figure::Bad => number(Some(events.bad)),
         Figure::Total => number(Some(events.total)),
         Figure::Remaining => number(view.budget.remaining),
+        Figure::Excluded => number(view.excluded.map(|events| events.total)),
         Figure::Inconsistent => events.inconsistent.to_string(),
         Figure::Burn(window) => {
             let found = view.windows.iter().find(|w| w.span == *window);

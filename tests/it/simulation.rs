@@ -39,7 +39,7 @@ fn services(is_edited: bool) -> Vec<Service> {
 }
 
 fn settings() -> Settings {
-    Settings { key: WireKey::new([3; 192]), limits: Limits::default(), series_limit: 1_000 }
+    Settings { key: WireKey::new([3; 192]), limits: Limits::default(), series_limit: 1_000, ha: None }
 }
 
 /// One thing that happens to every engine.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use sloburn::cli::sources::collect;
 use sloburn::config::Config;
-use sloburn::spec::{Source, parse};
+use sloburn::spec::{Accounting, Exclusion, Source, When, parse};
+use sloburn::types::Timestamp;
 
 /// Files of a folder under the package, sorted, with paths as a user in the package would name them.
 fn files(folder: &str) -> Vec<(String, String)> {
@@ -63,7 +64,10 @@ fn the_rules_folder_is_clean() {
     let (services, report) = parse(&collect(&[root.join("rules")]).unwrap());
     assert_eq!(report.render(false), "");
     let names: Vec<&str> = services.iter().map(|s| s.name.as_str()).collect();
-    assert_eq!(names, ["api-gateway", "checkout", "invoice-batch", "payment-auth", "search"]);
+    assert_eq!(
+        names,
+        ["api-gateway", "checkout", "invoice-batch", "mail-queue", "payment-auth", "search", "shop-front"]
+    );
 }
 
 /// Every field this version has.
@@ -85,16 +89,29 @@ fn summary(service: &sloburn::spec::Service) -> String {
     ];
     for sli in &service.slis {
         let inputs = sli.inputs();
-        let numerator = match &inputs.numerator {
-            sloburn::spec::Numerator::Good(selector) => format!("good {selector}"),
-            sloburn::spec::Numerator::Bad(selector) => format!("bad {selector}"),
-        };
-        lines.push(format!("sli {} line {}: {numerator} of {}", sli.name, sli.origin.line, inputs.total));
+        lines.push(format!("sli {} line {}: {:?}", sli.name, sli.origin.line, inputs.counting));
+        for term in &inputs.terms {
+            let sign = if term.negative { "-" } else { "+" };
+            lines.push(format!("  {:?} {sign} {} {:?}", term.role, term.selector, term.reads));
+        }
     }
     for slo in &service.slos {
         let alerting = &slo.alerting;
         let head = format!("slo {} {} line {}", slo.name, slo.labels, slo.origin.line);
         lines.push(format!("{head}: {} of sli {}, {} over {}", slo.objective, slo.sli, slo.description, slo.period));
+        let Accounting { budgeting, group_by, no_data, exclude, resets, alert_no_data } = &slo.accounting;
+        lines.push(format!("  {budgeting:?} by {group_by:?}, no data {no_data:?} {alert_no_data:?}"));
+        for Exclusion { when, reason, origin } in exclude {
+            let when = match when {
+                When::Between { from, to } => format!("{from} to {to}"),
+                When::Scheduled(schedule) => format!("{} from {}", schedule.lasts(), schedule.next(Timestamp(0))),
+                When::While(selector) => format!("while {selector}"),
+            };
+            lines.push(format!("  exclude {when}: {reason} line {}", origin.line));
+        }
+        lines.extend(
+            resets.iter().map(|reset| format!("  reset {}: {} line {}", reset.at, reset.reason, reset.origin.line)),
+        );
         lines.push(format!("  alert {} {} {:?}", alerting.name, alerting.labels, alerting.annotations));
         lines.push(format!("  for {} keep {} min {:?}", alerting.for_, alerting.keep_firing_for, alerting.min_events));
         lines.push(format!("  budget {:?}", alerting.budget_remaining));
@@ -184,7 +201,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_text_panics(which in 0_usize..5, edits in prop::collection::vec(edit(), 1..6)) {
+    fn no_text_panics(which in 0_usize..7, edits in prop::collection::vec(edit(), 1..6)) {
         let text = mutated(&files("rules")[which].1, &edits);
         let source = Source::new("mutated.yaml", text);
         let (services, report) = parse(std::slice::from_ref(&source));

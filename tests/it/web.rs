@@ -47,6 +47,7 @@ impl Running {
             limits: Limits::default(),
             series_limit: 1_000,
             in_flight_limit_bytes: 1 << 20,
+            ha: None,
             notify: sloburn::notify::Settings::new("http://sloburn.example".parse().unwrap()),
             alertmanagers: Vec::new(),
             webhooks: Vec::new(),

@@ -20,7 +20,7 @@ use crate::cli::{console, replay::short};
 use crate::clock;
 use crate::notify;
 use crate::replay::Recorder;
-use crate::spec::{Numerator, Service};
+use crate::spec::{Service, Slo};
 use crate::types::{Labels, Span, Timestamp, format_value};
 
 /// One question asks for this much time at first, at least and at most.
@@ -132,14 +132,11 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Every selector of every SLI, each once.
+/// Every selector of every SLI and exclusion, each once.
 fn selectors(services: &[Service]) -> BTreeSet<String> {
-    let inputs = services.iter().flat_map(|service| &service.slis).map(crate::spec::Sli::inputs);
-    let pairs = inputs.flat_map(|inputs| {
-        let (Numerator::Good(numerator) | Numerator::Bad(numerator)) = inputs.numerator;
-        [numerator, inputs.total]
-    });
-    pairs.map(|selector| selector.to_string()).collect()
+    let terms = services.iter().flat_map(|service| &service.slis).flat_map(|sli| sli.inputs().terms);
+    let signals = services.iter().flat_map(|service| &service.slos).flat_map(Slo::signals);
+    terms.map(|term| term.selector.to_string()).chain(signals.map(ToString::to_string)).collect()
 }
 
 impl<'a> Source<'a> {

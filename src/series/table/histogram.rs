@@ -158,7 +158,7 @@ impl Table {
         let was_holding = self.begin(id, arrival, now, out);
         let target = &mut self.targets[self.series[id.0 as usize].target as usize];
         // That it was watched is known in any case.
-        let seen = Increment { tag, change: Change { at, amount: 0.0 } };
+        let seen = Increment { tag, change: Change { at, amount: 0.0 }, reading: None };
         target.hold(seen, &mut out.increments);
         for change in self.changes.drain(..) {
             if counts {

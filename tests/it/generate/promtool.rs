@@ -5,10 +5,13 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use sloburn::generate::{self, Format};
-use sloburn::spec::{Service, Severity};
+use sloburn::spec::{Budgeting, Service, Severity, SliKind};
 use sloburn::types::{Labels, Span};
 
-use super::{YAML_WORDS, bad_events, every_kind, good_events, latency, shop, shop_over, shop_with_tier};
+use super::{
+    YAML_WORDS, bad_events, every_kind, gauge, good_events, grouped, in_slices, latency, metric, monthly, shop,
+    shop_over, shop_with_tier, sums,
+};
 
 /// Runs `promtool` in a fresh folder that holds `files`.
 #[track_caller]
@@ -385,4 +388,120 @@ fn budgets_alert_at_each_threshold() {
     spent("0+10x60", &json!([]));
     spent("0+60x60", &json!([low("50", "40.04%")]));
     spent("0+95x60", &json!([low("50", "5.09%"), low("12.5", "5.09%")]));
+}
+
+#[test]
+#[ignore = "needs promtool"]
+fn summands_that_are_missing_count_nothing() {
+    // 30 answers that are no retry, and 20 rejections until minute 60.
+    Scenario::new(&shop(sums()))
+        .series(r#"answers_total{retry="false"}"#, "0+30x120")
+        .series(r#"answers_total{retry="true"}"#, "0+10x120")
+        .series("rejections_total", "0+20x60")
+        .value(60, RATIO_5M, 0.4)
+        .value(90, RATIO_5M, 0.0)
+        .value(90, "slo:sli_events:total_rate5m", 0.5)
+        .absent(180, RATIO_5M)
+        .run();
+}
+
+#[test]
+#[ignore = "needs promtool"]
+fn samples_of_gauges_are_events() {
+    // One of two probes fails for five minutes.
+    Scenario::new(&shop(SliKind::Probe(metric("probe_success", &[]))))
+        .series(r#"probe_success{instance="a"}"#, "1x60 0x10 1x60")
+        .series(r#"probe_success{instance="b"}"#, "1x130")
+        .value(60, RATIO_5M, 0.0)
+        .value(68, RATIO_5M, 0.5)
+        .value(100, RATIO_5M, 0.0)
+        .run();
+    Scenario::new(&shop(gauge()))
+        .series(r#"queue_depth{job="shop"}"#, &format!("999x60 1000x10{}", " NaN".repeat(20)))
+        .value(60, RATIO_5M, 0.0)
+        .value(68, RATIO_5M, 1.0)
+        .value(88, RATIO_5M, 1.0)
+        .run();
+}
+
+/// Series that exist, with the value 1 for each.
+fn ones(labels: &[&str]) -> Value {
+    labels.iter().map(|labels| json!({"labels": labels, "value": 1})).collect()
+}
+
+#[test]
+#[ignore = "needs promtool"]
+fn groups_have_their_own_ratios_budgets_and_alerts() {
+    let us = page_alert(&[("region", "us")]);
+    for (kind, name) in [(bad_events(), "http_requests_total"), (good_events(), "auth_total")] {
+        let is_good = name == "auth_total";
+        let (ok, failed) =
+            if is_good { ("outcome=\"approved\"", "outcome=\"declined\"") } else { ("code=\"200\"", "code=\"500\"") };
+        Scenario::new(&grouped(kind))
+            .series(&format!("{name}{{region=\"eu\",{ok}}}"), "0+1000x120")
+            .series(&format!("{name}{{region=\"us\",{ok}}}"), "0+90x120")
+            .series(&format!("{name}{{region=\"us\",{failed}}}"), "0+10x120")
+            // No region, and nothing but errors in this one.
+            .series(&format!("{name}{{{failed}}}"), "0+1x120")
+            .expect(
+                100,
+                "sum by (region) (abs(slo:sli_error:ratio_rate5m{region=\"eu\"} - 0) < bool 1e-9) \
+                 or sum by (region) (abs(slo:sli_error:ratio_rate5m{region=\"us\"} - 0.1) < bool 1e-9) \
+                 or sum by (region) (abs(slo:sli_error:ratio_rate5m{region=\"\"} - 1) < bool 1e-9)",
+                &ones(&["{region=\"eu\"}", "{region=\"us\"}", "{}"]),
+            )
+            .expect(
+                100,
+                "count by (region) (slo:period_error_budget_remaining:ratio)",
+                &ones(&["{region=\"eu\"}", "{region=\"us\"}", "{}"]),
+            )
+            .alerts(100, "ShopErrors", &json!([us]))
+            .run();
+    }
+}
+
+#[test]
+#[ignore = "needs promtool"]
+fn slices_are_judged_minute_by_minute() {
+    // Ten minutes with 3 % of errors, ten with 10 %, then none: with a target of 95 % the latter are bad.
+    let good = "0+100x60 6097+97x9 7060+90x9 7970+100x60";
+    let bad = "0x60 3+3x9 40+10x9 130x61";
+    let slices = |budgeting| {
+        // A sample every 30 s: a rate over a minute needs two.
+        Scenario::new(&in_slices(budgeting))
+            .series(r#"http_requests_total{code="200"}"#, good)
+            .series(r#"http_requests_total{code="500"}"#, bad)
+    };
+    let target = "95".parse().unwrap();
+    slices(Budgeting::Timeslices { slice: Span::minutes(2), target })
+        .value(69, RATIO_5M, 0.0)
+        .value(79, RATIO_5M, 1.0)
+        .value(100, RATIO_5M, 0.0)
+        .alerts(79, "ShopErrors", &json!([page_alert(&[])]))
+        .run();
+    slices(Budgeting::RatioTimeslices { slice: Span::minutes(2) })
+        .value(69, RATIO_5M, 0.03)
+        .value(79, RATIO_5M, 0.1)
+        .value(100, RATIO_5M, 0.0)
+        .run();
+}
+
+#[test]
+#[ignore = "needs promtool"]
+fn missing_data_alerts() {
+    let missing = json!([{
+        "exp_labels": {
+            "sloth_id": "shop-availability", "sloth_service": "shop", "sloth_slo": "availability",
+            "sloth_severity": "ticket",
+        },
+        "exp_annotations": {
+            "title": "shop availability SLO has no data.",
+            "summary": "shop availability SLO has had no sample of its events for 5 minutes.",
+        },
+    }]);
+    Scenario::new(&monthly())
+        .series(r#"http_requests_total{code="200"}"#, "0+100x60")
+        .alerts(60, "SLONoData", &json!([]))
+        .alerts(80, "SLONoData", &missing)
+        .run();
 }

@@ -70,7 +70,7 @@ fn moments(seed: u64) -> Vec<Moment> {
 }
 
 fn settings(key: &WireKey) -> Settings {
-    Settings { key: key.clone(), limits: Limits::default(), series_limit: 1_000 }
+    Settings { key: key.clone(), limits: Limits::default(), series_limit: 1_000, ha: None }
 }
 
 fn live(services: &[Service], moments: &[Moment]) -> Seen {

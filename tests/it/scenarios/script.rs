@@ -7,6 +7,8 @@ use sloburn::types::{Labels, Span, Timestamp};
 #[derive(Debug, Default)]
 pub struct Script {
     pub spec: String,
+    /// Specs that hold from some moment on, ascending.
+    pub reloads: Vec<(Timestamp, String)>,
     pub series: Vec<Series>,
     pub expectations: Vec<Expectation>,
     /// The lines of the `alerts` block.
@@ -38,6 +40,7 @@ pub enum Figure {
     Total,
     Remaining,
     Inconsistent,
+    Excluded,
     Burn(Span),
 }
 
@@ -45,6 +48,7 @@ pub enum Figure {
 enum Block {
     None,
     Spec,
+    Reload,
     Load(Span),
     Eval(Timestamp),
     Alerts,
@@ -62,6 +66,10 @@ impl Script {
             match line.strip_prefix("  ") {
                 None => {
                     block = header(line).map_err(at_line)?;
+                    if let Some(time) = line.strip_prefix("spec at ") {
+                        let at = time.parse::<Span>().map_err(|error| at_line(error.to_string()))?;
+                        script.reloads.push((Timestamp(0) + at, String::new()));
+                    }
                     has_alerts |= matches!(block, Block::Alerts);
                 }
                 Some(content) => script.take(&block, number, content).map_err(at_line)?,
@@ -77,6 +85,11 @@ impl Script {
             Block::Spec => {
                 self.spec.push_str(content);
                 self.spec.push('\n');
+            }
+            Block::Reload => {
+                let (_, spec) = self.reloads.last_mut().ok_or("no reload")?;
+                spec.push_str(content);
+                spec.push('\n');
             }
             Block::Load(interval) => {
                 let end = content.find('}').map_or(0, |end| end + 1);
@@ -102,6 +115,7 @@ fn header(line: &str) -> Result<Block, String> {
     let span = |text: &str| text.parse::<Span>().map_err(|error| error.to_string());
     Ok(match words[..] {
         ["spec"] => Block::Spec,
+        ["spec", "at", _] => Block::Reload,
         ["load", interval] => Block::Load(span(interval)?),
         ["eval", "at", time] => Block::Eval(Timestamp(0) + span(time)?),
         ["alerts"] => Block::Alerts,
@@ -120,6 +134,7 @@ fn figure(word: &str) -> Result<(Figure, String), String> {
         ("bad", _) => Figure::Bad,
         ("total", _) => Figure::Total,
         ("remaining", _) => Figure::Remaining,
+        ("excluded", _) => Figure::Excluded,
         ("inconsistent", _) => Figure::Inconsistent,
         _ => return Err(unknown()),
     };

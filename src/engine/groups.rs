@@ -1,0 +1,127 @@
+//! SLOs and their groups: one judge for each value of the labels that an SLO groups by, made when it is first seen.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::engine::slo::Judge;
+use crate::engine::{Engine, SloView};
+use crate::sli::Signal;
+use crate::spec::Service;
+use crate::types::{Labels, Timestamp};
+
+/// Groups of one SLO at most: a new one takes the place of one that was silent for a whole period, and where there is
+/// none its series do not count.
+pub const GROUPS_LIMIT_COUNT: usize = 1_000;
+
+/// One SLO of the specs.
+#[derive(Debug)]
+pub(super) struct SloRun {
+    service: Arc<Service>,
+    /// Index into the service's.
+    slo: usize,
+    /// Index of its SLI among all.
+    sli: usize,
+    /// By the values of the labels that it groups by; one, without any, if it does not.
+    judges: BTreeMap<Labels, usize>,
+    /// What is shown of an SLO of which no group was seen yet.
+    blank: Option<Box<Judge>>,
+    /// Indices of the signals that exclude its events.
+    signals: Range<usize>,
+}
+
+impl SloRun {
+    pub(super) fn new(service: &Arc<Service>, slo: usize, sli: usize, signals: Range<usize>) -> Self {
+        Self { service: Arc::clone(service), slo, sli, judges: BTreeMap::new(), blank: None, signals }
+    }
+
+    /// `service/slo`
+    pub(super) fn id(&self) -> String {
+        crate::spec::naming::slo_path(&self.service, &self.service.slos[self.slo])
+    }
+
+    pub(super) fn group_by(&self) -> &[String] {
+        &self.service.slos[self.slo].accounting.group_by
+    }
+
+    /// Whether a series excludes events of that moment.
+    pub(super) fn is_signalled<'s>(&'s self, signals: &'s [Signal]) -> impl Fn(Timestamp) -> bool + 's {
+        move |at| signals[self.signals.clone()].iter().any(|signal| signal.is_on(at))
+    }
+
+    pub(super) fn judges(&self) -> impl Iterator<Item = usize> {
+        self.judges.values().copied()
+    }
+}
+
+impl Engine {
+    /// The judges of the SLOs that do not group, and what is shown of those that do.
+    pub(super) fn make_judges(&mut self, now: Timestamp) {
+        for slo in 0..self.slos.len() {
+            if self.slos[slo].group_by().is_empty() {
+                self.judge_of(slo, Labels::new(), now);
+            } else {
+                self.slos[slo].blank = Some(Box::new(self.make_judge(slo, Labels::new(), now)));
+            }
+        }
+    }
+
+    /// The index of the judge of a group, which is made if it is new; `None` when there are too many.
+    pub(super) fn judge_of(&mut self, slo: usize, group: Labels, now: Timestamp) -> Option<usize> {
+        if let Some(&judge) = self.slos[slo].judges.get(&group) {
+            return Some(judge);
+        }
+        let index = if self.slos[slo].judges.len() < GROUPS_LIMIT_COUNT {
+            let judge = self.make_judge(slo, group.clone(), now);
+            self.judges.push(judge);
+            self.docket.add();
+            self.judge_slos.push(slo);
+            self.judges.len() - 1
+        } else if let Some(index) = self.forget_group(slo, now) {
+            self.judges[index] = self.make_judge(slo, group.clone(), now);
+            self.docket.list(index);
+            index
+        } else {
+            self.stats.groups_refused_series += 1;
+            return None;
+        };
+        self.slos[slo].judges.insert(group, index);
+        Some(index)
+    }
+
+    /// Makes room for a group: takes out the first that has been silent for a whole period.
+    fn forget_group(&mut self, slo: usize, now: Timestamp) -> Option<usize> {
+        let groups = &self.slos[slo].judges;
+        let (group, &index) = groups.iter().find(|(_, judge)| self.judges[**judge].is_forgotten(now))?;
+        let group = group.clone();
+        self.slos[slo].judges.remove(&group);
+        Some(index)
+    }
+
+    /// The judge that a series counts for.
+    pub(super) fn judge_for(&mut self, slo: usize, labels: &Labels, now: Timestamp) -> Option<usize> {
+        // As in PromQL's `sum by`, a label that is not there has an empty value, which is none.
+        let names = self.slos[slo].group_by().iter();
+        let pairs = names.map(|name| (name.as_str(), labels.get(name).unwrap_or_default()));
+        let group = Labels::from_pairs(pairs).unwrap_or_default();
+        self.judge_of(slo, group, now)
+    }
+
+    fn make_judge(&self, slo: usize, group: Labels, now: Timestamp) -> Judge {
+        let run = &self.slos[slo];
+        let counting = self.slis[run.sli].counting;
+        Judge::new(&run.service, &run.service.slos[run.slo], group, run.sli, counting, now)
+    }
+
+    /// What every SLO and group looks like, in the order of the specs and then of the groups' labels.
+    pub(super) fn views(&mut self) -> Vec<Arc<SloView>> {
+        let mut views = Vec::with_capacity(self.judges.len());
+        for slo in &mut self.slos {
+            match &mut slo.blank {
+                Some(blank) if slo.judges.is_empty() => views.push(blank.view(&self.slis)),
+                _ => views.extend(slo.judges.values().map(|&judge| self.judges[judge].view(&self.slis))),
+            }
+        }
+        views
+    }
+}
