@@ -1,0 +1,54 @@
+//! PromQL: queries are parsed once and evaluated any number of times over a [`Storage`].
+//!
+//! Pure: the moments of evaluation are arguments, and a callback says when to stop. A range query evaluates each
+//! selector once over its whole range, with a window that moves from step to step.
+
+mod annotation;
+mod ast;
+mod check;
+mod eval;
+mod function;
+mod go;
+mod histogram;
+mod kahan;
+mod lexer;
+mod parse;
+mod parse_duration;
+mod storage;
+mod value;
+
+pub use ast::{Position, Type};
+pub use eval::{EvalError, EvalLimits, Evaluation, instant, range};
+pub use histogram::{Bucket, BucketRange, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, ResetHint};
+pub use parse::{ParseError, ParseLimits};
+pub use storage::{
+    FloatSample, HistogramSample, STALE, Selection, SeriesView, Storage, StorageError, is_stale,
+};
+pub use value::{Data, InstantSample, Output, Series, Value};
+
+/// A parsed query, to be kept as long as its text is asked for.
+#[derive(Clone, Debug)]
+pub struct Query {
+    text: String,
+    expr: ast::Expr,
+}
+
+impl Query {
+    /// Reads and checks a query.
+    ///
+    /// # Errors
+    /// What is wrong with it and where, in Prometheus' form; also when it exceeds the limits.
+    pub fn parse(text: &str, limits: &ParseLimits) -> Result<Self, ParseError> {
+        Ok(Self { expr: parse::parse(text, limits)?, text: text.to_owned() })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What it evaluates to in an instant query.
+    pub fn value_type(&self) -> Type {
+        self.expr.value_type()
+    }
+}
