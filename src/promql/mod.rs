@@ -26,6 +26,8 @@ pub use storage::{
 };
 pub use value::{Data, InstantSample, Output, Series, Value};
 
+use crate::types::Timestamp;
+
 /// A parsed query, to be kept as long as its text is asked for.
 #[derive(Clone, Debug)]
 pub struct Query {
@@ -50,5 +52,20 @@ impl Query {
     /// What it evaluates to in an instant query.
     pub fn value_type(&self) -> Type {
         self.expr.value_type()
+    }
+
+    /// The text, if the query is a string literal.
+    pub fn as_string(&self) -> Option<&str> {
+        match &self.expr.without_parens().kind {
+            ast::ExprKind::String(text) => Some(&text.value),
+            _ => None,
+        }
+    }
+
+    /// The same query with every selector and subquery that has no `@` pinned to `at`, so that it gives the same
+    /// whenever it is evaluated. Nothing when it asks for the time itself.
+    pub fn pinned(&self, at: Timestamp) -> Option<Self> {
+        let mut query = self.clone();
+        (ast::pin(&mut query.expr, at) && check::check(&mut query.expr).is_ok()).then_some(query)
     }
 }

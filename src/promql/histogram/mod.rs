@@ -151,6 +151,14 @@ impl FloatHistogram {
         }
     }
 
+    /// The sum with another, or the difference; nothing when one has custom buckets and the other has not.
+    #[must_use]
+    pub fn plus(&self, other: &Self, subtracts: bool) -> Option<Self> {
+        let mut sum = HistogramSum::new(self);
+        sum.add_scaled(other, if subtracts { -1.0 } else { 1.0 }).ok()?;
+        Some(sum.finish())
+    }
+
     /// Whether layout and values are the same; the reset hint and empty buckets do not count.
     pub fn same(&self, other: &Self) -> bool {
         let filled = |buckets: &'_ [Bucket]| -> Vec<(i32, u64)> {
