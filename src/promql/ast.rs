@@ -140,6 +140,8 @@ pub struct VectorSelector {
     pub time: TimeShift,
     /// `anchored` or `smoothed`.
     pub extension: Option<Extension>,
+    /// Whether only count and sum of its histograms are used.
+    pub without_buckets: bool,
     /// Where the selector stands, without the range after it.
     pub at: Position,
 }
@@ -482,7 +484,7 @@ pub(crate) fn pin(expr: &mut Expr, at: Timestamp) -> bool {
         }
         ExprKind::Call(call) => {
             let all = call.args.iter_mut().fold(true, |all, arg| pin(arg, at) && all);
-            all && !call.function.depends_on_time()
+            all && !call.function.depends_on_time() && !call.function.depends_on_query()
         }
         ExprKind::Aggregate(aggregate) => {
             let param = aggregate.param.as_mut().is_none_or(|param| pin(param, at));

@@ -1,7 +1,7 @@
 //! What the grammar cannot say: types, argument counts, and which modifiers fit together. Also marks the
 //! expressions whose value is the same at every step.
 
-use crate::promql::ast::{Aggregate, AggregateOp, Binary, Call, Expr, ExprKind, Many, Type};
+use crate::promql::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, ExprKind, Many, Type};
 use crate::promql::function::{FunctionId, Variadic};
 use crate::promql::parse::ParseError;
 use crate::types::{MatchOp, Matcher};
@@ -160,6 +160,53 @@ fn check_binary(binary: &mut Binary, at: crate::promql::ast::Position) -> Result
         return Ok(binary.left.constant && binary.right.constant);
     };
     Err(ParseError::new(at, message))
+}
+
+/// What the expressions around a selector need of its histograms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Buckets {
+    /// Nothing around it says.
+    Unknown,
+    /// Count and sum: `histogram_count`, `histogram_sum`, `histogram_avg`.
+    Unneeded,
+    /// The buckets, whatever else is done with the result.
+    Needed,
+}
+
+/// Marks the selectors of whose histograms only count and sum are used: they are cheaper without buckets.
+pub(crate) fn mark_bucketless(expr: &mut Expr, around: Buckets) {
+    use FunctionId as F;
+    let needed_if = |needed: bool| if needed { Buckets::Needed } else { around };
+    match &mut expr.kind {
+        ExprKind::Number(_) | ExprKind::String(_) => {}
+        ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => mark_bucketless(inner, around),
+        ExprKind::Vector(selector) | ExprKind::Matrix(selector, _) => {
+            selector.without_buckets = around == Buckets::Unneeded;
+        }
+        // The steps of a subquery jump over samples: resets have to be found by the buckets.
+        ExprKind::Subquery(subquery) => mark_bucketless(&mut subquery.expr, Buckets::Needed),
+        ExprKind::Call(call) => {
+            let inside = match call.function.id {
+                F::HistogramCount | F::HistogramSum | F::HistogramAvg if around == Buckets::Unknown => Buckets::Unneeded,
+                id => needed_if(matches!(id, F::HistogramQuantile | F::HistogramQuantiles | F::HistogramFraction)),
+            };
+            call.args.iter_mut().for_each(|arg| mark_bucketless(arg, inside));
+        }
+        ExprKind::Aggregate(aggregate) => {
+            mark_bucketless(&mut aggregate.expr, around);
+            if let Some(param) = &mut aggregate.param {
+                mark_bucketless(param, around);
+            }
+        }
+        ExprKind::Binary(binary) => {
+            let compares = matches!(
+                binary.op,
+                BinaryOp::TrimLower | BinaryOp::TrimUpper | BinaryOp::Equal | BinaryOp::NotEqual
+            );
+            mark_bucketless(&mut binary.left, needed_if(compares));
+            mark_bucketless(&mut binary.right, needed_if(compares));
+        }
+    }
 }
 
 /// The value or pattern a matcher was written with.

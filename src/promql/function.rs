@@ -164,6 +164,11 @@ impl Function {
                 | F::Timestamp
         )
     }
+
+    /// Whether its result is a property of the query: its start, end, range or step.
+    pub const fn depends_on_query(&self) -> bool {
+        matches!(self.id, FunctionId::Start | FunctionId::End | FunctionId::Range | FunctionId::Step)
+    }
 }
 
 #[cfg(test)]

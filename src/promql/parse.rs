@@ -10,7 +10,7 @@ use crate::promql::ast::{
     Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, ExprKind, Extension, Many, Matching, Number, Pin, Position,
     Sign, Subquery, Text, TimeShift, VectorSelector,
 };
-use crate::promql::check;
+use crate::promql::check::{self, Buckets};
 use crate::promql::function::Function;
 use crate::promql::lexer::{Token, TokenKind, tokens};
 use crate::types::{METRIC_NAME, Matcher, MatcherError, Timestamp};
@@ -85,6 +85,7 @@ fn read(text: &str, limits: &ParseLimits) -> Result<Expr, ParseError> {
         return Err(parser.unexpected("", ""));
     }
     check::check(&mut built.expr)?;
+    check::mark_bucketless(&mut built.expr, Buckets::Unknown);
     Ok(built.expr)
 }
 
@@ -561,6 +562,7 @@ impl Parser<'_> {
             matchers,
             time: TimeShift::default(),
             extension: None,
+            without_buckets: false,
             at,
         };
         self.built(ExprKind::Vector(selector), at, 0)

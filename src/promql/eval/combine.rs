@@ -165,10 +165,8 @@ impl<'p> Pairing<'p> {
     fn by_steps(&self, operation: &mut Operation<'_>) -> Result<Matrix, EvalError> {
         let mut result = Matrix::new(self.many.steps);
         let mut rows = ResultRows::new();
-        let (fill_many, fill_one) = match self.matching().many {
-            Many::Right => (self.matching().fill_right, self.matching().fill_left),
-            _ => (self.matching().fill_left, self.matching().fill_right),
-        };
+        // As Prometheus does: with `group_right` too, `fill_left` fills the side of many.
+        let (fill_many, fill_one) = (self.matching().fill_left, self.matching().fill_right);
         let mut partners = vec![FILLED; self.signatures];
         for step in 0..self.many.steps {
             let lives = |matrix: &Matrix| (0..matrix.len()).any(|row| matrix.get(row, step).is_some());

@@ -126,7 +126,7 @@ impl Evaluator<'_> {
                     extension: selector.extension,
                     lookback: self.setup.lookback.0,
                 };
-                self.for_each_series(&selector.matchers, windows.selection(), |evaluator, series| {
+                self.for_each_selected(selector, windows.selection(), |evaluator, series| {
                     row.push(evaluator, &mut matrix, &Samples::of(&series), &windows)
                 })?;
             }

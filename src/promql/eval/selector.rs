@@ -66,6 +66,22 @@ impl Evaluator<'_> {
         result
     }
 
+    /// The same for a selector, without the buckets it does not need.
+    pub(super) fn for_each_selected(
+        &mut self,
+        selector: &VectorSelector,
+        range: (i64, i64),
+        mut visit: impl FnMut(&mut Self, SeriesView<'_>) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        self.for_each_series(&selector.matchers, range, |evaluator, series| {
+            if !selector.without_buckets || series.histograms.is_empty() {
+                return visit(evaluator, series);
+            }
+            let histograms = without_buckets(series.histograms);
+            visit(evaluator, SeriesView { histograms: &histograms, ..series })
+        })
+    }
+
     pub(super) fn eval_selector(
         &mut self,
         selector: &VectorSelector,
@@ -88,7 +104,7 @@ impl Evaluator<'_> {
         let lookback = self.setup.lookback.0;
         let range = (lookup.first().saturating_sub(lookback), lookup.last());
         let mut matrix = Matrix::new(grid.steps);
-        self.for_each_series(&selector.matchers, range, |evaluator, series| {
+        self.for_each_selected(selector, range, |evaluator, series| {
             evaluator.charge(grid.steps)?;
             evaluator.push_current(&mut matrix, &series, &lookup, wanted)
         })?;
@@ -151,7 +167,7 @@ impl Evaluator<'_> {
         let lookback = self.setup.lookback.0;
         let range = (lookup.first().saturating_sub(lookback), lookup.last().saturating_add(lookback));
         let mut matrix = Matrix::new(grid.steps);
-        self.for_each_series(&selector.matchers, range, |evaluator, series| {
+        self.for_each_selected(selector, range, |evaluator, series| {
             evaluator.charge(grid.steps)?;
             let metric = metric_name(series.labels);
             let floats: Vec<&FloatSample> = series.floats.iter().filter(|s| !is_stale(s.value)).collect();
@@ -183,9 +199,10 @@ impl Evaluator<'_> {
                     (_, Some(exact)) if exact.at.0 == time => Arc::clone(&exact.histogram),
                     (Some(before), Some(after)) => {
                         let gauges = [before, after].iter().all(|s| s.histogram.reset_hint == ResetHint::Gauge);
+                        let fit = before.histogram.has_custom_buckets() == after.histogram.has_custom_buckets();
                         match interpolated_histogram(before, after, time, !gauges, at, &mut evaluator.notes) {
-                            Ok(histogram) => Arc::new(histogram),
-                            Err(_) => {
+                            Ok(histogram) if fit => Arc::new(histogram),
+                            _ => {
                                 evaluator.notes.mixed_exponential_custom(at, metric);
                                 continue;
                             }
@@ -270,6 +287,24 @@ impl Evaluator<'_> {
         let steps = if last < start { 0 } else { ((last - start) / interval) as usize + 1 };
         Ok(Grid { start, interval, steps })
     }
+}
+
+/// Histograms reduced to count and sum. Without buckets a reset could no longer be seen: the hints say it.
+fn without_buckets(samples: &[HistogramSample]) -> Vec<HistogramSample> {
+    let mut before: Option<&HistogramSample> = None;
+    let mut reduced = Vec::with_capacity(samples.len());
+    for sample in samples {
+        let hint = match (sample.histogram.reset_hint, before) {
+            (ResetHint::Unknown, Some(before)) if sample.histogram.is_reset_after(&before.histogram) => ResetHint::Reset,
+            (ResetHint::Unknown, Some(_)) => ResetHint::NotReset,
+            (hint, _) => hint,
+        };
+        if !is_stale(sample.histogram.sum) {
+            before = Some(sample);
+        }
+        reduced.push(HistogramSample { histogram: Arc::new(sample.histogram.without_buckets(hint)), ..*sample });
+    }
+    reduced
 }
 
 /// A sample's time, for searching.

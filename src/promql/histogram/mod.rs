@@ -96,14 +96,7 @@ impl FloatHistogram {
 
     /// The same without buckets: enough for count and sum.
     pub(crate) fn without_buckets(&self, reset_hint: ResetHint) -> Self {
-        Self {
-            reset_hint,
-            schema: self.schema,
-            count: self.count,
-            sum: self.sum,
-            custom_bounds: self.custom_bounds.clone(),
-            ..Self::default()
-        }
+        Self { reset_hint, schema: self.schema, count: self.count, sum: self.sum, ..Self::default() }
     }
 
     /// How many float samples it weighs in the budget.

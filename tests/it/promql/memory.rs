@@ -50,28 +50,25 @@ impl Memory {
     }
 }
 
-/// The hint a store gives a histogram by the one before it: what an explicit hint says, else what the buckets
-/// say.
+/// The hint a store gives a histogram by the one before it. Where its chunk begins, as after a reset, it knows
+/// none; within a chunk there is no reset.
 fn with_hint(histogram: &FloatHistogram, before: Option<&FloatHistogram>) -> FloatHistogram {
     let mut hinted = histogram.clone();
-    let Some(before) = before else {
-        if hinted.reset_hint == ResetHint::NotReset {
-            hinted.reset_hint = ResetHint::Unknown;
-        }
-        return hinted;
-    };
-    if matches!(histogram.reset_hint, ResetHint::Gauge | ResetHint::Reset) || is_stale(histogram.sum) {
+    if hinted.reset_hint == ResetHint::Gauge {
         return hinted;
     }
+    let continues = before.is_some_and(|before| {
+        hinted.reset_hint != ResetHint::Reset
+            && before.reset_hint != ResetHint::Gauge
+            && !is_stale(before.sum)
+            && hinted.schema == before.schema
+            && hinted.zero_threshold == before.zero_threshold
+            && hinted.custom_bounds.as_deref() == before.custom_bounds.as_deref()
+    });
     hinted.reset_hint = ResetHint::Unknown;
-    if before.reset_hint == ResetHint::Gauge || is_stale(before.sum) {
-        return hinted;
+    if continues && (is_stale(hinted.sum) || before.is_some_and(|before| !hinted.is_reset_after(before))) {
+        hinted.reset_hint = ResetHint::NotReset;
     }
-    let changes_layout = histogram.schema != before.schema
-        || histogram.zero_threshold != before.zero_threshold
-        || histogram.custom_bounds.as_deref() != before.custom_bounds.as_deref();
-    hinted.reset_hint =
-        if changes_layout || hinted.is_reset_after(before) { ResetHint::Reset } else { ResetHint::NotReset };
     hinted
 }
 

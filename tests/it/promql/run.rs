@@ -49,7 +49,11 @@ pub fn run(commands: &[Command]) -> Vec<Case> {
 
 fn fill(memory: &mut Memory, load: &Load) {
     let mut loaded = Vec::new();
-    for series in &load.series {
+    for (n, series) in load.series.iter().enumerate() {
+        if load.series[n + 1..].iter().any(|later| later.labels == series.labels) {
+            // A later line for the same series takes its place.
+            continue;
+        }
         let mut floats = Vec::new();
         for (i, item) in series.items.iter().enumerate() {
             let at = load.step.0 * i as i64;
