@@ -81,7 +81,11 @@ impl Annotations {
     /// The warnings and the infos, with their positions in `query`.
     pub fn texts(&self, query: &str) -> (Vec<String>, Vec<String>) {
         let of = |wanted: Level| {
-            self.notes.iter().filter(|((level, _), _)| *level == wanted).map(|((_, text), note)| note.text(text, query)).collect()
+            self.notes
+                .iter()
+                .filter(|((level, _), _)| *level == wanted)
+                .map(|((_, text), note)| note.text(text, query))
+                .collect()
         };
         (of(Level::Warning), of(Level::Info))
     }
@@ -97,7 +101,8 @@ impl Annotations {
     }
 
     pub fn bad_bucket_label(&mut self, at: Position, metric: &str, label: &str) {
-        let text = format!("PromQL warning: bucket label \"le\" is missing or has a malformed value of {}", quote(label));
+        let text =
+            format!("PromQL warning: bucket label \"le\" is missing or has a malformed value of {}", quote(label));
         self.warn(at, for_metric(text, metric));
     }
 

@@ -16,6 +16,7 @@ pub struct Position {
 
 impl Position {
     /// From here to the end of `other`.
+    #[must_use]
     pub const fn to(self, other: Self) -> Self {
         Self { start: self.start, end: other.end }
     }
@@ -23,7 +24,7 @@ impl Position {
     /// `line:column` of the start, both from 1, columns in bytes, as Prometheus prints positions.
     pub fn line_and_column(self, query: &str) -> String {
         let before = &query.as_bytes()[..(self.start as usize).min(query.len())];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let line = before.split(|byte| *byte == b'\n').count();
         let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
         format!("{line}:{column}")
     }
@@ -244,7 +245,7 @@ pub struct Aggregate {
 
 /// Aggregation operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the operator of its name")]
+#[allow(missing_docs, reason = "each is the operator of its name")]
 pub enum AggregateOp {
     Sum,
     Avg,
@@ -317,7 +318,7 @@ pub struct Binary {
 
 /// Binary operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the operator of its name")]
+#[allow(missing_docs, reason = "each is the operator of its name")]
 pub enum BinaryOp {
     Or,
     And,
@@ -446,12 +447,10 @@ impl Expr {
             ExprKind::Vector(_) | ExprKind::Aggregate(_) => Type::Vector,
             ExprKind::Matrix(..) | ExprKind::Subquery(_) => Type::Matrix,
             ExprKind::Call(call) => call.function.returns,
-            ExprKind::Binary(binary) => {
-                match (binary.left.value_type(), binary.right.value_type()) {
-                    (Type::Scalar, Type::Scalar) => Type::Scalar,
-                    _ => Type::Vector,
-                }
-            }
+            ExprKind::Binary(binary) => match (binary.left.value_type(), binary.right.value_type()) {
+                (Type::Scalar, Type::Scalar) => Type::Scalar,
+                _ => Type::Vector,
+            },
         }
     }
 
@@ -462,51 +461,5 @@ impl Expr {
             expr = inner;
         }
         expr
-    }
-}
-
-/// Pins the selectors that are not, but those inside a subquery: its own pin stands for them. Whether the
-/// result then depends on no other time.
-pub(crate) fn pin(expr: &mut Expr, at: Timestamp) -> bool {
-    let pin_time = |time: &mut TimeShift| {
-        time.pin.get_or_insert(Pin::At(at));
-    };
-    match &mut expr.kind {
-        ExprKind::Number(_) | ExprKind::String(_) => true,
-        ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => pin(inner, at),
-        ExprKind::Vector(selector) | ExprKind::Matrix(selector, _) => {
-            pin_time(&mut selector.time);
-            true
-        }
-        ExprKind::Subquery(subquery) => {
-            pin_time(&mut subquery.time);
-            !depends_on_time(&subquery.expr)
-        }
-        ExprKind::Call(call) => {
-            let all = call.args.iter_mut().fold(true, |all, arg| pin(arg, at) && all);
-            all && !call.function.depends_on_time() && !call.function.depends_on_query()
-        }
-        ExprKind::Aggregate(aggregate) => {
-            let param = aggregate.param.as_mut().is_none_or(|param| pin(param, at));
-            pin(&mut aggregate.expr, at) && param
-        }
-        ExprKind::Binary(binary) => {
-            let left = pin(&mut binary.left, at);
-            pin(&mut binary.right, at) && left
-        }
-    }
-}
-
-/// Whether a function of time occurs.
-fn depends_on_time(expr: &Expr) -> bool {
-    match &expr.kind {
-        ExprKind::Number(_) | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix(..) => false,
-        ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => depends_on_time(inner),
-        ExprKind::Subquery(subquery) => depends_on_time(&subquery.expr),
-        ExprKind::Call(call) => call.function.depends_on_time() || call.args.iter().any(depends_on_time),
-        ExprKind::Aggregate(aggregate) => {
-            depends_on_time(&aggregate.expr) || aggregate.param.as_ref().is_some_and(depends_on_time)
-        }
-        ExprKind::Binary(binary) => depends_on_time(&binary.left) || depends_on_time(&binary.right),
     }
 }

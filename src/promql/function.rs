@@ -33,7 +33,7 @@ macro_rules! functions {
     ($($name:literal $id:ident ($($arg:ident),*) $variadic:expr, $returns:ident;)*) => {
         /// The functions' identities.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[expect(missing_docs, reason = "each is the function of its name")]
+        #[allow(missing_docs, reason = "each is the function of its name")]
         pub enum FunctionId { $($id),* }
 
         /// All functions, by name.

@@ -31,7 +31,8 @@ mod tests {
 
     #[test]
     fn numbers_print_as_in_go() {
-        for (value, text) in [(0.5, "0.5"), (1e-5, "1e-05"), (1e20, "100000000000000000000"), (1e21, "1e+21"), (-1.0, "-1")]
+        for (value, text) in
+            [(0.5, "0.5"), (1e-5, "1e-05"), (1e20, "100000000000000000000"), (1e21, "1e+21"), (-1.0, "-1")]
         {
             assert_eq!(shortest(value), text);
         }

@@ -5,15 +5,13 @@
 
 mod annotation;
 mod ast;
-mod check;
 mod eval;
 mod function;
 mod go;
 mod histogram;
 mod kahan;
-mod lexer;
 mod parse;
-mod parse_duration;
+mod pin;
 mod storage;
 mod value;
 
@@ -21,9 +19,7 @@ pub use ast::{Position, Type};
 pub use eval::{EvalError, EvalLimits, Evaluation, instant, range};
 pub use histogram::{Bucket, BucketRange, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, ResetHint};
 pub use parse::{ParseError, ParseLimits};
-pub use storage::{
-    FloatSample, HistogramSample, STALE, Selection, SeriesView, Storage, StorageError, is_stale,
-};
+pub use storage::{FloatSample, HistogramSample, STALE, Selection, SeriesView, Storage, StorageError, is_stale};
 pub use value::{Data, InstantSample, Output, Series, Value};
 
 use crate::types::Timestamp;
@@ -66,6 +62,6 @@ impl Query {
     /// whenever it is evaluated. Nothing when it asks for the time itself.
     pub fn pinned(&self, at: Timestamp) -> Option<Self> {
         let mut query = self.clone();
-        (ast::pin(&mut query.expr, at) && check::check(&mut query.expr).is_ok()).then_some(query)
+        (pin::pin(&mut query.expr, at) && parse::check::check(&mut query.expr).is_ok()).then_some(query)
     }
 }

@@ -130,7 +130,9 @@ impl Evaluator<'_> {
                 AggregateOp::Sum | AggregateOp::Avg if histograms => {
                     self.merged_histogram(op, aggregate, matrix, rows, step)
                 }
-                AggregateOp::Count | AggregateOp::Group if floats || histograms => Some(Value::Float(column.value(step))),
+                AggregateOp::Count | AggregateOp::Group if floats || histograms => {
+                    Some(Value::Float(column.value(step)))
+                }
                 _ => {
                     if histograms && !matches!(op, AggregateOp::Count | AggregateOp::Group) {
                         self.notes.histogram_ignored_in_aggregation(at, op.name());

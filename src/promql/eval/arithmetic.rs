@@ -53,7 +53,8 @@ pub(super) struct Operation<'o> {
 impl Operation<'_> {
     /// `None`, with a note, where the operator does not apply to values of these kinds.
     pub fn combine(&mut self, left: Cell<'_>, right: Cell<'_>) -> Option<Combined> {
-        let histogram = |h: FloatHistogram| Some(Combined { value: Value::Histogram(Arc::new(h.compacted())), keep: true });
+        let histogram =
+            |h: FloatHistogram| Some(Combined { value: Value::Histogram(Arc::new(h.compacted())), keep: true });
         match (left, right) {
             (Cell::Float(l), Cell::Float(r)) => {
                 if self.op.is_comparison() {

@@ -21,11 +21,11 @@ impl Evaluator<'_> {
             }
             (false, true) => Ok(self.with_scalar(binary, at, left, &right, false)),
             (true, false) => Ok(self.with_scalar(binary, at, right, &left, true)),
-            (false, false) if binary.op.is_set() => Ok(set_operation(binary, left, right)),
+            (false, false) if binary.op.is_set() => Ok(set_operation(binary, left, &right)),
             (false, false) => {
                 self.charge(left.cells().max(right.cells()))?;
                 let matrix = Pairing::new(binary, &left, &right).evaluate(&mut self.notes, at)?;
-                if matrix.steps > 1 { self.joined(matrix) } else { Ok(matrix) }
+                if matrix.steps > 1 { Self::joined(matrix) } else { Ok(matrix) }
             }
         }
     }
@@ -94,7 +94,7 @@ fn float_rows(binary: &Binary, vector: &mut Matrix, scalar: &Matrix, swapped: bo
 }
 
 /// `and`, `or`, `unless`.
-fn set_operation(binary: &Binary, mut left: Matrix, right: Matrix) -> Matrix {
+fn set_operation(binary: &Binary, mut left: Matrix, right: &Matrix) -> Matrix {
     let mut labels = binary.matching.labels.clone();
     labels.sort_unstable();
     let counted = if binary.matching.on { Counted::Only(&labels) } else { Counted::Without(&labels) };
@@ -102,7 +102,7 @@ fn set_operation(binary: &Binary, mut left: Matrix, right: Matrix) -> Matrix {
     let mut numbers = |matrix: &Matrix| -> Vec<usize> {
         matrix.rows.iter().map(|row| numbering.number(&row.labels, counted)).collect()
     };
-    let (left_numbers, right_numbers) = (numbers(&left), numbers(&right));
+    let (left_numbers, right_numbers) = (numbers(&left), numbers(right));
     let (steps, count) = (left.steps, numbering.len());
     // Whether a signature occurs on the other side, at each step.
     let occurs = |matrix: &Matrix, numbers: &[usize]| -> Vec<bool> {
@@ -130,7 +130,7 @@ fn set_operation(binary: &Binary, mut left: Matrix, right: Matrix) -> Matrix {
             merge_same_names(left)
         }
         op => {
-            let present = occurs(&right, &right_numbers);
+            let present = occurs(right, &right_numbers);
             let keeps = op == BinaryOp::And;
             for (row, number) in left_numbers.iter().enumerate() {
                 for step in (0..steps).filter(|step| present[number * steps + step] != keeps) {

@@ -94,7 +94,7 @@ impl Evaluator<'_> {
                 self.answer(&mut result, &matrix, family, source.at, grid, (label, &question));
             }
         }
-        if label.is_some() && grid.steps > 1 { self.joined(result) } else { Ok(result) }
+        if label.is_some() && grid.steps > 1 { Self::joined(result) } else { Ok(result) }
     }
 
     /// Classic buckets gathered by the labels besides `le`, native histograms by all labels.
@@ -196,9 +196,10 @@ impl Evaluator<'_> {
                 (Some(_), Question::Quantile(q)) => q.to_bits(),
                 _ => 0,
             };
-            let out = match rows.iter().find(|(k, _)| *k == key) {
-                Some((_, out)) => *out,
-                None => {
+            let out = if let Some((_, out)) = rows.iter().find(|(k, _)| *k == key) {
+                *out
+            } else {
+                {
                     let labels = match (label, question) {
                         (Some(name), Question::Quantile(q)) => {
                             Arc::new((*family.labels).clone().with(name, &open_metrics(q)))

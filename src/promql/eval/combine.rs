@@ -68,7 +68,11 @@ impl<'p> Pairing<'p> {
     fn unique_partners(&self) -> Option<Vec<usize>> {
         let unique = |numbers: &[usize]| {
             let mut rows = vec![FILLED; self.signatures];
-            numbers.iter().enumerate().all(|(row, number)| std::mem::replace(&mut rows[*number], row) == FILLED).then_some(rows)
+            numbers
+                .iter()
+                .enumerate()
+                .all(|(row, number)| std::mem::replace(&mut rows[*number], row) == FILLED)
+                .then_some(rows)
         };
         if !self.many_may_repeat() {
             unique(&self.many_numbers)?;
@@ -237,7 +241,11 @@ impl<'p> Pairing<'p> {
     /// No two pairs of one signature may give the same series.
     fn check_unique(&self, result: &Matrix, matched: &mut Vec<usize>, row: usize) -> Result<(), EvalError> {
         let text = if self.matching().many == Many::None {
-            if matched.is_empty() { None } else { Some("many-to-one matching must be explicit (group_left/group_right)") }
+            if matched.is_empty() {
+                None
+            } else {
+                Some("many-to-one matching must be explicit (group_left/group_right)")
+            }
         } else {
             let labels = &result.rows[row].labels;
             let repeats = matched.iter().any(|other| result.rows[*other].labels == *labels);
@@ -248,7 +256,8 @@ impl<'p> Pairing<'p> {
     }
 
     fn duplicate_on_one_side(&self, number: usize, step: usize) -> EvalError {
-        let mut rows = self.one_numbers.iter().enumerate().filter(|(row, n)| **n == number && self.one.get(*row, step).is_some());
+        let mut rows =
+            self.one_numbers.iter().enumerate().filter(|(row, n)| **n == number && self.one.get(*row, step).is_some());
         let mut next = || rows.next().map_or(0, |(row, _)| row);
         let (first, second) = (next(), next());
         let side = if self.matching().many == Many::Right { "left" } else { "right" };

@@ -72,7 +72,8 @@ mod tests {
             (-1, [1969.0, 12.0, 31.0, 3.0, 365.0, 31.0, 23.0, 59.0]),
         ] {
             use FunctionId as F;
-            let ids = [F::Year, F::Month, F::DayOfMonth, F::DayOfWeek, F::DayOfYear, F::DaysInMonth, F::Hour, F::Minute];
+            let ids =
+                [F::Year, F::Month, F::DayOfMonth, F::DayOfWeek, F::DayOfYear, F::DaysInMonth, F::Hour, F::Minute];
             let found = ids.map(|id| part(id).unwrap()(seconds));
             assert_eq!(found, parts, "{seconds}");
         }

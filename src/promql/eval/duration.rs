@@ -3,7 +3,7 @@
 use super::{EvalError, Evaluator};
 use crate::promql::ast::{BinaryOp, DurationExpr, Extent, Pin, Position, TimeShift};
 use crate::promql::eval::arithmetic::number_op;
-use crate::promql::parse_duration::MAX_DURATION_SECONDS;
+use crate::promql::parse::MAX_DURATION_SECONDS;
 
 impl Evaluator<'_> {
     /// A range or a step in milliseconds: positive.

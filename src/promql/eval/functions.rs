@@ -74,7 +74,13 @@ impl Evaluator<'_> {
                 // Unlike Rust's, Go's minimum with a NaN is NaN.
                 Matrix::scalar(steps, |step| match (a.number(step), b.number(step)) {
                     (x, y) if x.is_nan() || y.is_nan() => f64::NAN,
-                    (x, y) => if least { x.min(y) } else { x.max(y) },
+                    (x, y) => {
+                        if least {
+                            x.min(y)
+                        } else {
+                            x.max(y)
+                        }
+                    }
                 })
             }
             _ => return Err(EvalError::Execution(format!("function {:?} is not supported", call.function.name))),

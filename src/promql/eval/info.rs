@@ -8,7 +8,7 @@ use super::selector::{Lookup, Wanted};
 use super::{EvalError, Evaluator, metric_name};
 use crate::promql::ast::{Call, Expr, ExprKind, TimeShift};
 use crate::promql::value::{Cell, Grid, Matrix};
-use crate::types::{Labels, MatchOp, METRIC_NAME, Matcher, Selector};
+use crate::types::{Labels, METRIC_NAME, MatchOp, Matcher, Selector};
 
 const TARGET_INFO: &str = "target_info";
 
@@ -29,7 +29,7 @@ impl Evaluator<'_> {
         let plain: Vec<bool> = base.rows.iter().map(|row| is_info(&row.labels)).collect();
         let info = self.info_series(call, &base, &plain, (&names, &data), grid)?;
         let result = self.enriched(&base, &plain, &info, &data)?;
-        if grid.steps > 1 { self.joined(result) } else { Ok(result) }
+        if grid.steps > 1 { Self::joined(result) } else { Ok(result) }
     }
 
     /// The info series of the targets that occur: at each step the time of the current sample.
@@ -65,9 +65,13 @@ impl Evaluator<'_> {
             }
         }
         let mut info = Matrix::new(grid.steps);
-        if matchers.is_empty() && !base.rows.iter().zip(plain).any(|(row, plain)| {
-            !plain && IDENTIFYING_LABELS.iter().any(|label| row.labels.get(label).is_some())
-        }) {
+        if matchers.is_empty()
+            && !base
+                .rows
+                .iter()
+                .zip(plain)
+                .any(|(row, plain)| !plain && IDENTIFYING_LABELS.iter().any(|label| row.labels.get(label).is_some()))
+        {
             return Ok(info);
         }
         matchers.extend_from_slice(data);
@@ -104,13 +108,7 @@ impl Evaluator<'_> {
         Ok((offset, pin))
     }
 
-    fn enriched(
-        &self,
-        base: &Matrix,
-        plain: &[bool],
-        info: &Matrix,
-        data: &[Matcher],
-    ) -> Result<Matrix, EvalError> {
+    fn enriched(&self, base: &Matrix, plain: &[bool], info: &Matrix, data: &[Matcher]) -> Result<Matrix, EvalError> {
         // Targets and metric names to the info rows.
         let mut rows: BTreeMap<(&str, [&str; 2]), Vec<usize>> = BTreeMap::new();
         let mut names: Vec<&str> = Vec::new();
@@ -139,9 +137,10 @@ impl Evaluator<'_> {
                         continue;
                     }
                 }
-                let out = match outs.iter().find(|(rows, _)| *rows == found) {
-                    Some((_, out)) => *out,
-                    None => {
+                let out = if let Some((_, out)) = outs.iter().find(|(rows, _)| *rows == found) {
+                    *out
+                } else {
+                    {
                         let labels = with_info(&head.labels, info, &found, data)?;
                         let out = result.push(Arc::new(labels), head.drop_name);
                         outs.push((found, out));
@@ -237,4 +236,3 @@ fn with_info(base: &Labels, info: &Matrix, found: &[usize], data: &[Matcher]) ->
     }
     Ok(base.clone().merged(&added))
 }
-

@@ -44,7 +44,7 @@ impl Evaluator<'_> {
             row.labels = Arc::new((*row.labels).clone().with(target, &value));
             row.drop_name &= target != METRIC_NAME;
         }
-        self.joined(matrix)
+        Self::joined(matrix)
     }
 
     pub(super) fn label_join(&mut self, call: &Call, grid: &Grid) -> Result<Matrix, EvalError> {
@@ -67,6 +67,6 @@ impl Evaluator<'_> {
             row.labels = Arc::new((*row.labels).clone().with(target, &value));
             row.drop_name &= target != METRIC_NAME;
         }
-        self.joined(matrix)
+        Self::joined(matrix)
     }
 }

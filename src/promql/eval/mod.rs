@@ -111,7 +111,7 @@ pub fn range(
     let mut evaluator = Evaluator::new(evaluation, grid, step);
     evaluator.query_end = end.0;
     let matrix = evaluator.eval(&query.expr, &grid)?;
-    let matrix = evaluator.without_dropped_names(matrix)?;
+    let matrix = Evaluator::without_dropped_names(matrix)?;
     let data = Data::Matrix(sorted_series(&matrix, &grid));
     Ok(evaluator.output(data, &query.text))
 }
@@ -149,7 +149,7 @@ impl<'a> Evaluator<'a> {
             ExprKind::Subquery(subquery) => {
                 let grid = self.subquery_grid(subquery, grid)?;
                 let matrix = self.eval(&subquery.expr, &grid)?;
-                let matrix = self.without_dropped_names(matrix)?;
+                let matrix = Self::without_dropped_names(matrix)?;
                 return Ok(Data::Matrix(sorted_series(&matrix, &grid)));
             }
             _ => {}
@@ -158,7 +158,7 @@ impl<'a> Evaluator<'a> {
         if expr.value_type() == Type::Scalar {
             return Ok(Data::Scalar(at, matrix.number(0)));
         }
-        let matrix = self.without_dropped_names(matrix)?;
+        let matrix = Self::without_dropped_names(matrix)?;
         let samples = matrix.rows.iter().enumerate().filter_map(|(row, series)| {
             let value = matrix.get(row, 0)?.to_value();
             Some(InstantSample { labels: Arc::clone(&series.labels), at, value })
@@ -221,20 +221,20 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Carries out the dropping of names, and joins the series that became one by it.
-    fn without_dropped_names(&self, mut matrix: Matrix) -> Result<Matrix, EvalError> {
+    fn without_dropped_names(mut matrix: Matrix) -> Result<Matrix, EvalError> {
         for row in &mut matrix.rows {
             if row.drop_name && METADATA_LABELS.iter().any(|name| row.labels.get(name).is_some()) {
                 row.labels = Arc::new(without_metadata(&row.labels));
             }
         }
-        self.joined(matrix)
+        Self::joined(matrix)
     }
 
     /// Series of the same labels become one.
     ///
     /// # Errors
     /// When two of them have a sample at the same moment.
-    fn joined(&self, matrix: Matrix) -> Result<Matrix, EvalError> {
+    fn joined(matrix: Matrix) -> Result<Matrix, EvalError> {
         let labels: Vec<&Labels> = matrix.rows.iter().map(|row| &*row.labels).collect();
         let Some(targets) = signature::duplicates(&labels) else {
             return Ok(matrix);

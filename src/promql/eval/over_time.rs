@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::EvalError;
 use super::range::{Context, Window};
 use crate::promql::go;
 use crate::promql::histogram::{FloatHistogram, HistogramOperation, HistogramSum, IncompatibleSchemas, ResetHint};
@@ -10,44 +9,38 @@ use crate::promql::kahan::{Kahan, Mean};
 use crate::promql::storage::{FloatSample, HistogramSample};
 use crate::promql::value::Value;
 
-type Outcome = Result<Option<Value>, EvalError>;
-
-fn float(value: f64) -> Outcome {
-    Ok(Some(Value::Float(value)))
+pub(super) fn present(_: &mut Context<'_>, _: &Window<'_>) -> Option<Value> {
+    Some(Value::Float(1.0))
 }
 
-pub(super) fn present(_: &mut Context<'_>, _: &Window<'_>) -> Outcome {
-    float(1.0)
+pub(super) fn count(_: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
+    Some(Value::Float((window.floats.len() + window.histograms.len()) as f64))
 }
 
-pub(super) fn count(_: &mut Context<'_>, window: &Window<'_>) -> Outcome {
-    float((window.floats.len() + window.histograms.len()) as f64)
-}
-
-pub(super) fn first(_: &mut Context<'_>, window: &Window<'_>) -> Outcome {
-    Ok(match (window.floats.first(), window.histograms.first()) {
+pub(super) fn first(_: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
+    match (window.floats.first(), window.histograms.first()) {
         (Some(f), Some(h)) if f.at >= h.at => Some(Value::Histogram(Arc::clone(&h.histogram))),
         (Some(f), _) => Some(Value::Float(f.value)),
         (None, h) => h.map(|h| Value::Histogram(Arc::clone(&h.histogram))),
-    })
+    }
 }
 
-pub(super) fn last(_: &mut Context<'_>, window: &Window<'_>) -> Outcome {
-    Ok(match (window.floats.last(), window.histograms.last()) {
+pub(super) fn last(_: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
+    match (window.floats.last(), window.histograms.last()) {
         (Some(f), Some(h)) if f.at <= h.at => Some(Value::Histogram(Arc::clone(&h.histogram))),
         (Some(f), _) => Some(Value::Float(f.value)),
         (None, h) => h.map(|h| Value::Histogram(Arc::clone(&h.histogram))),
-    })
+    }
 }
 
-pub(super) fn time_of_first(_: &mut Context<'_>, window: &Window<'_>) -> Outcome {
+pub(super) fn time_of_first(_: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     let times = [window.floats.first().map(|s| s.at), window.histograms.first().map(|s| s.at)];
-    Ok(times.into_iter().flatten().min().map(|at| Value::Float(at.as_secs_f64())))
+    times.into_iter().flatten().min().map(|at| Value::Float(at.as_secs_f64()))
 }
 
-pub(super) fn time_of_last(_: &mut Context<'_>, window: &Window<'_>) -> Outcome {
+pub(super) fn time_of_last(_: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     let times = [window.floats.last().map(|s| s.at), window.histograms.last().map(|s| s.at)];
-    Ok(times.into_iter().flatten().max().map(|at| Value::Float(at.as_secs_f64())))
+    times.into_iter().flatten().max().map(|at| Value::Float(at.as_secs_f64()))
 }
 
 /// Whether there are floats; histograms beside them are noted as ignored.
@@ -65,9 +58,9 @@ fn best(
     window: &Window<'_>,
     replaces: impl Fn(f64, f64) -> bool,
     result: impl Fn(&FloatSample) -> f64,
-) -> Outcome {
+) -> Option<Value> {
     if !has_floats(context, window) {
-        return Ok(None);
+        return None;
     }
     let mut best = &window.floats[0];
     for sample in window.floats {
@@ -75,51 +68,51 @@ fn best(
             best = sample;
         }
     }
-    float(result(best))
+    Some(Value::Float(result(best)))
 }
 
-pub(super) fn max(context: &mut Context<'_>, window: &Window<'_>) -> Outcome {
+pub(super) fn max(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     best(context, window, |new, old| new > old, |s| s.value)
 }
 
-pub(super) fn min(context: &mut Context<'_>, window: &Window<'_>) -> Outcome {
+pub(super) fn min(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     best(context, window, |new, old| new < old, |s| s.value)
 }
 
-pub(super) fn time_of_max(context: &mut Context<'_>, window: &Window<'_>) -> Outcome {
+pub(super) fn time_of_max(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     best(context, window, |new, old| new >= old, |s| s.at.as_secs_f64())
 }
 
-pub(super) fn time_of_min(context: &mut Context<'_>, window: &Window<'_>) -> Outcome {
+pub(super) fn time_of_min(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     best(context, window, |new, old| new <= old, |s| s.at.as_secs_f64())
 }
 
-pub(super) fn sum(context: &mut Context<'_>, window: &Window<'_>) -> Outcome {
+pub(super) fn sum(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     if mixed(context, window) {
-        return Ok(None);
+        return None;
     }
     if window.floats.is_empty() {
-        return Ok(of_histograms(context, window, histogram_sum));
+        return of_histograms(context, window, histogram_sum);
     }
     let mut total = Kahan::default();
     for sample in window.floats {
         total.add(sample.value);
     }
-    float(total.value())
+    Some(Value::Float(total.value()))
 }
 
-pub(super) fn avg(context: &mut Context<'_>, window: &Window<'_>) -> Outcome {
+pub(super) fn avg(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     if mixed(context, window) {
-        return Ok(None);
+        return None;
     }
     let Some((first, rest)) = window.floats.split_first() else {
-        return Ok(of_histograms(context, window, histogram_mean));
+        return of_histograms(context, window, histogram_mean);
     };
     let mut mean = Mean::new(first.value);
     for sample in rest {
         mean.add(sample.value);
     }
-    float(mean.value())
+    Some(Value::Float(mean.value()))
 }
 
 fn mixed(context: &mut Context<'_>, window: &Window<'_>) -> bool {
@@ -202,40 +195,40 @@ fn variance(context: &mut Context<'_>, window: &Window<'_>) -> Option<f64> {
     Some((squares.sum + squares.error) / count)
 }
 
-pub(super) fn stdvar(context: &mut Context<'_>, window: &Window<'_>) -> Outcome {
-    Ok(variance(context, window).map(Value::Float))
+pub(super) fn stdvar(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
+    variance(context, window).map(Value::Float)
 }
 
-pub(super) fn stddev(context: &mut Context<'_>, window: &Window<'_>) -> Outcome {
-    Ok(variance(context, window).map(|v| Value::Float(v.sqrt())))
+pub(super) fn stddev(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
+    variance(context, window).map(|v| Value::Float(v.sqrt()))
 }
 
-pub(super) fn quantile(context: &mut Context<'_>, window: &Window<'_>) -> Outcome {
+pub(super) fn quantile(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     let q = context.scalars[0];
     if window.floats.is_empty() {
-        return Ok(None);
+        return None;
     }
     if !(0.0..=1.0).contains(&q) {
         context.notes.invalid_quantile(context.at, q);
     }
     has_floats(context, window);
     let mut values: Vec<f64> = window.floats.iter().map(|s| s.value).collect();
-    float(quantile_of(q, &mut values))
+    Some(Value::Float(quantile_of(q, &mut values)))
 }
 
-pub(super) fn mad(context: &mut Context<'_>, window: &Window<'_>) -> Outcome {
+pub(super) fn mad(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     if !has_floats(context, window) {
-        return Ok(None);
+        return None;
     }
     let mut values: Vec<f64> = window.floats.iter().map(|s| s.value).collect();
     if values.iter().any(|v| v.is_nan()) {
-        return float(f64::NAN);
+        return Some(Value::Float(f64::NAN));
     }
     let median = quantile_of(0.5, &mut values);
     for value in &mut values {
         *value = (*value - median).abs();
     }
-    float(quantile_of(0.5, &mut values))
+    Some(Value::Float(quantile_of(0.5, &mut values)))
 }
 
 /// The quantile of a list of values, which it orders; NaN is the smallest. Linear between neighbours.
@@ -252,9 +245,8 @@ pub(super) fn quantile_of(q: f64, values: &mut [f64]) -> f64 {
     let rank = q * (values.len() - 1) as f64;
     let lower = rank.floor() as usize;
     let weight = rank - rank.floor();
-    let by_value = |a: &f64, b: &f64| {
-        b.is_nan().cmp(&a.is_nan()).then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
-    };
+    let by_value =
+        |a: &f64, b: &f64| b.is_nan().cmp(&a.is_nan()).then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
     let (_, at, above) = values.select_nth_unstable_by(lower, by_value);
     let at = *at;
     let next = above.iter().copied().min_by(by_value).unwrap_or(at);
@@ -289,33 +281,34 @@ fn has_two_floats(context: &mut Context<'_>, window: &Window<'_>) -> bool {
     has_floats(context, window) && window.floats.len() > 1
 }
 
-pub(super) fn deriv(context: &mut Context<'_>, window: &Window<'_>) -> Outcome {
+pub(super) fn deriv(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     if !has_two_floats(context, window) {
-        return Ok(None);
+        return None;
     }
-    float(regression(window.floats, window.floats[0].at.0).0)
+    Some(Value::Float(regression(window.floats, window.floats[0].at.0).0))
 }
 
-pub(super) fn predict_linear(context: &mut Context<'_>, window: &Window<'_>) -> Outcome {
+pub(super) fn predict_linear(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     if !has_two_floats(context, window) {
-        return Ok(None);
+        return None;
     }
     let (slope, now) = regression(window.floats, window.time);
-    float(slope * context.scalars[0] + now)
+    Some(Value::Float(slope * context.scalars[0] + now))
 }
 
 /// Holt's linear method.
-pub(super) fn double_exponential_smoothing(context: &mut Context<'_>, window: &Window<'_>) -> Outcome {
+pub(super) fn double_exponential_smoothing(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     let [smoothing, trend_factor] = context.scalars;
     for (name, short, factor) in [("smoothing", "sf", smoothing), ("trend", "tf", trend_factor)] {
         if factor <= 0.0 || factor >= 1.0 {
             let got = go::fixed(factor);
             let text = format!("invalid {name} factor. Expected: 0 < {short} < 1, got: {got}");
-            return Err(EvalError::Execution(text));
+            context.failure = Some(text);
+            return None;
         }
     }
     if !has_two_floats(context, window) {
-        return Ok(None);
+        return None;
     }
     let floats = window.floats;
     let (mut before, mut level) = (0.0, floats[0].value);
@@ -327,7 +320,7 @@ pub(super) fn double_exponential_smoothing(context: &mut Context<'_>, window: &W
         let next = smoothing * sample.value + (1.0 - smoothing) * (level + trend);
         (before, level) = (level, next);
     }
-    float(level)
+    Some(Value::Float(level))
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ impl Evaluator<'_> {
                 let count = if *param < 1.0 { 0 } else { *param as usize };
                 match aggregate.op {
                     AggregateOp::Topk => best(&mut candidates, count, |a, b| b.total_order(a)),
-                    AggregateOp::Bottomk => best(&mut candidates, count, |a, b| a.total_order(b)),
+                    AggregateOp::Bottomk => best(&mut candidates, count, TotalOrder::total_order),
                     AggregateOp::Limitk => candidates.truncate(count),
                     _ => candidates.retain(|(row, _)| is_within(*param, offsets[*row])),
                 }
@@ -119,11 +119,7 @@ impl TotalOrder for (usize, f64) {
 }
 
 /// The first `count` in that order, sorted. NaNs come last, equals stay in the order of rows.
-fn best(
-    candidates: &mut Vec<(usize, f64)>,
-    count: usize,
-    order: impl Fn(&(usize, f64), &(usize, f64)) -> Ordering,
-) {
+fn best(candidates: &mut Vec<(usize, f64)>, count: usize, order: impl Fn(&(usize, f64), &(usize, f64)) -> Ordering) {
     let full = |a: &(usize, f64), b: &(usize, f64)| {
         a.1.is_nan().cmp(&b.1.is_nan()).then_with(|| order(a, b)).then(a.0.cmp(&b.0))
     };

@@ -11,7 +11,7 @@ use crate::promql::function::FunctionId;
 use crate::promql::histogram::ResetHint;
 use crate::promql::storage::{FloatSample, HistogramSample, SeriesView, is_stale};
 use crate::promql::value::{Cell, Grid, Matrix, Value};
-use crate::types::{Labels, MatchOp, METRIC_NAME, Matcher, Timestamp};
+use crate::types::{Labels, METRIC_NAME, MatchOp, Matcher, Timestamp};
 
 /// The samples of one series that a function sees at one step.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +39,11 @@ pub(super) struct Context<'c> {
     pub scalars: [f64; 2],
     pub extension: Option<Extension>,
     pub range_seconds: f64,
+    /// Set where the arguments are wrong.
+    pub failure: Option<String>,
 }
 
-pub(super) type Kernel = fn(&mut Context<'_>, &Window<'_>) -> Result<Option<Value>, EvalError>;
+pub(super) type Kernel = fn(&mut Context<'_>, &Window<'_>) -> Option<Value>;
 
 /// One series' samples without stale markers.
 struct Samples<'s> {
@@ -195,6 +197,7 @@ impl RangeCall<'_> {
             scalars: [0.0; 2],
             extension: windows.extension,
             range_seconds: windows.range as f64 / 1000.0,
+            failure: None,
         };
         let (before, after) = windows.reach();
         let (mut float_from, mut float_to, mut histogram_from, mut histogram_to) = (0, 0, 0, 0);
@@ -228,7 +231,11 @@ impl RangeCall<'_> {
                 end,
                 time: self.grid.time(step),
             };
-            let Some(value) = (self.kernel)(&mut context, &window)? else { continue };
+            let value = (self.kernel)(&mut context, &window);
+            if let Some(text) = context.failure {
+                return Err(EvalError::Execution(text));
+            }
+            let Some(value) = value else { continue };
             match &value {
                 Value::Float(_) => has_floats = true,
                 Value::Histogram(histogram) => size += histogram.size_samples(),

@@ -4,7 +4,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::EvalError;
 use super::extended;
 use super::range::{Context, Window};
 use crate::promql::ast::Extension;
@@ -21,16 +20,16 @@ pub(super) struct Change {
     pub per_second: bool,
 }
 
-pub(super) fn rate(context: &mut Context<'_>, window: &Window<'_>) -> Result<Option<Value>, EvalError> {
-    Ok(change(context, window, Change { of_counter: true, per_second: true }))
+pub(super) fn rate(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
+    change(context, window, Change { of_counter: true, per_second: true })
 }
 
-pub(super) fn increase(context: &mut Context<'_>, window: &Window<'_>) -> Result<Option<Value>, EvalError> {
-    Ok(change(context, window, Change { of_counter: true, per_second: false }))
+pub(super) fn increase(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
+    change(context, window, Change { of_counter: true, per_second: false })
 }
 
-pub(super) fn delta(context: &mut Context<'_>, window: &Window<'_>) -> Result<Option<Value>, EvalError> {
-    Ok(change(context, window, Change { of_counter: false, per_second: false }))
+pub(super) fn delta(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
+    change(context, window, Change { of_counter: false, per_second: false })
 }
 
 fn change(context: &mut Context<'_>, window: &Window<'_>, change: Change) -> Option<Value> {
@@ -47,7 +46,11 @@ fn change(context: &mut Context<'_>, window: &Window<'_>, change: Change) -> Opt
             extended::histogram_change(context, window, change, smoothed)
         };
     }
-    if histograms.is_empty() { float_change(context, window, change) } else { histogram_change(context, window, change) }
+    if histograms.is_empty() {
+        float_change(context, window, change)
+    } else {
+        histogram_change(context, window, change)
+    }
 }
 
 /// A window's samples as the extrapolation sees them; times in milliseconds.
@@ -180,8 +183,7 @@ fn float_change(context: &mut Context<'_>, window: &Window<'_>, change: Change) 
 fn histogram_change(context: &mut Context<'_>, window: &Window<'_>, change: Change) -> Option<Value> {
     let samples = window.histograms;
     let (first, last) = (samples.first()?, samples.last()?);
-    let zero_at =
-        change.of_counter.then(|| zero_in_window(start_of(first), window.start, first.at.0)).flatten();
+    let zero_at = change.of_counter.then(|| zero_in_window(start_of(first), window.start, first.at.0)).flatten();
     let mut result = match samples.len() {
         1 => None,
         _ => Some(histogram_increase(context, samples, change.of_counter)?),
@@ -234,7 +236,8 @@ fn histogram_increase(
     if of_counter && samples.iter().any(is_gauge) {
         context.notes.histogram_not_counter(context.at, context.metric);
     }
-    if !of_counter && !(is_gauge(first) && is_gauge(last)) {
+    let ends_are_gauges = is_gauge(first) && is_gauge(last);
+    if !(of_counter || ends_are_gauges) {
         context.notes.histogram_not_gauge(context.at, context.metric);
     }
     // The result has the lowest resolution of all.
@@ -317,12 +320,12 @@ const fn starts_overlap(before_start: i64, before: i64, now_start: i64) -> bool 
     now_start != 0 && now_start < before && now_start != before_start
 }
 
-pub(super) fn irate(context: &mut Context<'_>, window: &Window<'_>) -> Result<Option<Value>, EvalError> {
-    Ok(instant_change(context, window, true))
+pub(super) fn irate(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
+    instant_change(context, window, true)
 }
 
-pub(super) fn idelta(context: &mut Context<'_>, window: &Window<'_>) -> Result<Option<Value>, EvalError> {
-    Ok(instant_change(context, window, false))
+pub(super) fn idelta(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
+    instant_change(context, window, false)
 }
 
 /// One of the last two samples.

@@ -1,6 +1,5 @@
 //! `resets` and `changes`: how often neighbouring samples differ.
 
-use super::EvalError;
 use super::range::{Context, Window};
 use super::rate::is_start_reset;
 use crate::promql::ast::Extension;
@@ -17,30 +16,26 @@ enum Point<'p> {
 /// A sample, its time and its start timestamp.
 type Timed<'p> = (i64, i64, Point<'p>);
 
-pub(super) fn resets(context: &mut Context<'_>, window: &Window<'_>) -> Result<Option<Value>, EvalError> {
-    Ok(count(context, window, |before, now| {
+pub(super) fn resets(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
+    count(context, window, |before, now| {
         is_start_reset(before.1, before.0, now.1, now.0)
             || match (before.2, now.2) {
                 (Point::Float(before), Point::Float(now)) => now < before,
                 (Point::Histogram(before), Point::Histogram(now)) => now.is_reset_after(before),
                 _ => true,
             }
-    }))
+    })
 }
 
-pub(super) fn changes(context: &mut Context<'_>, window: &Window<'_>) -> Result<Option<Value>, EvalError> {
-    Ok(count(context, window, |before, now| match (before.2, now.2) {
+pub(super) fn changes(context: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
+    count(context, window, |before, now| match (before.2, now.2) {
         (Point::Float(before), Point::Float(now)) => now != before && !(now.is_nan() && before.is_nan()),
         (Point::Histogram(before), Point::Histogram(now)) => !now.same(before),
         _ => true,
-    }))
+    })
 }
 
-fn count(
-    context: &Context<'_>,
-    window: &Window<'_>,
-    differ: impl Fn(&Timed<'_>, &Timed<'_>) -> bool,
-) -> Option<Value> {
+fn count(context: &Context<'_>, window: &Window<'_>, differ: impl Fn(&Timed<'_>, &Timed<'_>) -> bool) -> Option<Value> {
     let mut points: Vec<Timed<'_>> = Vec::with_capacity(window.floats.len() + window.histograms.len());
     points.extend(window.floats.iter().enumerate().map(|(i, s)| {
         let start = window.float_starts.get(i).map_or(0, |start| start.0);

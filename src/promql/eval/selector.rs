@@ -143,8 +143,7 @@ impl Evaluator<'_> {
             histogram = first_after(series.histograms, histogram, time);
             let oldest = time.saturating_sub(lookback);
             let newest_float = float.checked_sub(1).map(|i| (i, &series.floats[i])).filter(|(_, s)| s.at.0 > oldest);
-            let newest_histogram =
-                histogram.checked_sub(1).map(|i| &series.histograms[i]).filter(|s| s.at.0 > oldest);
+            let newest_histogram = histogram.checked_sub(1).map(|i| &series.histograms[i]).filter(|s| s.at.0 > oldest);
             let value = match (newest_float, newest_histogram) {
                 (Some((_, f)), Some(h)) if h.at > f.at => of_histogram(h, wanted),
                 (Some((i, f)), _) => of_float(f, series.float_starts.get(i), wanted),
@@ -295,7 +294,9 @@ fn without_buckets(samples: &[HistogramSample]) -> Vec<HistogramSample> {
     let mut reduced = Vec::with_capacity(samples.len());
     for sample in samples {
         let hint = match (sample.histogram.reset_hint, before) {
-            (ResetHint::Unknown, Some(before)) if sample.histogram.is_reset_after(&before.histogram) => ResetHint::Reset,
+            (ResetHint::Unknown, Some(before)) if sample.histogram.is_reset_after(&before.histogram) => {
+                ResetHint::Reset
+            }
             (ResetHint::Unknown, Some(_)) => ResetHint::NotReset,
             (hint, _) => hint,
         };
@@ -360,6 +361,6 @@ fn of_histogram(sample: &HistogramSample, wanted: Wanted) -> Option<Value> {
     Some(match wanted {
         Wanted::Value => Value::Histogram(Arc::clone(&sample.histogram)),
         Wanted::Time => Value::Float(sample.at.as_secs_f64()),
-        Wanted::Start => Value::Float(sample.start.map_or(0.0, |s| s.as_secs_f64())),
+        Wanted::Start => Value::Float(sample.start.map_or(0.0, Timestamp::as_secs_f64)),
     })
 }

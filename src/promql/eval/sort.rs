@@ -52,14 +52,14 @@ impl Evaluator<'_> {
 }
 
 /// Natural order: runs of digits compare as numbers.
-fn natural(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a, b);
+fn natural(first: &str, second: &str) -> Ordering {
+    let (mut a, mut b) = (first, second);
     loop {
         let (Some(x), Some(y)) = (chunk(a), chunk(b)) else { return a.len().cmp(&b.len()) };
         let both_digits = x.as_bytes()[0].is_ascii_digit() && y.as_bytes()[0].is_ascii_digit();
         let order = if both_digits {
-            let (p, q) = (x.trim_start_matches('0'), y.trim_start_matches('0'));
-            p.len().cmp(&q.len()).then_with(|| p.cmp(q)).then_with(|| x.len().cmp(&y.len()))
+            let [left, right] = [x, y].map(|digits| digits.trim_start_matches('0'));
+            left.len().cmp(&right.len()).then_with(|| left.cmp(right)).then_with(|| x.len().cmp(&y.len()))
         } else {
             x.cmp(y)
         };
@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn numbers_in_labels_compare_as_numbers() {
-        for (less, more) in [("node2", "node10"), ("", "a"), ("a", "b"), ("a1b", "a1c"), ("v1.9", "v1.10"), ("1", "01")] {
+        for (less, more) in [("node2", "node10"), ("", "a"), ("a", "b"), ("a1b", "a1c"), ("v1.9", "v1.10"), ("1", "01")]
+        {
             assert_eq!(natural(less, more), Ordering::Less, "{less} {more}");
             assert_eq!(natural(more, less), Ordering::Greater, "{more} {less}");
         }

@@ -12,8 +12,8 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use quantile::NanNote;
+pub(crate) use sum::{HistogramOperation, HistogramSum, IncompatibleSchemas};
 pub(crate) use trim::Keep;
-pub(crate) use sum::{HistogramOperation, HistogramSum, IncompatibleSchemas, Merge};
 
 use crate::promql::go;
 use crate::promql::kahan::Kahan;

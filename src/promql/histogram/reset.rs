@@ -27,7 +27,9 @@ impl FloatHistogram {
             return some_bucket_shrank(&mapped(self), &mapped(previous));
         }
         // A finer resolution or a narrower zero bucket comes only with a reset.
-        if self.schema > previous.schema || previous.has_custom_buckets() || self.zero_threshold < previous.zero_threshold
+        if self.schema > previous.schema
+            || previous.has_custom_buckets()
+            || self.zero_threshold < previous.zero_threshold
         {
             return true;
         }

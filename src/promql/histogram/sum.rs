@@ -179,7 +179,8 @@ impl HistogramSum {
             let index = bucket_of_common(index, &own, &common);
             add_buckets(&mut sums, [(index, count.sum), (index, count.error)].into_iter());
         }
-        let mapped = other.positive.iter().map(|b| (bucket_of_common(b.index, other.bounds(), &common), b.count * factor));
+        let mapped =
+            other.positive.iter().map(|b| (bucket_of_common(b.index, other.bounds(), &common), b.count * factor));
         add_buckets(&mut sums, mapped);
         self.positive = sums;
         self.bounds = Some(common);
@@ -282,7 +283,8 @@ mod tests {
     use super::*;
 
     fn exponential(schema: i32, zero: (f64, f64), positive: &[(i32, f64)]) -> FloatHistogram {
-        let positive: Vec<Bucket> = positive.iter().map(|(index, count)| Bucket { index: *index, count: *count }).collect();
+        let positive: Vec<Bucket> =
+            positive.iter().map(|(index, count)| Bucket { index: *index, count: *count }).collect();
         FloatHistogram {
             schema,
             zero_threshold: zero.0,

@@ -83,8 +83,8 @@ impl Storage for Memory {
                 continue;
             }
             let (after, until) = (selection.after, selection.until);
-            let floats = samples.floats.partition_point(|s| s.at <= after)
-                ..samples.floats.partition_point(|s| s.at <= until);
+            let floats =
+                samples.floats.partition_point(|s| s.at <= after)..samples.floats.partition_point(|s| s.at <= until);
             let histograms = samples.histograms.partition_point(|s| s.at <= after)
                 ..samples.histograms.partition_point(|s| s.at <= until);
             let starts = &samples.starts[floats.clone()];

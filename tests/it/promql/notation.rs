@@ -134,7 +134,8 @@ fn number_prefix(text: &str) -> Result<(f64, &str), String> {
     let bytes = text.as_bytes();
     let end = (1..bytes.len())
         .find(|at| {
-            let is_exponent = bytes[at - 1].eq_ignore_ascii_case(&b'e') && bytes[..at - 1].iter().any(u8::is_ascii_digit);
+            let is_exponent =
+                bytes[at - 1].eq_ignore_ascii_case(&b'e') && bytes[..at - 1].iter().any(u8::is_ascii_digit);
             matches!(bytes[*at], b'+' | b'-') && !is_exponent
         })
         .unwrap_or(text.len());

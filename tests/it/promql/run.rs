@@ -159,10 +159,9 @@ fn expect_failure(eval: &Eval, output: Result<Output, String>) -> Result<Option<
 }
 
 fn check_notes(eval: &Eval, output: &Output) -> Result<(), String> {
-    for (name, expected, none, found) in [
-        ("warning", &eval.warn, eval.no_warn, &output.warnings),
-        ("info", &eval.info, eval.no_info, &output.infos),
-    ] {
+    for (name, expected, none, found) in
+        [("warning", &eval.warn, eval.no_warn, &output.warnings), ("info", &eval.info, eval.no_info, &output.infos)]
+    {
         if none && !found.is_empty() {
             return Err(format!("unexpected {name}: {found:?}"));
         }
@@ -227,8 +226,12 @@ fn compare_matrix(eval: &Eval, series: &[Series], start: Span, step: Span) -> Re
         found.extend(one.floats.iter().map(|(at, v)| (*at, Value::Float(*v))));
         found.extend(one.histograms.iter().map(|(at, h)| (*at, Value::Histogram(Arc::clone(h)))));
         found.sort_by_key(|(at, _)| *at);
-        let expected: Vec<(Timestamp, &Item)> =
-            items.iter().enumerate().filter(|(_, item)| item.value.is_some()).map(|(i, item)| (time(i), item)).collect();
+        let expected: Vec<(Timestamp, &Item)> = items
+            .iter()
+            .enumerate()
+            .filter(|(_, item)| item.value.is_some())
+            .map(|(i, item)| (time(i), item))
+            .collect();
         let fits = found.len() == expected.len()
             && found.iter().zip(&expected).all(|((at, value), (wanted_at, item))| {
                 at == wanted_at && item.value.as_ref().is_some_and(|wanted| same(wanted, value, item.has_hint))

@@ -62,7 +62,10 @@ fn check_call(call: &mut Call, at: crate::promql::ast::Position) -> Result<bool,
         }
         Variadic::UpTo(_) | Variadic::Any if count + 1 < declared => {
             let least = declared - 1;
-            return problem(format!("expected at least {least} argument(s) in call to {:?}, got {count}", function.name));
+            return problem(format!(
+                "expected at least {least} argument(s) in call to {:?}, got {count}",
+                function.name
+            ));
         }
         Variadic::UpTo(more) if count > declared - 1 + more => {
             let most = declared - 1 + more;
@@ -187,7 +190,9 @@ pub(crate) fn mark_bucketless(expr: &mut Expr, around: Buckets) {
         ExprKind::Subquery(subquery) => mark_bucketless(&mut subquery.expr, Buckets::Needed),
         ExprKind::Call(call) => {
             let inside = match call.function.id {
-                F::HistogramCount | F::HistogramSum | F::HistogramAvg if around == Buckets::Unknown => Buckets::Unneeded,
+                F::HistogramCount | F::HistogramSum | F::HistogramAvg if around == Buckets::Unknown => {
+                    Buckets::Unneeded
+                }
                 id => needed_if(matches!(id, F::HistogramQuantile | F::HistogramQuantiles | F::HistogramFraction)),
             };
             call.args.iter_mut().for_each(|arg| mark_bucketless(arg, inside));
@@ -199,10 +204,8 @@ pub(crate) fn mark_bucketless(expr: &mut Expr, around: Buckets) {
             }
         }
         ExprKind::Binary(binary) => {
-            let compares = matches!(
-                binary.op,
-                BinaryOp::TrimLower | BinaryOp::TrimUpper | BinaryOp::Equal | BinaryOp::NotEqual
-            );
+            let compares =
+                matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper | BinaryOp::Equal | BinaryOp::NotEqual);
             mark_bucketless(&mut binary.left, needed_if(compares));
             mark_bucketless(&mut binary.right, needed_if(compares));
         }
@@ -212,10 +215,9 @@ pub(crate) fn mark_bucketless(expr: &mut Expr, around: Buckets) {
 /// The value or pattern a matcher was written with.
 pub(crate) fn matcher_value(matcher: &Matcher) -> &str {
     match &matcher.op {
-        MatchOp::Equal(value)
-        | MatchOp::NotEqual(value)
-        | MatchOp::Regex(value, _)
-        | MatchOp::NotRegex(value, _) => value,
+        MatchOp::Equal(value) | MatchOp::NotEqual(value) | MatchOp::Regex(value, _) | MatchOp::NotRegex(value, _) => {
+            value
+        }
         MatchOp::Number(_) => "",
     }
 }

@@ -31,8 +31,8 @@ pub enum TokenKind {
 
 /// Longest first, so that the first that fits is the one meant.
 const SYMBOLS: [&str; 26] = [
-    "==", "!=", "<=", "</", ">=", ">/", "=~", "!~", "=", "<", ">", "(", ")", "{", "}", "[", "]", ",", ":", "+", "-", "*",
-    "/", "%", "^", "@",
+    "==", "!=", "<=", "</", ">=", ">/", "=~", "!~", "=", "<", ">", "(", ")", "{", "}", "[", "]", ",", ":", "+", "-",
+    "*", "/", "%", "^", "@",
 ];
 
 /// All tokens of `text`, the last one [`TokenKind::End`].
@@ -145,7 +145,9 @@ impl Lexer<'_> {
             self.end_of_word(start, "bad number or duration syntax")?;
             return match text.parse::<crate::types::Span>() {
                 Ok(span) => Ok(TokenKind::Duration(span.as_secs_f64())),
-                Err(_) => Err(ParseError::new(position(start, self.at), format!("not a valid duration string: {text:?}"))),
+                Err(_) => {
+                    Err(ParseError::new(position(start, self.at), format!("not a valid duration string: {text:?}")))
+                }
             };
         }
         let text = &self.text[start..start + length];

@@ -1,7 +1,7 @@
 //! Durations in a query: of ranges, steps and offsets, literal or computed.
 
 use crate::promql::ast::{BinaryOp, DurationExpr, Extent, Number, Position};
-use crate::promql::lexer::TokenKind;
+use crate::promql::parse::lexer::TokenKind;
 use crate::promql::parse::{ParseError, Parser};
 use crate::types::Span;
 
@@ -18,7 +18,7 @@ impl Parser<'_> {
         {
             return Err(ParseError::new(start, "duration must be greater than 0".to_owned()));
         }
-        self.extent(expr, start)
+        Self::extent(expr, start)
     }
 
     /// What follows `offset`: a literal, a call or a parenthesis, each with an optional sign. Operators after
@@ -30,10 +30,10 @@ impl Parser<'_> {
             self.accept("+");
         }
         let operand = self.duration_operand("offset")?;
-        self.extent(if negative { negated(operand) } else { operand }, start)
+        Self::extent(if negative { negated(operand) } else { operand }, start)
     }
 
-    fn extent(&self, expr: DurationExpr, start: Position) -> Result<Extent, ParseError> {
+    fn extent(expr: DurationExpr, start: Position) -> Result<Extent, ParseError> {
         let DurationExpr::Literal(Number { value, .. }) = expr else {
             return Ok(Extent::Computed(expr, start));
         };
