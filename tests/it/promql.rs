@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod limits;
 mod memory;
 mod notation;
+mod properties;
 mod run;
 mod script;
 
@@ -97,4 +99,24 @@ fn scripts_of_prometheus_pass() {
     println!("{:<28} {:>6} {:>6} {:>11}", "all", total[0], total[1], total[2]);
     assert!(surprises.is_empty(), "{} cases fail that should not:\n{}", surprises.len(), surprises.join("\n"));
     assert!(unneeded.is_empty(), "listed as gaps, but pass: {unneeded:?}");
+}
+
+/// A wrong expectation of each kind is found.
+#[test]
+fn wrong_expectations_fail() {
+    for expectation in [
+        "{} 2",
+        "{a=\"b\"} 1",
+        "1",
+        "expect fail",
+        "expect warn\n  {} 1",
+        "expect info\n  {} 1",
+        "{} {{count:1}}",
+        "expect string \"a\"",
+        "",
+    ] {
+        let script = format!("eval instant at 0 vector(1)\n  {expectation}\n");
+        let cases = run::run(&script::parse(&script).unwrap());
+        assert!(!report(&cases, "").is_empty(), "{expectation}");
+    }
 }

@@ -24,7 +24,8 @@ impl Evaluator<'_> {
             (false, false) if binary.op.is_set() => Ok(set_operation(binary, left, &right)),
             (false, false) => {
                 self.charge(left.cells().max(right.cells()))?;
-                let matrix = Pairing::new(binary, &left, &right).evaluate(&mut self.notes, at)?;
+                let budget = self.setup.limits.samples - self.live_samples + left.cells().max(right.cells());
+                let matrix = Pairing::new(binary, &left, &right).evaluate(&mut self.notes, at, budget)?;
                 if matrix.steps > 1 { Self::joined(matrix) } else { Ok(matrix) }
             }
         }

@@ -76,7 +76,7 @@ impl Evaluator<'_> {
             let question = |step: usize| Question::Fraction(evaluated[0].number(step), evaluated[1].number(step));
             for family in &families {
                 self.check_stop()?;
-                self.answer(&mut result, &matrix, family, source.at, grid, (None, &question));
+                self.answer(&mut result, &matrix, family, source.at, grid, (None, &question))?;
             }
             return Ok(result);
         }
@@ -91,7 +91,7 @@ impl Evaluator<'_> {
             let question = |step: usize| Question::Quantile(q.number(step));
             for family in &families {
                 self.check_stop()?;
-                self.answer(&mut result, &matrix, family, source.at, grid, (label, &question));
+                self.answer(&mut result, &matrix, family, source.at, grid, (label, &question))?;
             }
         }
         if label.is_some() && grid.steps > 1 { Self::joined(result) } else { Ok(result) }
@@ -153,7 +153,7 @@ impl Evaluator<'_> {
         at: Position,
         grid: &Grid,
         (label, question): (Option<&str>, &dyn Fn(usize) -> Question),
-    ) {
+    ) -> Result<(), EvalError> {
         let mut rows: Vec<(u64, usize)> = Vec::new();
         let mut buckets: Vec<(f64, f64)> = Vec::with_capacity(family.buckets.len());
         let metric = metric_name(&family.labels).to_owned();
@@ -206,6 +206,7 @@ impl Evaluator<'_> {
                         }
                         _ => Arc::clone(&family.labels),
                     };
+                    self.charge(grid.steps)?;
                     let out = result.push(labels, true);
                     rows.push((key, out));
                     out
@@ -213,6 +214,7 @@ impl Evaluator<'_> {
             };
             result.set(out, step, Value::Float(value));
         }
+        Ok(())
     }
 }
 

@@ -53,13 +53,14 @@ impl<'p> Pairing<'p> {
         &self.binary.matching
     }
 
-    pub fn evaluate(&self, notes: &mut Annotations, at: Position) -> Result<Matrix, EvalError> {
+    /// Gives at most `budget_samples` cells.
+    pub fn evaluate(&self, notes: &mut Annotations, at: Position, budget_samples: usize) -> Result<Matrix, EvalError> {
         let matching = self.matching();
         let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
         let mut operation = Operation { op: self.binary.op, at, notes };
         match self.unique_partners().filter(|_| !fills) {
             Some(partners) => Ok(self.by_columns(&partners, &mut operation)),
-            None => self.by_steps(&mut operation),
+            None => self.by_steps(&mut operation, budget_samples),
         }
     }
 
@@ -166,7 +167,7 @@ impl<'p> Pairing<'p> {
         keep.then_some(value)
     }
 
-    fn by_steps(&self, operation: &mut Operation<'_>) -> Result<Matrix, EvalError> {
+    fn by_steps(&self, operation: &mut Operation<'_>, budget_samples: usize) -> Result<Matrix, EvalError> {
         let mut result = Matrix::new(self.many.steps);
         let mut rows = ResultRows::new();
         // As Prometheus does: with `group_right` too, `fill_left` fills the side of many.
@@ -177,6 +178,9 @@ impl<'p> Pairing<'p> {
             let (many_lives, one_lives) = (lives(self.many), lives(self.one));
             if !(many_lives && one_lives) && (fill_many.is_none() && fill_one.is_none() || !(many_lives || one_lives)) {
                 continue;
+            }
+            if result.cells() > budget_samples {
+                return Err(EvalError::TooManySamples);
             }
             partners.fill(FILLED);
             for (row, &number) in self.one_numbers.iter().enumerate() {

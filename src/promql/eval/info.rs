@@ -108,7 +108,13 @@ impl Evaluator<'_> {
         Ok((offset, pin))
     }
 
-    fn enriched(&self, base: &Matrix, plain: &[bool], info: &Matrix, data: &[Matcher]) -> Result<Matrix, EvalError> {
+    fn enriched(
+        &mut self,
+        base: &Matrix,
+        plain: &[bool],
+        info: &Matrix,
+        data: &[Matcher],
+    ) -> Result<Matrix, EvalError> {
         // Targets and metric names to the info rows.
         let mut rows: BTreeMap<(&str, [&str; 2]), Vec<usize>> = BTreeMap::new();
         let mut names: Vec<&str> = Vec::new();
@@ -141,6 +147,7 @@ impl Evaluator<'_> {
                     *out
                 } else {
                     {
+                        self.charge(base.steps)?;
                         let labels = with_info(&head.labels, info, &found, data)?;
                         let out = result.push(Arc::new(labels), head.drop_name);
                         outs.push((found, out));

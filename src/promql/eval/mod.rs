@@ -173,6 +173,8 @@ impl<'a> Evaluator<'a> {
             return Ok(Matrix::new(0));
         }
         let before = self.live_samples;
+        // Even one row may be too much.
+        self.charge(grid.steps)?;
         let matrix = if expr.constant && grid.steps > 1 {
             let once = self.eval_node(expr, &grid.first())?;
             self.charge(once.len().saturating_mul(grid.steps))?;

@@ -9,14 +9,6 @@ use crate::promql::kahan::{Kahan, Mean};
 use crate::promql::storage::{FloatSample, HistogramSample};
 use crate::promql::value::Value;
 
-pub(super) fn present(_: &mut Context<'_>, _: &Window<'_>) -> Option<Value> {
-    Some(Value::Float(1.0))
-}
-
-pub(super) fn count(_: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
-    Some(Value::Float((window.floats.len() + window.histograms.len()) as f64))
-}
-
 pub(super) fn first(_: &mut Context<'_>, window: &Window<'_>) -> Option<Value> {
     match (window.floats.first(), window.histograms.first()) {
         (Some(f), Some(h)) if f.at >= h.at => Some(Value::Histogram(Arc::clone(&h.histogram))),

@@ -2,13 +2,29 @@
 #![expect(clippy::disallowed_types, reason = "looked up only, never iterated")]
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasherDefault, Hasher};
 
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::types::{Labels, METRIC_NAME};
 
-type Map = HashMap<Box<[u8]>, usize, BuildHasherDefault<Xxh3Default>>;
+/// XXH3 in one shot: keys are single byte strings.
+#[derive(Clone, Copy, Debug, Default)]
+struct Xxh3(u64);
+
+impl Hasher for Xxh3 {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+    fn write_usize(&mut self, _: usize) {
+        // The length: the bytes that follow say as much.
+    }
+}
+
+type Map = HashMap<Box<[u8]>, usize, BuildHasherDefault<Xxh3>>;
 
 /// Which labels count.
 #[derive(Clone, Copy, Debug)]

@@ -51,16 +51,13 @@ pub fn metric(line: &str) -> Result<(Labels, &str), String> {
             (rest[..length].to_owned(), &rest[length..])
         };
         let after = after.trim_start();
-        let after = match after.strip_prefix('=') {
-            Some(after) => {
-                let (value, after) = quoted(after.trim_start())?;
-                labels.set(&label, &value);
-                after
-            }
-            None => {
-                labels.set(METRIC_NAME, &label);
-                after
-            }
+        let after = if let Some(after) = after.strip_prefix('=') {
+            let (value, after) = quoted(after.trim_start())?;
+            labels.set(&label, &value);
+            after
+        } else {
+            labels.set(METRIC_NAME, &label);
+            after
         };
         let after = after.trim_start();
         rest = after.strip_prefix(',').unwrap_or(after).trim_start();
