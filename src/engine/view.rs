@@ -105,6 +105,8 @@ pub struct SloView {
     pub versions: Vec<VersionView>,
     /// Newest sample of the total.
     pub last_sample: Option<Timestamp>,
+    /// Counted from 1; a new one began, without history, when the specs changed what the SLI counts.
+    pub revision: u32,
 }
 
 impl SloView {

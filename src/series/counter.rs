@@ -4,13 +4,15 @@
 //! kept so that a sample arriving late lands between its neighbours and moves the increase to where it
 //! belongs; one older than all of them is absorbed, since a later sample already covers its increase.
 
-use crate::types::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Timestamp, compact};
 
 /// Samples remembered for each counter: how late, in samples, one may arrive and still be placed exactly.
 pub const RECENT_LIMIT_SAMPLES: usize = 4;
 
 /// A counter's latest samples and whether its first value counted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Counter {
     /// Ascending in time; `len` of them are valid.
     recent: [Point; RECENT_LIMIT_SAMPLES],
@@ -21,14 +23,15 @@ pub struct Counter {
     birth_counted: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Point {
     at: Timestamp,
+    #[serde(with = "compact")]
     value: f64,
 }
 
 /// Part of a count: `amount` events at `at`. Negative where a late sample moves an increase elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// The later sample's time.
     pub at: Timestamp,

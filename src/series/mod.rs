@@ -8,6 +8,8 @@ mod index;
 mod table;
 mod target;
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Labels, Span};
 
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
@@ -19,12 +21,17 @@ pub use target::{Increment, SETTLE};
 pub const IDLE: Span = Span::hours(1);
 
 /// A tracked series: its slot in the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesId(pub u32);
 
 /// What a series is bound to, opaque to this module: the caller's index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tag(pub u32);
+
+impl Tag {
+    /// What a series is bound to that counts for nothing.
+    pub const NOTHING: Self = Self(0);
+}
 
 /// The canonical bytes of a label set, for hashing: names and values in order, each closed by a byte that
 /// UTF-8 never contains.

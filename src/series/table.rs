@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use crate::series::counter::{Change, Counter, Placed};
 use crate::series::index::{Cache, Index};
 use crate::series::target::{Increment, Target};
@@ -63,7 +65,7 @@ pub struct Output {
     pub liveness: Vec<Liveness>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Series {
     identity: u128,
     counter: Counter,
@@ -78,9 +80,13 @@ struct Series {
 }
 
 /// The series table.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Table {
+    /// Not part of the state: whatever is missing is worked out again.
+    #[serde(skip)]
     wire: Cache,
+    /// From identity to slot; follows from `series`.
+    #[serde(skip)]
     identities: Index,
     series: Vec<Series>,
     /// Slots to use again, with the rotation from which on no wire key can stand for their last series.
@@ -88,11 +94,14 @@ pub struct Table {
     rotation: u64,
     targets: Vec<Target>,
     free_targets: Vec<u32>,
+    /// From key to target; follows from `target_keys`.
+    #[serde(skip)]
     target_ids: BTreeMap<(Box<str>, Box<str>), u32>,
     target_keys: Vec<(Box<str>, Box<str>)>,
     metric_ids: BTreeMap<Box<str>, u32>,
     /// Targets that hold changes, and some that no longer do.
     holding: BTreeSet<u32>,
+    #[serde(skip)]
     limit_series: usize,
     sweep_next: usize,
 }
@@ -170,7 +179,7 @@ impl Table {
         let series = Series {
             identity,
             counter: Counter::new(),
-            tag: Tag(0),
+            tag: Tag::NOTHING,
             target,
             metric,
             seen: Timestamp::MIN,
@@ -333,6 +342,35 @@ impl Table {
     pub fn rotate_wire_keys(&mut self) {
         self.wire.rotate();
         self.rotation += 1;
+    }
+
+    /// Whether a scrape waits for its rest.
+    pub fn is_holding(&self) -> bool {
+        !self.holding.is_empty()
+    }
+
+    /// Binds every series to nothing and forgets every wire key, so that each series is registered anew with its
+    /// next sample, and begins anew for whatever it is bound to then.
+    pub fn unbind(&mut self) {
+        for series in &mut self.series {
+            series.tag = Tag::NOTHING;
+            series.live = false;
+        }
+        self.wire = Cache::new(self.limit_series);
+    }
+
+    /// Makes a table that was stored whole again: the indices that follow from the rest.
+    #[must_use]
+    pub fn rebuilt(mut self, limit_series: usize) -> Self {
+        self.limit_series = limit_series;
+        self.wire = Cache::new(limit_series);
+        for (slot, series) in self.series.iter().enumerate().filter(|(_, series)| series.used) {
+            self.identities.insert(series.identity, slot as u32);
+        }
+        let free: BTreeSet<u32> = self.free_targets.iter().copied().collect();
+        let keys = (0..).zip(&self.target_keys).filter(|(id, _)| !free.contains(id));
+        self.target_ids = keys.map(|(id, key)| (key.clone(), id)).collect();
+        self
     }
 
     /// How many series are tracked.

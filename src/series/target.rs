@@ -9,6 +9,8 @@
 //!   moment must be judged together, or half a scrape looks like an outage. Changes are held until every
 //!   series of the previous scrape has reported, a newer scrape begins, or [`SETTLE`] has passed.
 
+use serde::{Deserialize, Serialize};
+
 use crate::series::{SeriesId, Tag, counter::Change};
 use crate::types::{Span, Timestamp};
 
@@ -24,7 +26,7 @@ const WAITING_LIMIT_BIRTHS: usize = 4_096;
 const WAIT: Span = Span::minutes(5);
 
 /// A change of one series' count.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Increment {
     /// What the series is bound to.
     pub tag: Tag,
@@ -33,7 +35,7 @@ pub struct Increment {
 }
 
 /// State of one target.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Target {
     metrics: Vec<Metric>,
     waiting: Vec<Birth>,
@@ -41,7 +43,7 @@ pub struct Target {
     series_count: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Metric {
     name: u32,
     /// A ring of the latest times at which a known series had a sample.
@@ -49,14 +51,14 @@ struct Metric {
     next: u8,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Birth {
     series: SeriesId,
     metric: u32,
     at: Timestamp,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Scrape {
     at: Timestamp,
     previous_at: Timestamp,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::spec::{Numerator, Service};
 use crate::types::{Labels, METRIC_NAME, Selector};
 
@@ -10,11 +12,11 @@ const JOB: &str = "job";
 const INSTANCE: &str = "instance";
 
 /// An SLI of the loaded specs, by its position among all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SliId(pub u32);
 
 /// What a series contributes to an SLI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Good or bad events, as the SLI is written.
     Numerator,
@@ -23,7 +25,7 @@ pub enum Role {
 }
 
 /// One use of a series.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Match {
     /// The SLI it counts for.
     pub sli: SliId,

@@ -90,6 +90,16 @@ pub struct Inputs {
     pub total: Selector,
 }
 
+/// `bad: S total: S`: two SLIs with equal text count the same.
+impl fmt::Display for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.numerator {
+            Numerator::Good(good) => write!(f, "good: {good} total: {}", self.total),
+            Numerator::Bad(bad) => write!(f, "bad: {bad} total: {}", self.total),
+        }
+    }
+}
+
 impl Sli {
     /// The counters this SLI is computed from.
     pub fn inputs(&self) -> Inputs {

@@ -26,8 +26,8 @@ pub const WIRE_KEY_SIZE_BYTES: usize = 192;
 
 /// The secret that makes label hashes unpredictable, so that no sender can make two series collide on purpose.
 ///
-/// Draw it at random once per process: nothing is stored under a wire hash. Tests and replays may fix it, since
-/// results never depend on it.
+/// Draw it at random once, and keep it with the state: series are known by hashes under it. Tests and replays may
+/// fix it, since results never depend on it.
 #[derive(Clone)]
 pub struct WireKey([u8; WIRE_KEY_SIZE_BYTES]);
 
@@ -35,6 +35,11 @@ impl WireKey {
     /// A key of these bytes; they should look random.
     pub const fn new(bytes: [u8; WIRE_KEY_SIZE_BYTES]) -> Self {
         Self(bytes)
+    }
+
+    /// Its bytes, to be kept as secret as it is.
+    pub const fn as_bytes(&self) -> &[u8; WIRE_KEY_SIZE_BYTES] {
+        &self.0
     }
 
     /// The 128-bit hash (XXH3 with this secret) of a series' label bytes.

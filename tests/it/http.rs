@@ -340,7 +340,7 @@ fn routes(readiness: &Readiness) -> axum::Router {
     let settings = Settings { key: key.clone(), limits, series_limit: 1_000 };
     let (engine, _) = EngineHandle::start(Engine::new(&services, settings, clock::now()), |_| {});
     let url: url::Url = "http://localhost:9797".parse().unwrap();
-    let notifier = Notifier::start(&notify::Settings::new(url.clone()), Vec::new(), Vec::new()).unwrap();
+    let notifier = Notifier::start(&notify::Settings::new(url.clone()), Vec::new(), Vec::new(), None).unwrap();
     router(ApiState {
         engine: engine.clone(),
         notifier: Arc::new(notifier),
@@ -348,6 +348,7 @@ fn routes(readiness: &Readiness) -> axum::Router {
         external_url: Arc::new(url),
         receiver: Arc::new(Receiver::new(engine, limits, key, Budget::default())),
         readiness: readiness.clone(),
+        reload: sloburn::api::ReloadStatus::default(),
         metrics: Arc::new(Metrics::default()),
     })
 }
