@@ -16,6 +16,7 @@ pub mod generate;
 pub mod ingest;
 pub mod live;
 pub mod notify;
+pub mod promql;
 pub mod replay;
 pub mod series;
 pub mod sli;

@@ -20,7 +20,7 @@ pub use eval::{EvalError, EvalLimits, Evaluation, instant, range};
 pub use histogram::{Bucket, BucketRange, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, ResetHint};
 pub use parse::{ParseError, ParseLimits};
 pub use storage::{FloatSample, HistogramSample, STALE, Selection, SeriesView, Storage, StorageError, is_stale};
-pub use value::{Data, InstantSample, Output, Series, Value};
+pub use value::{Data, Output, Series, Value, VectorSample};
 
 use crate::types::Timestamp;
 

@@ -34,14 +34,14 @@ pub enum Data {
     /// A text.
     String(Timestamp, Arc<str>),
     /// One sample of each series. In the order of the expression (`sort`, `topk`), else of the storage.
-    Vector(Vec<InstantSample>),
+    Vector(Vec<VectorSample>),
     /// A range of samples of each series, sorted by labels.
     Matrix(Vec<Series>),
 }
 
 /// A series' sample in an instant query.
 #[derive(Clone, Debug)]
-pub struct InstantSample {
+pub struct VectorSample {
     /// The series.
     pub labels: Arc<Labels>,
     /// The moment of evaluation.

@@ -26,7 +26,7 @@ use crate::promql::Query;
 use crate::promql::annotation::Annotations;
 use crate::promql::ast::{Expr, ExprKind, Sign, Type};
 use crate::promql::storage::{Storage, StorageError};
-use crate::promql::value::{Cell, Data, Grid, InstantSample, Matrix, Output, Series};
+use crate::promql::value::{Cell, Data, Grid, Matrix, Output, Series, VectorSample};
 use crate::types::{Labels, METRIC_NAME, Span, Timestamp};
 
 /// What an evaluation runs on and under.
@@ -161,7 +161,7 @@ impl<'a> Evaluator<'a> {
         let matrix = Self::without_dropped_names(matrix)?;
         let samples = matrix.rows.iter().enumerate().filter_map(|(row, series)| {
             let value = matrix.get(row, 0)?.to_value();
-            Some(InstantSample { labels: Arc::clone(&series.labels), at, value })
+            Some(VectorSample { labels: Arc::clone(&series.labels), at, value })
         });
         Ok(Data::Vector(samples.collect()))
     }

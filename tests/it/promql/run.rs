@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sloburn::promql::{
-    Data, EvalLimits, Evaluation, FloatHistogram, InstantSample, Output, ParseLimits, Query, Series, Value, instant,
+    Data, EvalLimits, Evaluation, FloatHistogram, Output, ParseLimits, Query, Series, Value, VectorSample, instant,
     is_stale, range,
 };
 use sloburn::types::{Labels, Span, Timestamp};
@@ -139,11 +139,11 @@ fn at_moment(data: &Data, at: Timestamp, is_scalar: bool) -> Result<Data, String
         let float = one.floats.iter().find(|(t, _)| *t == at).map(|(_, v)| Value::Float(*v));
         let histogram = one.histograms.iter().find(|(t, _)| *t == at).map(|(_, h)| Value::Histogram(Arc::clone(h)));
         if let Some(value) = float.or(histogram) {
-            samples.push(InstantSample { labels: Arc::clone(&one.labels), at, value });
+            samples.push(VectorSample { labels: Arc::clone(&one.labels), at, value });
         }
     }
     match samples.first() {
-        Some(InstantSample { value: Value::Float(value), .. }) if is_scalar => Ok(Data::Scalar(at, *value)),
+        Some(VectorSample { value: Value::Float(value), .. }) if is_scalar => Ok(Data::Scalar(at, *value)),
         _ => Ok(Data::Vector(samples)),
     }
 }
@@ -190,7 +190,7 @@ fn compare(eval: &Eval, data: &Data, (start, step): (Span, Span)) -> Result<(), 
     }
 }
 
-fn compare_vector(eval: &Eval, samples: &[InstantSample]) -> Result<(), String> {
+fn compare_vector(eval: &Eval, samples: &[VectorSample]) -> Result<(), String> {
     // A series expected twice counts once, with its last values.
     let expected_at = |labels: &Labels| eval.series.iter().rposition(|(l, _)| l == labels);
     for (position, sample) in samples.iter().enumerate() {
