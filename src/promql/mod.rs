@@ -6,10 +6,12 @@
 mod annotation;
 mod ast;
 mod eval;
+mod format;
 mod function;
 mod go;
 mod histogram;
 mod kahan;
+mod needed;
 mod parse;
 mod pin;
 mod storage;
@@ -22,7 +24,19 @@ pub use parse::{ParseError, ParseLimits};
 pub use storage::{FloatSample, HistogramSample, STALE, Selection, SeriesView, Storage, StorageError, is_stale};
 pub use value::{Data, Output, Series, Value, VectorSample};
 
-use crate::types::Timestamp;
+use std::fmt;
+
+use crate::types::{Selector, Span, Timestamp};
+
+/// The series a query asks for: what a storage has to hold for it.
+#[derive(Clone, Debug)]
+pub struct Needed {
+    /// The conditions on their labels.
+    pub selector: Selector,
+    /// How far before the moment of evaluation their samples are looked at, lookback not included. Nothing when
+    /// that depends on the query's own start, end or step.
+    pub reach: Option<Span>,
+}
 
 /// A parsed query, to be kept as long as its text is asked for.
 #[derive(Clone, Debug)]
@@ -63,5 +77,19 @@ impl Query {
     pub fn pinned(&self, at: Timestamp) -> Option<Self> {
         let mut query = self.clone();
         (pin::pin(&mut query.expr, at) && parse::check::check(&mut query.expr).is_ok()).then_some(query)
+    }
+
+    /// The series it asks for, in the order of the text.
+    pub fn needed(&self) -> Vec<Needed> {
+        let mut needed = Vec::new();
+        needed::collect(&self.expr, Some(Span::ZERO), &mut needed);
+        needed
+    }
+}
+
+/// In canonical form, on one line.
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.expr.fmt(f)
     }
 }

@@ -163,6 +163,10 @@ proptest! {
         use promql_parser::parser::{parse, value::ValueType};
         let Ok(theirs) = parse(&query) else { return Ok(()) };
         let ours = Query::parse(&query, &ParseLimits::default());
+        // It takes `+` of a range vector or a string, which Prometheus refuses.
+        if ours.as_ref().is_err_and(|e| e.message.starts_with("unary expression only allowed")) {
+            return Ok(());
+        }
         prop_assert!(ours.is_ok(), "{query}: {:?}", ours.err());
         let expected = match theirs.value_type() {
             ValueType::Scalar => Type::Scalar,
@@ -170,7 +174,12 @@ proptest! {
             ValueType::Matrix => Type::Matrix,
             ValueType::String => Type::String,
         };
-        prop_assert_eq!(ours.unwrap().value_type(), expected);
+        let ours = ours.unwrap();
+        prop_assert_eq!(ours.value_type(), expected);
+        // Its canonical form is read as the same query.
+        let printed = ours.to_string();
+        let again = Query::parse(&printed, &ParseLimits::default());
+        prop_assert_eq!(again.map(|q| q.to_string()), Ok(printed));
     }
 }
 
