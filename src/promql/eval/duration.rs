@@ -37,7 +37,7 @@ impl Evaluator<'_> {
         Ok(match expr {
             DurationExpr::Literal(number) => number.value,
             DurationExpr::Step => self.query_step.as_secs_f64(),
-            DurationExpr::Range => (self.query_end - self.query_start) as f64 / 1000.0,
+            DurationExpr::Range => self.query_end.saturating_sub(self.query_start) as f64 / 1000.0,
             DurationExpr::Negate(inner) => -self.seconds(inner)?,
             DurationExpr::Paren(inner) => self.seconds(inner)?,
             DurationExpr::MinOf(pair) => self.seconds(&pair.0)?.min(self.seconds(&pair.1)?),

@@ -50,7 +50,7 @@ impl Evaluator<'_> {
             F::Pi => Matrix::scalar(steps, |_| std::f64::consts::PI),
             F::Start => Matrix::scalar(steps, |_| seconds(start)),
             F::End => Matrix::scalar(steps, |_| seconds(end)),
-            F::Range => Matrix::scalar(steps, |_| seconds(end - start)),
+            F::Range => Matrix::scalar(steps, |_| seconds(end.saturating_sub(start))),
             F::Step => {
                 let step = if start == end { 0.0 } else { self.query_step.as_secs_f64() };
                 Matrix::scalar(steps, |_| step)

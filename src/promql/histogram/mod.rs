@@ -265,8 +265,8 @@ fn exponential_bound(index: i32, schema: i32) -> f64 {
 }
 
 /// The bucket of a coarser schema that contains bucket `index`.
-const fn coarser_index(index: i32, from: i32, to: i32) -> i32 {
-    ((index - 1) >> (from - to)) + 1
+fn coarser_index(index: i32, from: i32, to: i32) -> i32 {
+    (index.saturating_sub(1) >> from.saturating_sub(to).clamp(0, 31)) + 1
 }
 
 /// As `count_values` labels it: `{count:3, sum:4, (1,2]:3}`.

@@ -147,7 +147,7 @@ impl HistogramSum {
         self.zero_threshold = threshold;
         let schema = self.schema;
         for sums in [&mut self.positive, &mut self.negative] {
-            sums.retain(|(index, _)| exponential_bound(*index - 1, schema) >= threshold);
+            sums.retain(|(index, _)| exponential_bound(index.saturating_sub(1), schema) >= threshold);
         }
     }
 
@@ -237,7 +237,7 @@ fn widened_zero(zero: f64, positive: &[Bucket], negative: &[Bucket], schema: i32
         let (mut count, before) = (Kahan::new(zero), threshold);
         for side in [positive, negative] {
             for bucket in side {
-                if exponential_bound(bucket.index - 1, schema) >= threshold {
+                if exponential_bound(bucket.index.saturating_sub(1), schema) >= threshold {
                     break;
                 }
                 count.add(bucket.count);

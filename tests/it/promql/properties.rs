@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use sloburn::promql::{
-    Bucket, Data, FloatHistogram, ParseLimits, Query, ResetHint, STALE, Series, Type, Value, instant, range,
+    Bucket, Data, EvalLimits, Evaluation, FloatHistogram, ParseLimits, Query, ResetHint, STALE, Series, Type, Value,
+    instant, range,
 };
 use sloburn::types::{Labels, METRIC_NAME, Span, Timestamp};
 
@@ -157,6 +158,16 @@ proptest! {
         let _ = Query::parse(&text, &ParseLimits::default());
     }
 
+    /// Whatever is read is evaluated, with a result or an error.
+    #[test]
+    fn any_query_is_evaluated(data in data(), query in any_query(), at in -100_000_i64..400_000) {
+        let Ok(query) = Query::parse(&query, &ParseLimits::default()) else { return Ok(()) };
+        let memory = memory(&data);
+        let setup = Evaluation { limits: EvalLimits { samples: 200_000 }, ..evaluation(&memory) };
+        let _ = instant(&query, Timestamp(at), &setup);
+        let _ = range(&query, Timestamp(at), Timestamp(at + 100_000), Span(17_000), &setup);
+    }
+
     /// What the field's parser crate accepts, this one accepts, and takes for the same type.
     #[test]
     fn queries_of_the_parser_crate_are_read_too(query in expression()) {
@@ -183,6 +194,124 @@ proptest! {
     }
 }
 
+/// Expressions of the whole grammar; most of them fit together.
+fn any_query() -> impl Strategy<Value = String> {
+    let scalar = prop::sample::select(vec![
+        "0",
+        "1",
+        "-1",
+        "0.5",
+        "2",
+        "1e300",
+        "NaN",
+        "-Inf",
+        "time()",
+        "scalar(m_total{b=\"0\"})",
+        "step()",
+        "pi()",
+        "1 / 0",
+        "range()",
+        "9e18",
+    ])
+    .prop_map(str::to_owned);
+    let selector = (
+        prop::sample::select(vec!["m_total", "m_total{a=\"0\"}", "{a=~\".+\"}", "n", "m_total{le!=\"3\"}"]),
+        prop::sample::select(vec![
+            "",
+            " offset 1m",
+            " offset -1m",
+            " @ 60",
+            " @ end()",
+            " @ 9e15",
+            " @ -9e15",
+            " offset 200y",
+            " smoothed",
+        ]),
+    );
+    let vector = selector.prop_map(|(series, shift)| format!("{series}{shift}"));
+    let ranged = (
+        prop::sample::select(vec!["m_total", "m_total{a=\"1\"}", "n"]),
+        prop::sample::select(vec!["[1m]", "[1ms]", "[200y]", "[40s:7s]", "[step()]", "[2m:]", "[1m * 1.7]"]),
+        prop::sample::select(vec!["", " offset 20s", " @ 100", " anchored", " smoothed", " @ start() offset -1m"]),
+    )
+        .prop_map(|(series, range, shift)| format!("{series}{range}{shift}"));
+    let over = prop::sample::select(
+        "rate increase delta irate idelta resets changes deriv avg_over_time sum_over_time min_over_time \
+         max_over_time count_over_time stddev_over_time stdvar_over_time last_over_time first_over_time mad_over_time \
+         present_over_time absent_over_time ts_of_max_over_time ts_of_min_over_time ts_of_first_over_time \
+         ts_of_last_over_time"
+            .split_whitespace()
+            .collect::<Vec<_>>(),
+    );
+    let each = prop::sample::select(
+        "abs ceil floor exp sqrt ln sgn timestamp start_timestamp sort sort_desc histogram_count histogram_sum \
+         histogram_avg histogram_stddev histogram_stdvar day_of_week days_in_month year absent info - + sum avg min max \
+         count group stddev stdvar"
+            .split_whitespace()
+            .collect::<Vec<_>>(),
+    );
+    let grouped = prop::sample::select(vec!["", " by (a)", " without (b, le)", " by (le, __name__)", " without ()"]);
+    let leaf = prop_oneof![
+        4 => vector,
+        4 => (over, ranged.clone()).prop_map(|(f, r)| format!("{f}({r})")),
+        1 => (ranged.clone(), scalar.clone()).prop_map(|(r, s)| format!("predict_linear({r}, {s})")),
+        1 => (ranged, scalar.clone()).prop_map(|(r, s)| format!("quantile_over_time({s}, {r})")),
+        1 => scalar.clone().prop_map(|s| format!("vector({s})")),
+    ];
+    leaf.prop_recursive(3, 16, 3, move |inner| {
+        let op = prop::sample::select(vec![
+            "+",
+            "-",
+            "*",
+            "/",
+            "%",
+            "^",
+            "==",
+            "!=",
+            "> bool",
+            "<=",
+            "</",
+            ">/",
+            "atan2",
+            "and",
+            "or",
+            "unless",
+            "* on (a)",
+            "/ ignoring (b, le)",
+            "+ on (a) group_left (b)",
+            "- ignoring (le) group_right ()",
+            "+ on (a, b) fill (1)",
+            "* ignoring (b) group_left () fill_left (2)",
+            "or on (a)",
+        ]);
+        let with_scalar =
+            prop::sample::select(vec!["topk", "bottomk", "limitk", "limit_ratio", "quantile", "histogram_quantile"]);
+        let text = prop::sample::select(vec![
+            "label_replace(?, \"a\", \"$1x\", \"b\", \"(.*)\")",
+            "label_join(?, \"le\", \"-\", \"a\", \"b\")",
+            "count_values(\"le\", ?)",
+            "sort_by_label(?, \"a\")",
+            "max_over_time((?)[1m:20s])",
+            "rate((?)[2m:15s] @ 60)",
+            "histogram_fraction(0, 3, ?)",
+            "histogram_quantiles(?, \"q\", 0.1, time() / 100)",
+            "clamp(?, 1, 3)",
+            "round(?, 0.3)",
+            "info(?, {b=~\".*\"})",
+            "(?)",
+            "last_over_time((?)[1m:9s] offset 5s)",
+        ]);
+        prop_oneof![
+            (inner.clone(), op.clone(), inner.clone()).prop_map(|(l, op, r)| format!("({l}) {op} ({r})")),
+            (inner.clone(), op, scalar.clone()).prop_map(|(l, op, r)| format!("({l}) {op} ({r})")),
+            (each.clone(), inner.clone()).prop_map(|(f, v)| format!("{f}({v})")),
+            (each.clone(), grouped.clone(), inner.clone()).prop_map(|(f, g, v)| format!("{f}{g} ({v})")),
+            (with_scalar, scalar.clone(), inner.clone()).prop_map(|(f, s, v)| format!("{f}({s}, {v})")),
+            (text, inner).prop_map(|(text, v)| text.replace('?', &v)),
+        ]
+    })
+}
+
 /// Expressions of the older grammar, right and wrong ones.
 fn expression() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
@@ -190,7 +319,7 @@ fn expression() -> impl Strategy<Value = String> {
         "0x1f",
         "2.5e3",
         "5m",
-        "Inf",
+        "NaN",
         "m",
         "m{a=\"b\"}",
         "{a=~\"b.*\",c!=\"\"}",
