@@ -239,6 +239,8 @@ pub struct Aggregate {
     pub expr: Expr,
     /// The labels of `by` or `without`, sorted, each once.
     pub labels: Vec<Box<str>>,
+    /// The same as they were written.
+    pub written_labels: Vec<Box<str>>,
     /// Whether the labels are those to remove.
     pub without: bool,
 }

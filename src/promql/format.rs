@@ -132,7 +132,14 @@ impl VectorSelector {
 
 impl Display for Subquery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}:", self.expr, self.range)?;
+        write!(f, "{}", self.expr)?;
+        self.suffix(f)
+    }
+}
+
+impl Subquery {
+    fn suffix(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}:", self.range)?;
         if let Some(step) = &self.step {
             write!(f, "{step}")?;
         }
@@ -140,13 +147,20 @@ impl Display for Subquery {
     }
 }
 
+impl Aggregate {
+    fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.op.name())?;
+        if !self.without && self.written_labels.is_empty() {
+            return Ok(());
+        }
+        labels(f, if self.without { "without" } else { "by" }, &self.written_labels)?;
+        f.write_char(' ')
+    }
+}
+
 impl Display for Aggregate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.op.name())?;
-        if self.without || !self.labels.is_empty() {
-            labels(f, if self.without { "without" } else { "by" }, &self.labels)?;
-            f.write_char(' ')?;
-        }
+        self.head(f)?;
         match &self.param {
             Some(param) => write!(f, "({param}, {})", self.expr),
             None => write!(f, "({})", self.expr),
@@ -154,10 +168,11 @@ impl Display for Aggregate {
     }
 }
 
-impl Display for Binary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Binary {
+    /// The operator and how series are paired.
+    fn middle(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let matching = &self.matching;
-        write!(f, "{} {}{}", self.left, self.op.symbol(), if self.returns_bool { " bool" } else { "" })?;
+        write!(f, "{}{}", self.op.symbol(), if self.returns_bool { " bool" } else { "" })?;
         if matching.on || !matching.labels.is_empty() || matching.many != Many::None {
             labels(f, if matching.on { "on" } else { "ignoring" }, &matching.labels)?;
         }
@@ -176,7 +191,62 @@ impl Display for Binary {
                 }
             }
         }
+        Ok(())
+    }
+}
+
+impl Display for Binary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.left)?;
+        self.middle(f)?;
         write!(f, " {}", self.right)
+    }
+}
+
+/// Longer expressions are spread over several lines.
+const LINE_CHARACTERS: usize = 100;
+
+/// An expression over as many lines as it needs, indented by two spaces a level.
+pub(crate) struct Pretty<'p> {
+    pub expr: &'p Expr,
+    pub level: usize,
+}
+
+impl Display for Pretty<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (line, indent) = (self.expr.to_string(), "  ".repeat(self.level));
+        let below = |expr| Pretty { expr, level: self.level + 1 };
+        let is_long = line.len() > LINE_CHARACTERS;
+        match &self.expr.kind {
+            ExprKind::Unary(sign, inner) => {
+                let inner = Pretty { expr: inner, level: self.level }.to_string();
+                write!(f, "{indent}{}{}", if *sign == Sign::Minus { "-" } else { "+" }, inner.trim_start())
+            }
+            ExprKind::Paren(inner) if is_long => write!(f, "{indent}(\n{}\n{indent})", below(inner)),
+            ExprKind::Subquery(subquery) if is_long => {
+                write!(f, "{}", Pretty { expr: &subquery.expr, level: self.level })?;
+                subquery.suffix(f)
+            }
+            ExprKind::Call(call) if is_long => {
+                let args: Vec<Self> = call.args.iter().map(below).collect();
+                write!(f, "{indent}{}(\n{}\n{indent})", call.function.name, Joined(&args, ",\n"))
+            }
+            ExprKind::Aggregate(aggregate) if is_long => {
+                f.write_str(&indent)?;
+                aggregate.head(f)?;
+                f.write_str("(\n")?;
+                if let Some(param) = &aggregate.param {
+                    writeln!(f, "{},", below(param))?;
+                }
+                write!(f, "{}\n{indent})", below(&aggregate.expr))
+            }
+            ExprKind::Binary(binary) if is_long => {
+                write!(f, "{}\n{indent}", below(&binary.left))?;
+                binary.middle(f)?;
+                write!(f, "\n{}", below(&binary.right))
+            }
+            _ => write!(f, "{indent}{line}"),
+        }
     }
 }
 
@@ -187,7 +257,7 @@ mod tests {
     #[test]
     fn queries_print_in_one_form() {
         for (written, printed) in [
-            ("sum(rate(m[5m]))by(a,b)", "sum by (a, b) (rate(m[5m]))"),
+            ("sum(rate(m[5m]))by(b,a)", "sum by (b, a) (rate(m[5m]))"),
             ("m{a='b',c!~`\\d`}", r#"m{a="b",c!~"\\d"}"#),
             ("a/on(x)group_left()b>bool 1", "a / on (x) group_left () b > bool 1"),
             ("m offset 90m @ start()", "m @ start() offset 1h30m"),
@@ -203,5 +273,32 @@ mod tests {
             let again = Query::parse(printed, &ParseLimits::default()).unwrap();
             assert_eq!(again.to_string(), printed);
         }
+    }
+
+    #[test]
+    fn long_queries_are_spread_over_lines() {
+        let text = "sum by (job) (rate(http_requests_total{code=~\"5..\",job=\"a\"}[5m])) / topk(3, sum by (job) (rate(http_requests_total{job=\"a\"}[5m])))";
+        let expected = [
+            "  sum by (job) (rate(http_requests_total{code=~\"5..\",job=\"a\"}[5m]))",
+            "/",
+            "  topk(3, sum by (job) (rate(http_requests_total{job=\"a\"}[5m])))",
+        ];
+        let query = Query::parse(text, &ParseLimits::default()).unwrap();
+        assert_eq!(query.pretty(), expected.join("\n"));
+        let nested = Query::parse(&format!("max(({text})[1h:5m])"), &ParseLimits::default());
+        assert!(nested.is_err(), "a range vector cannot be aggregated");
+        let nested = Query::parse(&format!("max_over_time(({text})[1h:5m])"), &ParseLimits::default()).unwrap();
+        let expected = [
+            "max_over_time(",
+            "  (",
+            "      sum by (job) (rate(http_requests_total{code=~\"5..\",job=\"a\"}[5m]))",
+            "    /",
+            "      topk(3, sum by (job) (rate(http_requests_total{job=\"a\"}[5m])))",
+            "  )[1h:5m]",
+            ")",
+        ];
+        assert_eq!(nested.pretty(), expected.join("\n"));
+        let again = Query::parse(&nested.pretty(), &ParseLimits::default()).unwrap();
+        assert_eq!(again.to_string(), nested.to_string());
     }
 }

@@ -79,6 +79,11 @@ impl Query {
         (pin::pin(&mut query.expr, at) && parse::check::check(&mut query.expr).is_ok()).then_some(query)
     }
 
+    /// In canonical form; over several lines when it is longer than 100 characters.
+    pub fn pretty(&self) -> String {
+        format::Pretty { expr: &self.expr, level: 0 }.to_string()
+    }
+
     /// The series it asks for, in the order of the text.
     pub fn needed(&self) -> Vec<Needed> {
         let mut needed = Vec::new();

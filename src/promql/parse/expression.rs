@@ -248,7 +248,8 @@ impl Parser<'_> {
             }
         }
         let at = start.to(end);
-        let Grouping { without, mut labels } = grouping.unwrap_or_default();
+        let Grouping { without, labels: written_labels } = grouping.unwrap_or_default();
+        let mut labels = written_labels.clone();
         labels.sort_unstable();
         labels.dedup();
         let wanted = 1 + usize::from(op.param().is_some());
@@ -261,7 +262,7 @@ impl Parser<'_> {
                 format!("wrong number of arguments for aggregate expression provided, expected {wanted}, got {count}");
             ParseError::new(at, message)
         })?;
-        let aggregate = Aggregate { op, param: args.pop(), expr, labels, without };
+        let aggregate = Aggregate { op, param: args.pop(), expr, labels, written_labels, without };
         self.built(ExprKind::Aggregate(Box::new(aggregate)), at, below)
     }
 

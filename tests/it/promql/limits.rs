@@ -52,6 +52,7 @@ fn the_deepest_queries_allowed_evaluate() {
             format!("m{}", " * ignoring (x) group_left () m".repeat(499)),
         ] {
             let query = parse(&deep).unwrap();
+            assert!(query.to_string().len() >= deep.len() && query.pretty().len() >= deep.len());
             instant(&query, Timestamp(0), &setup).unwrap();
             range(&query, Timestamp(0), Timestamp(60_000), Span::seconds(30), &setup).unwrap();
         }
