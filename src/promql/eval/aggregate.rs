@@ -73,10 +73,11 @@ impl Evaluator<'_> {
         if extremes.has_nan {
             self.notes.invalid_quantile(at, f64::NAN);
         }
-        for q in [extremes.max, extremes.min] {
-            if !(0.0..=1.0).contains(&q) && !q.is_nan() {
-                self.notes.invalid_quantile(at, q);
-            }
+        if extremes.max > 1.0 {
+            self.notes.invalid_quantile(at, extremes.max);
+        }
+        if extremes.min < 0.0 {
+            self.notes.invalid_quantile(at, extremes.min);
         }
     }
 
