@@ -60,6 +60,8 @@ impl Collector for Reader {
             single(&mut encoder, name, help, &ConstGauge::new(value as u64))?;
         }
         single(&mut encoder, "ingest_samples", "Samples taken", &ConstCounter::new(stats.samples))?;
+        let histograms = ConstCounter::new(stats.histograms);
+        single(&mut encoder, "ingest_histograms", "Native histograms taken", &histograms)?;
         let rejected: Vec<_> =
             stats.rejected.iter().map(|(reason, count)| ([("reason", *reason)], ConstCounter::new(*count))).collect();
         family(&mut encoder, "ingest_rejected_samples", "Samples refused, by reason", &rejected)?;

@@ -221,6 +221,7 @@ pub struct GenerateOptions {
 Examples:
   promtool tsdb dump-openmetrics --match='{job=\"api\"}' data/ | sloburn replay --rules rules/ --input -
   sloburn replay --rules rules/ --input september.om --format json
+  sloburn replay --rules rules/ --from-url http://prometheus:9090 --from 2026-11-01T00:00:00Z
   sloburn replay --rules new/ --against old/ --input september.om    who pages more often, who less
 
 Exit codes: 0 ok, 1 bad input, 2 usage, 4 no sample matches.")]
@@ -229,8 +230,17 @@ pub struct ReplayOptions {
     #[arg(long, required = true, value_name = "PATH")]
     pub rules: Vec<PathBuf>,
     /// Recorded samples: OpenMetrics text with timestamps; - is standard input. Several are judged as one.
-    #[arg(long, required = true, value_name = "FILE")]
+    #[arg(long, required_unless_present = "from_url", conflicts_with = "from_url", value_name = "FILE")]
     pub input: Vec<PathBuf>,
+    /// Fetch the samples from this Prometheus, or anything with its query API, from --from on.
+    #[arg(long, value_name = "URL", requires = "from")]
+    pub from_url: Option<Url>,
+    /// Keep what is fetched here, to go on after an interruption [default: a folder for the URL among temporary files].
+    #[arg(long, value_name = "PATH", requires = "from_url")]
+    pub cache: Option<PathBuf>,
+    /// File with a token for --from-url.
+    #[arg(long, value_name = "PATH", requires = "from_url")]
+    pub bearer_token_file: Option<PathBuf>,
     /// Judge the same samples by these specs too, and compare. May be repeated.
     #[arg(long, value_name = "PATH")]
     pub against: Vec<PathBuf>,

@@ -6,6 +6,7 @@
 
 mod docket;
 mod ingest;
+mod native;
 mod reload;
 mod rules;
 mod slo;
@@ -140,7 +141,7 @@ impl Engine {
         }
         let nothing = Arc::new(Binding { matches: Vec::new(), versions: Vec::new() });
         Self {
-            table: Table::new(settings.series_limit),
+            table: Table::new(settings.series_limit, &settings.limits),
             settings,
             catalog: Catalog::new(services),
             bindings: vec![Arc::clone(&nothing)],

@@ -78,7 +78,7 @@ impl Engine {
             return Err(RestoreError::OtherSpecs);
         }
         engine.time = state.time.into_owned();
-        engine.table = state.table.into_owned().rebuilt(settings.series_limit);
+        engine.table = state.table.into_owned().rebuilt(settings.series_limit, &settings.limits);
         engine.bindings = state.bindings.into_owned();
         engine.tallies = vec![None; engine.bindings.len()];
         engine.tags = (0..).zip(&engine.bindings).map(|(tag, binding)| (Arc::clone(binding), Tag(tag))).collect();

@@ -43,6 +43,7 @@ fn settings() -> Settings {
 }
 
 /// One thing that happens to every engine.
+#[expect(clippy::large_enum_variant, reason = "nearly all are writes")]
 enum Happening {
     Write(Batch),
     /// The clock went back; every engine has to be told.
