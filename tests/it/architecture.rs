@@ -36,7 +36,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-const PURE: &[&str] = &["types", "promql", "spec", "generate", "wire", "series", "sli", "burn", "alert", "engine", "replay"];
+const PURE: &[&str] =
+    &["types", "promql", "spec", "generate", "wire", "series", "sli", "burn", "alert", "engine", "replay"];
 
 /// What a pure module may not name.
 const SHELL_WORDS: &[&str] = &[
