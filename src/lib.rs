@@ -17,6 +17,7 @@ pub mod ingest;
 pub mod journal;
 pub mod live;
 pub mod notify;
+pub mod promql;
 pub mod replay;
 pub mod series;
 pub mod sli;

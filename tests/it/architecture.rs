@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each module and the modules it may use besides itself. The pure ones come first, in the order of the data.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("types", &[]),
+    ("promql", &["types"]),
     ("spec", &["types"]),
     ("generate", &["types", "spec"]),
     ("wire", &["types"]),
@@ -39,7 +40,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-const PURE: &[&str] = &["types", "spec", "generate", "wire", "series", "sli", "burn", "alert", "engine", "replay"];
+const PURE: &[&str] =
+    &["types", "promql", "spec", "generate", "wire", "series", "sli", "burn", "alert", "engine", "replay"];
 
 /// What a pure module may not name.
 const SHELL_WORDS: &[&str] = &[

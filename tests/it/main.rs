@@ -16,6 +16,7 @@ mod lifecycle;
 mod notify;
 mod peers;
 mod process;
+mod promql;
 mod receiver;
 mod reload;
 mod replay;
