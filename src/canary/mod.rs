@@ -1,0 +1,3 @@
+//! The canary judge.
+
+pub mod evidence;
