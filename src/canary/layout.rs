@@ -139,11 +139,12 @@ impl Layout {
         None
     }
 
-    /// The points at which a limit of a quantile near `value` is tried: every few percent where buckets are fine, else bounds.
-    pub fn points_near(&self, value: f64) -> Vec<f64> {
+    /// The points at which a limit of a quantile near `value` is tried: so many below and above, each `ratio` times the one before, where
+    /// buckets are fine; bounds elsewhere.
+    pub fn points_near(&self, value: f64, ratio: f64, below: i32, above: i32) -> Vec<f64> {
         let mut points = Vec::new();
-        for i in -POINTS_BELOW..=POINTS_ABOVE {
-            let point = value * POINT_RATIO.powi(i);
+        for i in -below..=above {
+            let point = value * ratio.powi(i);
             let bucket = self.bucket(point);
             if self.is_fine(bucket) {
                 points.push(point);
@@ -163,10 +164,6 @@ impl Layout {
         if self.is_fine(bucket) { value } else { self.range(bucket).1 }
     }
 }
-
-const POINT_RATIO: f64 = 1.03;
-const POINTS_BELOW: i32 = 8;
-const POINTS_ABOVE: i32 = 14;
 
 #[cfg(test)]
 mod tests {

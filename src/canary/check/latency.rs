@@ -25,11 +25,14 @@ use crate::canary::{Above, Block, Coarse, Layout};
 
 use super::spec::Amount;
 
-const HARM_ODDS: [f64; 10] = [1.1, 1.2, 1.35, 1.55, 1.9, 2.5, 4.0, 8.0, 20.0, 60.0];
-const SAFE_ODDS: [f64; 6] = [0.9, 0.8, 0.65, 0.5, 0.3, 0.1];
+const HARM_ODDS: [f64; 8] = [1.12, 1.25, 1.5, 2.0, 3.0, 6.0, 16.0, 60.0];
+const SAFE_ODDS: [f64; 5] = [0.97, 0.9, 0.75, 0.5, 0.2];
 
 /// Harmful events that the baseline's estimate needs before anything is bet on it.
 const TAIL_EVENTS_MIN: f64 = 2.0;
+/// Tail events of the baseline from which a grid of points is laid around its quantile, the ratio of neighbours, and how many lie below
+/// and above: about the uncertainty of the quantile at that time, more toward higher ones, which are the harder to tell from harm.
+const GRIDS: [(f64, f64, i32, i32); 4] = [(TAIL_EVENTS_MIN, 1.04, 5, 10), (50.0, 1.015, 3, 5), (250.0, 1.006, 4, 5), (1500.0, 1.003, 4, 5)];
 /// After this time an observation counts half in the baseline's estimate.
 const HALF_LIFE_MS: f64 = 30.0 * 60_000.0;
 
@@ -61,6 +64,8 @@ pub(super) struct LatencyEvidence {
     recent: Vec<f64>,
     /// Tails at the baseline's recent quantile; with a fixed limit, the canary's tail above it.
     moving: Sides,
+    /// Grids of points already laid.
+    refined: usize,
     /// Onset weight of the blocks before the first estimate.
     waiting: f64,
     /// Where the baseline's quantile may lie; empty until there is an estimate, and with a fixed limit.
@@ -91,8 +96,8 @@ impl Sides {
     }
 }
 
-/// The share of each point's evidence about the baseline that is not bet: an interval near the quantile costs a factor 2 at most.
-const BASELINE_CASH: f64 = 0.5;
+/// The share of each point's evidence about the baseline that is not bet: an interval near the quantile costs a fifth at most.
+const BASELINE_CASH: f64 = 0.8;
 
 impl Point {
     fn new(x: f64) -> Self {
@@ -118,7 +123,7 @@ fn against_tail<'a>(tail: f64, odds: &'a [f64], above: Above) -> impl Iterator<I
 impl LatencyEvidence {
     pub(super) fn new(layout: &Layout) -> Self {
         let none = vec![0.0; layout.kinds()];
-        Self { canary: none.clone(), baseline: none.clone(), recent: none, moving: Sides::new(), waiting: 0.0, points: Vec::new() }
+        Self { canary: none.clone(), baseline: none.clone(), recent: none, moving: Sides::new(), refined: 0, waiting: 0.0, points: Vec::new() }
     }
 
     /// The baseline's recent quantile.
@@ -141,9 +146,7 @@ impl LatencyEvidence {
         } else if let Some(recent) = self.recent_quantile(layout, q) {
             let onset = onset + std::mem::take(&mut self.waiting);
             self.step_moving(block, layout, recent, limit, onset);
-            if self.points.is_empty() {
-                self.points = layout.points_near(recent).into_iter().map(Point::new).collect();
-            }
+            self.refine(layout, recent, tail);
             for point in &mut self.points {
                 point.step(block, layout, tail, limit, onset);
             }
@@ -154,6 +157,33 @@ impl LatencyEvidence {
         self.recent.iter_mut().zip(&block.baseline).for_each(|(sum, count)| *sum = *sum * kept + count);
         self.canary.iter_mut().zip(&block.canary).for_each(|(sum, count)| *sum += count);
         self.baseline.iter_mut().zip(&block.baseline).for_each(|(sum, count)| *sum += count);
+    }
+
+    /// Cuts the axis finer around the baseline's quantile as it becomes known. An interval that is divided hands its evidence on: what
+    /// holds for a quantile in the whole of it holds for one in a part.
+    fn refine(&mut self, layout: &Layout, recent: f64, tail: f64) {
+        let tail_events = self.recent.iter().sum::<f64>() * tail;
+        while let Some((from, ratio, below, above)) = GRIDS.get(self.refined).copied()
+            && tail_events >= from
+        {
+            self.refined += 1;
+            for x in layout.points_near(recent, ratio, below, above) {
+                let at = self.points.partition_point(|p| p.x < x);
+                if self.points.get(at).is_some_and(|p| p.x == x) {
+                    continue;
+                }
+                let mut point = Point::new(x);
+                if let Some(next) = self.points.get(at) {
+                    point.canary.harm = next.canary.harm.clone();
+                    point.baseline_above = next.baseline_above.clone();
+                }
+                if let Some(before) = at.checked_sub(1).and_then(|before| self.points.get(before)) {
+                    point.canary.safe = before.canary.safe.clone();
+                    point.baseline_below = before.baseline_below.clone();
+                }
+                self.points.insert(at, point);
+            }
+        }
     }
 
     fn step_moving(&mut self, block: &Block, layout: &Layout, recent: f64, limit: QuantileLimit, onset: f64) {

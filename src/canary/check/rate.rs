@@ -17,7 +17,9 @@ use crate::canary::evidence::split::{ln_odds_factor, ln_split_factor};
 use super::spec::tally;
 
 /// Odds of the alternatives for harm, as multiples of the odds at the limit.
-pub const HARM_ODDS: [f64; 12] = [1.12, 1.25, 1.4, 1.6, 2.0, 2.6, 3.5, 5.0, 8.0, 14.0, 30.0, 100.0];
+pub const HARM_ODDS: [f64; 7] = [1.15, 1.4, 2.0, 4.0, 10.0, 25.0, 80.0];
+/// Their prior weights: gross harm is where seconds count, and where a scrape is a large part of the time to a verdict.
+const HARM_WEIGHTS: [f64; 7] = [0.1, 0.1, 0.14, 0.18, 0.22, 0.22, 0.04];
 /// The same for safety.
 pub const SAFE_ODDS: [f64; 7] = [0.9, 0.8, 0.7, 0.55, 0.4, 0.2, 0.05];
 
@@ -68,11 +70,6 @@ pub(super) struct Factors {
 
 impl Factors {
     pub(super) const NONE: Self = Self { harm: [0.0; HARM_ODDS.len()], safe: [0.0; SAFE_ODDS.len()] };
-
-    pub(super) fn add(&mut self, other: &Self) {
-        self.harm.iter_mut().zip(other.harm).for_each(|(sum, f)| *sum += f);
-        self.safe.iter_mut().zip(other.safe).for_each(|(sum, f)| *sum += f);
-    }
 }
 
 impl Arms {
@@ -135,7 +132,7 @@ pub(super) struct RateEvidence {
 
 impl RateEvidence {
     pub(super) fn new() -> Self {
-        Self { harm: Mixture::new(&[1.0; HARM_ODDS.len()]), safe: Mixture::new(&[1.0; SAFE_ODDS.len()]) }
+        Self { harm: Mixture::new(&HARM_WEIGHTS), safe: Mixture::new(&[1.0; SAFE_ODDS.len()]) }
     }
 
     pub(super) fn step(&mut self, onset: f64, factors: &Factors) {

@@ -57,34 +57,38 @@ impl Mixture {
 
 /// How the weight of the onset is dealt out over a rollout, before any data.
 ///
-/// A part for the beginning, a part in equal shares for each later step, and a part spread evenly over the time to the
-/// deadline: harm from the start is found nearly as fast as by a test that knows it, harm that comes with more
-/// traffic nearly as fast, and harm at any other moment is found too.
+/// A part for the beginning, a part in equal shares for each later step, and a part spread over the time to the deadline with a
+/// density that falls as `1/(t + 10 min)`: harm from the start is found nearly as fast as by a test that knows it, harm that
+/// comes with more traffic nearly as fast, and harm at any other moment is found too, the sooner after the start the faster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Onsets {
-    spread_per_ms: f64,
+    spread: f64,
     per_step: f64,
+    deadline: Span,
     /// Weight of blocks without events and of steps begun, for the next block that has events.
     due: f64,
-    seen_to: Option<Timestamp>,
+    /// Where the first block began, and the last one ended.
+    seen: Option<(Timestamp, Timestamp)>,
 }
 
 /// The share of the beginning.
-const START_SHARE: f64 = 0.4;
+const START_SHARE: f64 = 0.65;
 /// The share of later steps, together.
-const STEPS_SHARE: f64 = 0.2;
+const STEPS_SHARE: f64 = 0.1;
+/// After this time an onset is half as likely as at the start.
+const HALF_DENSITY: Span = Span::minutes(10);
 
 impl Onsets {
     /// For a rollout of this many steps that must be decided within `deadline`.
     pub fn new(steps: usize, deadline: Span) -> Self {
         let later_steps = steps.saturating_sub(1);
         let steps_share = if later_steps == 0 { 0.0 } else { STEPS_SHARE };
-        let spread = 1.0 - START_SHARE - steps_share;
         Self {
-            spread_per_ms: spread / deadline.as_millis().max(1) as f64,
+            spread: 1.0 - START_SHARE - steps_share,
             per_step: steps_share / later_steps.max(1) as f64,
+            deadline: deadline.max(Span::millis(1)),
             due: START_SHARE,
-            seen_to: None,
+            seen: None,
         }
     }
 
@@ -93,12 +97,19 @@ impl Onsets {
         self.due += self.per_step;
     }
 
-    /// The weight of a block that ends at `to`; call it once for each block that has events, in order.
+    /// The weight of a block; call it once for each block that has events, in order.
     pub fn weight(&mut self, from: Timestamp, to: Timestamp) -> f64 {
-        let since = self.seen_to.unwrap_or(from);
-        self.seen_to = Some(to.max(since));
-        let spread = to.since(since).as_millis().max(0) as f64 * self.spread_per_ms;
+        let (start, before) = self.seen.unwrap_or((from, from));
+        let to = to.max(before);
+        self.seen = Some((start, to));
+        let spread = self.spread * (self.spread_until(to.since(start)) - self.spread_until(before.since(start)));
         std::mem::take(&mut self.due) + spread
+    }
+
+    /// The part of the spread weight that is dealt out after this time, 0 to 1.
+    fn spread_until(&self, elapsed: Span) -> f64 {
+        let ln = |span: Span| (span.as_millis() as f64 / HALF_DENSITY.as_millis() as f64).ln_1p();
+        ln(elapsed.min(self.deadline)) / ln(self.deadline)
     }
 }
 
