@@ -23,6 +23,7 @@ impl Random {
         ((self.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
     }
 
+    #[expect(clippy::many_single_char_names, reason = "the paper's letters")]
     /// Poisson, exact: by inversion for small means, else by Hormann's transformed rejection (1993, PTRS).
     pub fn poisson(&mut self, mean: f64) -> f64 {
         if mean <= 0.0 {

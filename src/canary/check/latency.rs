@@ -111,13 +111,26 @@ fn on_above(stake: Stake, above: Above) -> f64 {
     above.whole * stake.bad + below * stake.good + stake.on_shared(above.cut, above.share)
 }
 
-/// Factors of one arm's tail against the share `tail`, for alternatives at these odds.
-fn against_tail<'a>(tail: f64, odds: &'a [f64], above: Above) -> impl Iterator<Item = f64> + 'a {
-    let limit = Limit { intercept: tail, slope: 0.0 };
-    odds.iter().map(move |odds| {
-        let stakes = limit.stakes(above.total, 0.0, odds_times(tail, *odds), 0.0);
-        stakes.map_or(0.0, |(stake, _)| on_above(stake, above))
-    })
+/// Bets of one arm's tail against a share, on alternatives above and below it.
+struct TailStakes {
+    harm: [Stake; HARM_ODDS.len()],
+    safe: [Stake; SAFE_ODDS.len()],
+}
+
+impl TailStakes {
+    fn new(tail: f64) -> Self {
+        let limit = Limit { intercept: tail, slope: 0.0 };
+        let stake = |odds: f64| limit.stakes(1.0, 0.0, odds_times(tail, odds), 0.0).map_or(Stake::NONE, |(stake, _)| stake);
+        Self { harm: HARM_ODDS.map(stake), safe: SAFE_ODDS.map(stake) }
+    }
+
+    fn harm(&self, above: Above) -> impl Iterator<Item = f64> {
+        self.harm.iter().map(move |stake| on_above(*stake, above))
+    }
+
+    fn safe(&self, above: Above) -> impl Iterator<Item = f64> {
+        self.safe.iter().map(move |stake| on_above(*stake, above))
+    }
 }
 
 impl LatencyEvidence {
@@ -141,14 +154,16 @@ impl LatencyEvidence {
         let tail = 1.0 - q;
         if let QuantileLimit::Fixed(limit) = limit {
             let above = |coarse| layout.above(&block.canary, limit, coarse);
-            self.moving.harm.step(onset, against_tail(tail, &HARM_ODDS, above(Coarse::Below)));
-            self.moving.safe.step(1.0, against_tail(tail, &SAFE_ODDS, above(Coarse::Above)));
+            let stakes = TailStakes::new(tail);
+            self.moving.harm.step(onset, stakes.harm(above(Coarse::Below)));
+            self.moving.safe.step(1.0, stakes.safe(above(Coarse::Above)));
         } else if let Some(recent) = self.recent_quantile(layout, q) {
             let onset = onset + std::mem::take(&mut self.waiting);
             self.step_moving(block, layout, recent, limit, onset);
             self.refine(layout, recent, tail);
+            let stakes = TailStakes::new(tail);
             for point in &mut self.points {
-                point.step(block, layout, tail, limit, onset);
+                point.step(block, layout, &stakes, limit, onset);
             }
         } else {
             self.waiting += onset;
@@ -242,12 +257,12 @@ fn cash_and(mixture: &Mixture) -> f64 {
 }
 
 impl Point {
-    fn step(&mut self, block: &Block, layout: &Layout, tail: f64, limit: QuantileLimit, onset: f64) {
+    fn step(&mut self, block: &Block, layout: &Layout, stakes: &TailStakes, limit: QuantileLimit, onset: f64) {
         let canary = |coarse| layout.above(&block.canary, limit.at(self.x), coarse);
-        self.canary.harm.step(onset, against_tail(tail, &HARM_ODDS, canary(Coarse::Below)));
-        self.canary.safe.step(1.0, against_tail(tail, &SAFE_ODDS, canary(Coarse::Above)));
+        self.canary.harm.step(onset, stakes.harm(canary(Coarse::Below)));
+        self.canary.safe.step(1.0, stakes.safe(canary(Coarse::Above)));
         let baseline = |coarse| layout.above(&block.baseline, self.x, coarse);
-        self.baseline_below.step(1.0, against_tail(tail, &SAFE_ODDS, baseline(Coarse::Above)));
-        self.baseline_above.step(1.0, against_tail(tail, &HARM_ODDS, baseline(Coarse::Below)));
+        self.baseline_below.step(1.0, stakes.safe(baseline(Coarse::Above)));
+        self.baseline_above.step(1.0, stakes.harm(baseline(Coarse::Below)));
     }
 }

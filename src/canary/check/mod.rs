@@ -139,9 +139,15 @@ impl Check {
         match &mut self.evidence {
             Evidence::Rate { onsets, strata, .. } => {
                 onsets.step_began();
-                strata.iter_mut().for_each(|s| s.onsets.step_began());
+                for stratum in strata {
+                    stratum.onsets.step_began();
+                }
             }
-            Evidence::Latency { strata, .. } => strata.iter_mut().for_each(|s| s.onsets.step_began()),
+            Evidence::Latency { strata, .. } => {
+                for stratum in strata {
+                    stratum.onsets.step_began();
+                }
+            }
         }
     }
 

@@ -107,9 +107,8 @@ impl Effect {
 
     fn show(&self, value: f64) -> String {
         match self.unit {
-            Unit::Percent => format!("{} %", short(100.0 * value)),
             Unit::Points => format!("{} points", short(100.0 * value)),
-            Unit::Relative => format!("{} %", short(100.0 * value)),
+            Unit::Percent | Unit::Relative => format!("{} %", short(100.0 * value)),
             Unit::Seconds if value.abs() < 1.0 => format!("{} ms", short(1000.0 * value)),
             Unit::Seconds => format!("{} s", short(value)),
             Unit::Burn => format!("{}x", short(value)),

@@ -145,10 +145,7 @@ impl CheckSpec {
         }
         match self.bound {
             Bound::Above(l) | Bound::Below(l) => limit(l, l > 0.0 && l < 1.0, "exceeded; write a rate between 0 and 1"),
-            Bound::DropOver(Amount::Absolute(d) | Amount::Relative(d)) => {
-                limit(d, (0.0..1.0).contains(&d), "exceeded; write 0 or more and less than 1")
-            }
-            Bound::RegressionOver(Amount::Absolute(d)) => {
+            Bound::DropOver(Amount::Absolute(d) | Amount::Relative(d)) | Bound::RegressionOver(Amount::Absolute(d)) => {
                 limit(d, (0.0..1.0).contains(&d), "exceeded; write 0 or more and less than 1")
             }
             Bound::RegressionOver(Amount::Relative(d)) => limit(d, d >= 0.0 && d.is_finite(), "exceeded; write 0 or more"),

@@ -1,6 +1,6 @@
 //! Confidence sequences: intervals that hold at every look together.
 //!
-//! For one proportion the set of rates that a beta-binomial mixture does not reject (Howard, Ramdas, McAuliffe and Sekhon
+//! For one proportion the set of rates that a beta-binomial mixture does not reject (Howard, Ramdas, `McAuliffe` and Sekhon
 //! 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences", the two-sided beta-binomial mixture). For a difference the two
 //! arms' sequences at half the error each.
 
@@ -65,6 +65,7 @@ pub fn proportion(tally: Tally, t_opt: f64, alpha: f64) -> Interval {
 
 impl Interval {
     /// The differences of a value of this and one of `other`, each at half of the error.
+    #[must_use]
     pub fn minus(self, other: Self) -> Self {
         Self { low: self.low - other.high, high: self.high - other.low }
     }

@@ -39,6 +39,7 @@ pub fn ln_differ(candidates: &[(AtOrBelow, AtOrBelow)], q: f64, t_opt: f64, alph
 
 /// ln of the two-sided beta-binomial mixture supermartingale at the sum `s` and intrinsic time `v`, for increments in
 /// [-g, h], tuned for `v_opt` (Howard and others 2021, proposition 7).
+#[expect(clippy::many_single_char_names, reason = "the paper's letters")]
 pub fn ln_mixture(s: f64, v: f64, v_opt: f64, g: f64, h: f64, alpha: f64) -> f64 {
     let r = (best_rho(v_opt, alpha) - g * h).max(1e-3 * g * h);
     let (low, high) = (g * (g + h), h * (g + h));

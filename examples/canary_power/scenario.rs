@@ -1,25 +1,13 @@
-//! How fast and how safe the canary judge is, by simulation.
-//!
-//! ```sh
-//! cargo run --release --example canary_power [-- --runs 200 --healthy 1000 --seed 1]
-//! ```
-//!
-//! Every rollout is looked at on every scrape (15 s) by one check at 99 % confidence, for at most 6 hours. `wald` is the least
-//! number of canary requests that any such test needs on average if it knows both rates, `ln 100 / KL(harm | limit)`; `median` and `p90`
-//! are what the judge used, who knows neither, and the seconds that took; `rule` is the plain rule with a window of 5 min, 200 samples and
-//! looks 30 s apart, which has no bound on wrong rollbacks. Everything is a function of the seed.
-
-#![expect(clippy::print_stdout, reason = "a table is what it is for")]
-
-#[path = "canary_power/traffic.rs"]
-mod traffic;
-
-use std::env;
+//! What happens in the simulated rollouts.
 
 use sloburn::canary::evidence::plane::Limit;
-use sloburn::canary::{Action, Amount, Arm, Block, Blocks, Bound, Check, CheckSpec, Layout, Measure, State, Terms, Test};
+use sloburn::canary::{
+    Action, Amount, Arm, Block, Blocks, Bound, Check, CheckSpec, Layout, Measure, State, Terms, Test,
+};
 use sloburn::types::{Span, Timestamp};
-use traffic::{Lognormal, Random};
+
+use crate::Found;
+use crate::traffic::{Lognormal, Random};
 
 const SCRAPE: Span = Span::seconds(15);
 const HORIZON: Span = Span::hours(6);
@@ -34,8 +22,8 @@ enum Behaviour {
     Latency(Lognormal),
 }
 
-struct Scenario {
-    name: &'static str,
+pub struct Scenario {
+    pub name: &'static str,
     measure: Measure,
     bound: Bound,
     /// Requests a second of the canary and of the baseline.
@@ -44,98 +32,15 @@ struct Scenario {
     harmful: Behaviour,
 }
 
-/// Canary requests and seconds from the onset to the verdict.
-type Found = Option<(f64, f64)>;
-
-fn main() {
-    let (mut runs, mut healthy, mut seed) = (200_usize, 1000_usize, 1_u64);
-    let mut args = env::args().skip(1);
-    while let (Some(name), value) = (args.next(), args.next()) {
-        let number: u64 = value.and_then(|v| v.parse().ok()).expect("a number after each of --runs, --healthy, --seed");
-        match name.as_str() {
-            "--runs" => runs = number as usize,
-            "--healthy" => healthy = number as usize,
-            "--seed" => seed = number,
-            _ => panic!("unknown option {name}; there are --runs, --healthy, --seed"),
-        }
-    }
-    let scenarios = scenarios();
-    println!("harm from the start, {runs} rollouts each; requests of the canary, and time");
-    println!("{:<46} {:>7} {:>8} {:>8} {:>5} {:>8} {:>8} {:>6} {:>8}", "", "wald", "median", "p90", "x", "median", "p90", "missed", "rule");
-    for scenario in &scenarios {
-        let found = many(runs, seed, |random| scenario.run(random, Test::Sequential, 0, true));
-        let rule = many(runs.min(100), seed, |random| scenario.run(random, RULE, 0, true));
-        let wald = scenario.wald();
-        let (median, p90) = (quantile(&found, 0.5), quantile(&found, 0.9));
-        let ratio = median.map_or_else(|| "-".to_owned(), |m| format!("{:.2}", m.0 / wald));
-        let missed = found.iter().filter(|f| f.is_none()).count();
-        println!(
-            "{:<46} {:>7.0} {:>8} {:>8} {:>5} {:>8} {:>8} {:>6} {:>8}",
-            scenario.name,
-            wald,
-            requests(median),
-            requests(p90),
-            ratio,
-            seconds(median),
-            seconds(p90),
-            missed,
-            requests(quantile(&rule, 0.5)),
-        );
-    }
-    println!("\nharm after 30 healthy minutes, against harm from the start; median seconds");
-    for scenario in &scenarios {
-        let early = quantile(&many(runs, seed, |random| scenario.run(random, Test::Sequential, 0, true)), 0.5);
-        let late = quantile(&many(runs, seed, |random| scenario.run(random, Test::Sequential, 120, true)), 0.5);
-        let step = quantile(&many(runs, seed, |random| scenario.run_step(random, 120)), 0.5);
-        let begun = quantile(&many(runs, seed, |random| scenario.with_weight(5.0).run(random, Test::Sequential, 0, true)), 0.5);
-        let ratio = |a: Found, b: Found| a.zip(b).map_or_else(|| "-".to_owned(), |(a, b)| format!("{:.2}", a.1 / b.1));
-        println!(
-            "{:<46} start {:>6}  late {:>6} ({}x)   at a step to 5x the weight {:>6} ({}x)",
-            scenario.name,
-            seconds(early),
-            seconds(late),
-            ratio(late, early),
-            seconds(step),
-            ratio(step, begun),
-        );
-    }
-    println!("\nhealthy rollouts of 6 h, {healthy} each: rolled back");
-    for scenario in &scenarios {
-        let false_alarms = many(healthy, seed, |random| scenario.run(random, Test::Sequential, 0, false)).iter().flatten().count();
-        let rule = many(healthy.min(100), seed, |random| scenario.run(random, RULE, 0, false)).iter().flatten().count();
-        println!("{:<46} {false_alarms:>4} of {healthy}   rule {rule:>4} of {}", scenario.name, healthy.min(100));
-    }
-    println!("\nboth arms degrade together, scrapes skewed by 0 to 15 s, {runs} each: rolled back");
-    for scenario in scenarios.iter().filter(|s| matches!(s.bound, Bound::DropOver(_) | Bound::RegressionOver(_))) {
-        for (what, minutes) in [("for good", 600.0), ("for 5 min", 5.0), ("for 3 s", 0.05)] {
-            let wrong = many(runs, seed, |random| scenario.run_skewed(random, 20.0, minutes)).iter().flatten().count();
-            println!("{:<46} {what:<10} {wrong:>4} of {runs}", scenario.name);
-        }
-    }
+/// What the canary of a run does once its time has come.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Canary {
+    Healthy,
+    AtLimit,
+    Harmful,
 }
 
-const RULE: Test = Test::Threshold { min_samples: 200, consecutive: 1, ewma: None };
-
-fn many(runs: usize, seed: u64, mut run: impl FnMut(&mut Random) -> Found) -> Vec<Found> {
-    (0..runs as u64).map(|i| run(&mut Random::new(seed.wrapping_mul(1_000_003).wrapping_add(i)))).collect()
-}
-
-/// Those that found nothing count as infinitely late.
-fn quantile(found: &[Found], q: f64) -> Found {
-    let mut sorted: Vec<(f64, f64)> = found.iter().flatten().copied().collect();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-    sorted.get((q * found.len() as f64) as usize).copied()
-}
-
-fn requests(found: Found) -> String {
-    found.map_or_else(|| "-".to_owned(), |(requests, _)| format!("{requests:.0}"))
-}
-
-fn seconds(found: Found) -> String {
-    found.map_or_else(|| "-".to_owned(), |(_, seconds)| format!("{seconds:.0} s"))
-}
-
-fn scenarios() -> Vec<Scenario> {
+pub fn scenarios() -> Vec<Scenario> {
     let points = |d: f64| Bound::DropOver(Amount::Absolute(d));
     let rate = |name, measure: &Measure, bound, rps, healthy, harmful| Scenario {
         name,
@@ -178,7 +83,7 @@ fn scenarios() -> Vec<Scenario> {
 }
 
 impl Scenario {
-    fn with_weight(&self, factor: f64) -> Self {
+    pub fn with_weight(&self, factor: f64) -> Self {
         let rps = (self.rps.0 * factor, self.rps.0 + self.rps.1 - self.rps.0 * factor);
         Self { measure: self.measure.clone(), rps, ..*self }
     }
@@ -219,13 +124,17 @@ impl Scenario {
         Block::aligned(from, to, canary, self.counts(random, rps.1, seconds, self.healthy))
     }
 
-    /// One rollout whose harm, if any, begins after `onset` scrapes.
-    fn run(&self, random: &mut Random, test: Test, onset: i64, is_harmful: bool) -> Found {
+    /// One rollout; the canary is healthy for `onset` scrapes.
+    pub fn run(&self, random: &mut Random, test: Test, onset: i64, canary: Canary) -> Found {
         let mut check = self.check(test, 1);
+        let later = match canary {
+            Canary::Healthy => self.healthy,
+            Canary::AtLimit => self.at_limit(),
+            Canary::Harmful => self.harmful,
+        };
         let (mut used, scrapes) = (0.0, HORIZON.as_millis() / SCRAPE.as_millis());
         for i in 0..scrapes {
-            let is_late = is_harmful && i >= onset;
-            let block = self.block(random, i, self.rps, if is_late { self.harmful } else { self.healthy });
+            let block = self.block(random, i, self.rps, if i >= onset { later } else { self.healthy });
             used += if i >= onset { block.canary.iter().sum::<f64>() } else { 0.0 };
             check.observe(0, &block);
             if is_harm(&check) {
@@ -238,7 +147,7 @@ impl Scenario {
     }
 
     /// Healthy until a step to five times the weight brings harm.
-    fn run_step(&self, random: &mut Random, step_at: i64) -> Found {
+    pub fn run_step(&self, random: &mut Random, step_at: i64) -> Found {
         let mut check = self.check(Test::Sequential, 4);
         let more = self.with_weight(5.0).rps;
         let mut used = 0.0;
@@ -259,7 +168,7 @@ impl Scenario {
     }
 
     /// Both arms turn bad at a random moment near `minute` for some minutes; each is scraped at its own times.
-    fn run_skewed(&self, random: &mut Random, minute: f64, minutes: f64) -> Found {
+    pub fn run_skewed(&self, random: &mut Random, minute: f64, minutes: f64) -> Found {
         let mut check = self.check(Test::Sequential, 1);
         let kinds = match &self.measure {
             Measure::Latency { layout, .. } => layout.kinds(),
@@ -302,30 +211,37 @@ impl Scenario {
         None
     }
 
+    pub fn is_relative(&self) -> bool {
+        matches!(self.bound, Bound::DropOver(_) | Bound::RegressionOver(_))
+    }
+
+    /// The worst canary that keeps the limit.
+    fn at_limit(&self) -> Behaviour {
+        match (self.healthy, &self.measure, self.bound) {
+            (Behaviour::Bad(_), _, Bound::Above(limit)) => Behaviour::Bad(limit),
+            (Behaviour::Bad(p), _, Bound::DropOver(Amount::Absolute(d))) => Behaviour::Bad(p + d),
+            (Behaviour::Bad(p), _, Bound::RegressionOver(Amount::Relative(d))) => Behaviour::Bad(p * (1.0 + d)),
+            (Behaviour::Latency(of), Measure::Latency { quantile, .. }, Bound::RegressionOver(Amount::Absolute(d))) => {
+                let usual = of.quantile(*quantile);
+                Behaviour::Latency(of.scaled((usual + d) / usual))
+            }
+            (Behaviour::Latency(of), _, Bound::RegressionOver(Amount::Relative(d))) => {
+                Behaviour::Latency(of.scaled(1.0 + d))
+            }
+            (other, ..) => other,
+        }
+    }
+
     /// Wald's bound for known rates.
-    fn wald(&self) -> f64 {
-        let (healthy, harmful, limit) = match (self.healthy, self.harmful, &self.measure) {
-            (Behaviour::Latency(healthy), Behaviour::Latency(harmful), Measure::Latency { quantile, .. }) => {
-                let usual = healthy.quantile(*quantile);
-                let allowed = match self.bound {
-                    Bound::RegressionOver(Amount::Absolute(d)) => usual + d,
-                    Bound::RegressionOver(Amount::Relative(d)) => usual * (1.0 + d),
-                    _ => usual,
-                };
-                (0.0, 1.0 - harmful.below(allowed), Limit { intercept: 1.0 - quantile, slope: 0.0 })
+    pub fn wald(&self) -> f64 {
+        let (limit, rate) = match (self.at_limit(), self.harmful, &self.measure) {
+            (Behaviour::Latency(allowed), Behaviour::Latency(harmful), Measure::Latency { quantile, .. }) => {
+                (1.0 - quantile, 1.0 - harmful.below(allowed.quantile(*quantile)))
             }
-            (Behaviour::Bad(healthy), Behaviour::Bad(harmful), _) => {
-                let limit = match self.bound {
-                    Bound::Above(l) => l,
-                    Bound::DropOver(Amount::Absolute(d)) | Bound::RegressionOver(Amount::Absolute(d)) => healthy + d,
-                    Bound::RegressionOver(Amount::Relative(d)) => healthy * (1.0 + d),
-                    _ => healthy,
-                };
-                (healthy, harmful, Limit { intercept: limit, slope: 0.0 })
-            }
+            (Behaviour::Bad(allowed), Behaviour::Bad(harmful), _) => (allowed, harmful),
             _ => return f64::NAN,
         };
-        (1.0 / ALPHA).ln() / limit.growth(1.0, 0.0, harmful, healthy)
+        (1.0 / ALPHA).ln() / Limit { intercept: limit, slope: 0.0 }.growth(1.0, 0.0, rate, 0.0)
     }
 }
 
