@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::verdict::digest;
-use super::{Action, Arm, Blocks, Check, CheckError, CheckSpec, Decision, Measure, Outcome, Refused, State, Terms, Test, Verdict};
+use super::{
+    Action, Arm, Blocks, Check, CheckError, CheckSpec, Decision, Measure, Outcome, Refused, State, Terms, Test, Verdict,
+};
 use crate::types::{Span, Timestamp};
 
 /// Checks of one rollout.
@@ -179,7 +181,14 @@ impl Judge {
     }
 
     /// Takes what an arm's counters rose by in `(from, to]`; an unknown stream is ignored.
-    pub fn observe(&mut self, stream: usize, arm: Arm, from: Timestamp, to: Timestamp, counts: &[f64]) -> Result<(), Refused> {
+    pub fn observe(
+        &mut self,
+        stream: usize,
+        arm: Arm,
+        from: Timestamp,
+        to: Timestamp,
+        counts: &[f64],
+    ) -> Result<(), Refused> {
         self.streams.get_mut(stream).map_or(Ok(()), |stream| stream.blocks.observe(arm, from, to, counts))
     }
 
@@ -248,7 +257,11 @@ impl Judge {
         if let Some(outcome) = open.first() {
             return (Decision::Continue, outcome.reason.clone());
         }
-        let reason = if is_safe { format!("all checks are safe; the step holds for {}", step.hold) } else { "no checks".to_owned() };
+        let reason = if is_safe {
+            format!("all checks are safe; the step holds for {}", step.hold)
+        } else {
+            "no checks".to_owned()
+        };
         (Decision::Continue, reason)
     }
 }

@@ -14,7 +14,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sli", &["types", "wire", "series", "spec"]),
     ("burn", &["types", "wire", "series", "sli", "spec"]),
     ("alert", &["types", "wire", "series", "sli", "burn", "spec"]),
-    ("engine", &["types", "wire", "series", "sli", "burn", "alert", "spec", "generate"]),
+    ("canary", &["types", "wire", "series", "sli", "burn", "spec"]),
+    ("engine", &["types", "wire", "series", "sli", "burn", "alert", "canary", "spec", "generate"]),
     ("replay", &["types", "wire", "series", "sli", "burn", "alert", "spec", "engine"]),
     // The shells.
     ("clock", &["types"]),
@@ -28,7 +29,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["types", "spec", "wire", "generate", "engine", "replay", "notify", "app", "config", "demo", "clock"]),
 ];
 
-const PURE: &[&str] = &["types", "spec", "generate", "wire", "series", "sli", "burn", "alert", "engine", "replay"];
+const PURE: &[&str] =
+    &["types", "spec", "generate", "wire", "series", "sli", "burn", "alert", "canary", "engine", "replay"];
 
 /// What a pure module may not name.
 const SHELL_WORDS: &[&str] = &[

@@ -32,7 +32,8 @@ const SAFE_ODDS: [f64; 5] = [0.97, 0.9, 0.75, 0.5, 0.2];
 const TAIL_EVENTS_MIN: f64 = 2.0;
 /// Tail events of the baseline from which a grid of points is laid around its quantile, the ratio of neighbours, and how many lie below
 /// and above: about the uncertainty of the quantile at that time, more toward higher ones, which are the harder to tell from harm.
-const GRIDS: [(f64, f64, i32, i32); 4] = [(TAIL_EVENTS_MIN, 1.04, 5, 10), (50.0, 1.015, 3, 5), (250.0, 1.006, 4, 5), (1500.0, 1.003, 4, 5)];
+const GRIDS: [(f64, f64, i32, i32); 4] =
+    [(TAIL_EVENTS_MIN, 1.04, 5, 10), (50.0, 1.015, 3, 5), (250.0, 1.006, 4, 5), (1500.0, 1.003, 4, 5)];
 /// After this time an observation counts half in the baseline's estimate.
 const HALF_LIFE_MS: f64 = 30.0 * 60_000.0;
 
@@ -120,7 +121,8 @@ struct TailStakes {
 impl TailStakes {
     fn new(tail: f64) -> Self {
         let limit = Limit { intercept: tail, slope: 0.0 };
-        let stake = |odds: f64| limit.stakes(1.0, 0.0, odds_times(tail, odds), 0.0).map_or(Stake::NONE, |(stake, _)| stake);
+        let stake =
+            |odds: f64| limit.stakes(1.0, 0.0, odds_times(tail, odds), 0.0).map_or(Stake::NONE, |(stake, _)| stake);
         Self { harm: HARM_ODDS.map(stake), safe: SAFE_ODDS.map(stake) }
     }
 
@@ -136,7 +138,15 @@ impl TailStakes {
 impl LatencyEvidence {
     pub(super) fn new(layout: &Layout) -> Self {
         let none = vec![0.0; layout.kinds()];
-        Self { canary: none.clone(), baseline: none.clone(), recent: none, moving: Sides::new(), refined: 0, waiting: 0.0, points: Vec::new() }
+        Self {
+            canary: none.clone(),
+            baseline: none.clone(),
+            recent: none,
+            moving: Sides::new(),
+            refined: 0,
+            waiting: 0.0,
+            points: Vec::new(),
+        }
     }
 
     /// The baseline's recent quantile.
@@ -204,7 +214,8 @@ impl LatencyEvidence {
     fn step_moving(&mut self, block: &Block, layout: &Layout, recent: f64, limit: QuantileLimit, onset: f64) {
         let same = Limit { intercept: 0.0, slope: 1.0 };
         let factors = |x: f64, odds: &[f64], is_harm: bool| -> Vec<f64> {
-            let (for_canary, for_baseline) = if is_harm { (Coarse::Below, Coarse::Above) } else { (Coarse::Above, Coarse::Below) };
+            let (for_canary, for_baseline) =
+                if is_harm { (Coarse::Below, Coarse::Above) } else { (Coarse::Above, Coarse::Below) };
             let canary = layout.above(&block.canary, limit.at(x), for_canary);
             let mut baseline = layout.above(&block.baseline, x, for_baseline);
             let known = layout.above(&self.recent, x, for_baseline);

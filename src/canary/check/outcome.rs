@@ -136,11 +136,8 @@ impl Check {
             Test::Threshold { .. } => self.window_effect(),
         };
         let is_sequential = self.spec.test == Test::Sequential;
-        let ln_evidence = is_sequential.then(|| LnEvidence {
-            harm: self.ln_harm(),
-            safe: self.ln_safe(),
-            needed: self.ln_needed(),
-        });
+        let ln_evidence =
+            is_sequential.then(|| LnEvidence { harm: self.ln_harm(), safe: self.ln_safe(), needed: self.ln_needed() });
         let time_needed = if state == State::Undecided { self.time_needed() } else { None };
         let notice = self.notice();
         let mut outcome = Outcome {
@@ -169,7 +166,9 @@ impl Check {
                 (total(|a| a.canary), total(|a| a.baseline))
             }
             Evidence::Latency { strata, .. } => {
-                let total = |counts: fn(&super::LatencyEvidence) -> &[f64]| strata.iter().map(|s| sum(counts(&s.evidence))).sum();
+                let total = |counts: fn(&super::LatencyEvidence) -> &[f64]| {
+                    strata.iter().map(|s| sum(counts(&s.evidence))).sum()
+                };
                 (total(|e| &e.canary), total(|e| &e.baseline))
             }
         }
@@ -237,13 +236,22 @@ impl Check {
                 (c - s?, bounds.map(|b| b[0].minus(b[1])), d, Unit::Points)
             }
             Bound::DropOver(Amount::Relative(d)) | Bound::RegressionOver(Amount::Relative(d)) => {
-                let interval = bounds.map(|b| Interval { low: worse(b[0].low, b[1].high), high: worse(b[0].high, b[1].low) });
+                let interval =
+                    bounds.map(|b| Interval { low: worse(b[0].low, b[1].high), high: worse(b[0].high, b[1].low) });
                 (worse(c, s?), interval.filter(|i| i.low.is_finite() && i.high.is_finite()), d, Unit::Relative)
             }
         };
         let is_lower_limit = matches!(self.spec.bound, Bound::Below(_));
         let baseline = s.map(figure);
-        value.is_finite().then_some(Effect { canary: figure(c), baseline, value, interval, limit, is_lower_limit, unit })
+        value.is_finite().then_some(Effect {
+            canary: figure(c),
+            baseline,
+            value,
+            interval,
+            limit,
+            is_lower_limit,
+            unit,
+        })
     }
 
     fn latency_effect(&self, canary: &[f64], baseline: &[f64], with_interval: bool) -> Option<Effect> {
@@ -261,7 +269,8 @@ impl Check {
         let (value, interval, limit, unit) = match self.spec.bound {
             Bound::RegressionOver(Amount::Absolute(d)) => (c - s?, both().map(|(c, s)| c.minus(s)), d, Unit::Seconds),
             Bound::RegressionOver(Amount::Relative(d)) => {
-                let ratio = |(c, s): (Interval, Interval)| Interval { low: c.low / s.high - 1.0, high: c.high / s.low - 1.0 };
+                let ratio =
+                    |(c, s): (Interval, Interval)| Interval { low: c.low / s.high - 1.0, high: c.high / s.low - 1.0 };
                 (c / s? - 1.0, both().map(ratio), d, Unit::Relative)
             }
             Bound::Above(l) | Bound::Below(l) => (c, ends(canary), l, Unit::Seconds),
@@ -303,7 +312,9 @@ impl Check {
                 let Measure::Latency { quantile, layout } = &self.spec.measure else { return None };
                 let x = match limit {
                     QuantileLimit::Fixed(_) => 0.0,
-                    QuantileLimit::OverBaseline(_) => strata.iter().find_map(|s| s.evidence.recent_quantile(layout, *quantile))?,
+                    QuantileLimit::OverBaseline(_) => {
+                        strata.iter().find_map(|s| s.evidence.recent_quantile(layout, *quantile))?
+                    }
                 };
                 let above = layout.above(canary, limit.at(x), Coarse::Below);
                 let tail = Limit { intercept: 1.0 - quantile, slope: 0.0 };
@@ -351,9 +362,9 @@ impl Check {
             Bound::DropOver(_) => "drop of ",
             Bound::RegressionOver(_) => "regression of ",
         };
-        let interval = effect.interval.map_or_else(String::new, |i| {
-            format!(" ({} to {})", effect.show(i.low), effect.show(i.high))
-        });
+        let interval = effect
+            .interval
+            .map_or_else(String::new, |i| format!(" ({} to {})", effect.show(i.low), effect.show(i.high)));
         let relation = match (outcome.state, effect.is_lower_limit) {
             (State::Harm, false) => "more than the limit of",
             (State::Harm, true) => "less than the limit of",

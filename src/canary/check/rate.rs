@@ -100,7 +100,8 @@ fn factors(limit: Limit, expected: f64, canary: Tally, baseline: Tally, worst: T
         let is_finite = expected > ODDS_FROM_RATE && canary.total + baseline.total <= ODDS_EVENTS_MAX;
         let whole = Tally::new(worst.bad.ceil(), worst.total);
         for (factor, odds) in factors.harm.iter_mut().zip(HARM_ODDS) {
-            *factor = if is_finite { ln_odds_factor(canary, whole, odds) } else { ln_split_factor(canary, worst, odds) };
+            *factor =
+                if is_finite { ln_odds_factor(canary, whole, odds) } else { ln_split_factor(canary, worst, odds) };
         }
     } else {
         on_plane(&mut factors.harm, &HARM_ODDS, limit, expected, canary, worst);

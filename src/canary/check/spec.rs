@@ -148,7 +148,9 @@ impl CheckSpec {
             Bound::DropOver(Amount::Absolute(d) | Amount::Relative(d)) | Bound::RegressionOver(Amount::Absolute(d)) => {
                 limit(d, (0.0..1.0).contains(&d), "exceeded; write 0 or more and less than 1")
             }
-            Bound::RegressionOver(Amount::Relative(d)) => limit(d, d >= 0.0 && d.is_finite(), "exceeded; write 0 or more"),
+            Bound::RegressionOver(Amount::Relative(d)) => {
+                limit(d, d >= 0.0 && d.is_finite(), "exceeded; write 0 or more")
+            }
             Bound::BurnRateOver { factor, budget, .. } => {
                 let rate = factor * budget;
                 limit(factor, rate > 0.0 && rate < 1.0, "exceeded; factor x budget must be between 0 and 1")

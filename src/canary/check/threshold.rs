@@ -82,7 +82,14 @@ impl Window {
 
 impl Streak {
     /// Takes one look at the figure; `None` breaks every streak. Looks nearer than `every` to the one before are none.
-    pub(super) fn look(&mut self, now: Timestamp, every: Span, figure: Option<f64>, limit: Option<f64>, ewma: Option<f64>) {
+    pub(super) fn look(
+        &mut self,
+        now: Timestamp,
+        every: Span,
+        figure: Option<f64>,
+        limit: Option<f64>,
+        ewma: Option<f64>,
+    ) {
         if self.looked.is_some_and(|before| now.since(before) < every) {
             return;
         }

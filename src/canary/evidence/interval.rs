@@ -85,9 +85,11 @@ mod tests {
 
     #[test]
     fn known_intervals() {
-        for (bad, total, t_opt, low, high) in
-            [(700.0, 1000.0, 100.0, 0.651_629, 0.745_949), (15.0, 50.0, 50.0, 0.129_556, 0.511_896), (0.0, 1.0, 50.0, 0.0, 1.0)]
-        {
+        for (bad, total, t_opt, low, high) in [
+            (700.0, 1000.0, 100.0, 0.651_629, 0.745_949),
+            (15.0, 50.0, 50.0, 0.129_556, 0.511_896),
+            (0.0, 1.0, 50.0, 0.0, 1.0),
+        ] {
             let found = proportion(Tally::new(bad, total), t_opt, 0.05);
             assert!((found.low - low).abs() < 1e-6 && (found.high - high).abs() < 1e-6, "{bad}/{total}: {found:?}");
         }

@@ -136,9 +136,7 @@ impl Limit {
     /// fastest any test can be.
     pub fn growth(self, n_c: f64, n_s: f64, p_c: f64, p_s: f64) -> f64 {
         let stakes = self.stakes(n_c, n_s, p_c, p_s);
-        stakes.map_or(0.0, |(c, s)| {
-            c.on(Tally::new(n_c * p_c, n_c)) + s.on(Tally::new(n_s * p_s, n_s))
-        })
+        stakes.map_or(0.0, |(c, s)| c.on(Tally::new(n_c * p_c, n_c)) + s.on(Tally::new(n_s * p_s, n_s)))
     }
 }
 

@@ -77,9 +77,12 @@ mod tests {
 
     #[test]
     fn known_answers_of_shifted_samples() {
-        for (q, shift, p, digits) in
-            [(0.5, 70, 0.814_704, 1e-6), (0.5, 85, 0.083_805_5, 1e-7), (0.5, 100, 0.005_494_7, 1e-7), (0.9, 55, 0.034_046_3, 1e-7)]
-        {
+        for (q, shift, p, digits) in [
+            (0.5, 70, 0.814_704, 1e-6),
+            (0.5, 85, 0.083_805_5, 1e-7),
+            (0.5, 100, 0.005_494_7, 1e-7),
+            (0.9, 55, 0.034_046_3, 1e-7),
+        ] {
             let found = (-ln_differ(&shifted(shift), q, 100.0, 0.05)).exp().min(1.0);
             assert!((found - p).abs() < digits, "{q} +{shift}: {found}");
         }

@@ -8,15 +8,8 @@ pub const LN_ZERO: f64 = -1e300;
 /// Stirling's series is exact to the last bit from here on.
 const STIRLING_FROM: f64 = 15.0;
 /// Coefficients of x^-1, x^-3, ... in Stirling's series.
-const STIRLING: [f64; 7] = [
-    1.0 / 12.0,
-    -1.0 / 360.0,
-    1.0 / 1260.0,
-    -1.0 / 1680.0,
-    1.0 / 1188.0,
-    -691.0 / 360_360.0,
-    1.0 / 156.0,
-];
+const STIRLING: [f64; 7] =
+    [1.0 / 12.0, -1.0 / 360.0, 1.0 / 1260.0, -1.0 / 1680.0, 1.0 / 1188.0, -691.0 / 360_360.0, 1.0 / 156.0];
 
 /// ln of the gamma function for x > 0, by Stirling's series after shifting small arguments up.
 ///

@@ -13,7 +13,8 @@ pub const PRIOR_EVENTS: f64 = 100.0;
 /// A1: ln E that events fall on the arms in other proportions than the traffic's `split`, for a prior of `strength` events.
 /// Counts of each arm, split adding to 1.
 pub fn ln_dirichlet(counts: &[f64], split: &[f64], strength: f64) -> f64 {
-    ln_dirichlet_mixed(counts, split, strength) - counts.iter().zip(split).map(|(&k, &rho)| times_ln(k, rho)).sum::<f64>()
+    ln_dirichlet_mixed(counts, split, strength)
+        - counts.iter().zip(split).map(|(&k, &rho)| times_ln(k, rho)).sum::<f64>()
 }
 
 /// ln of the mixture's likelihood: the numerator of [`ln_dirichlet`].

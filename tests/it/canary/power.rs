@@ -46,7 +46,9 @@ fn median(mut found: Vec<Option<f64>>) -> f64 {
 #[test]
 fn the_payment_incident_takes_twice_walds_bound_at_most() {
     let run = |onset| {
-        let one = |seed| used(seed, [15.0, 285.0], [0.006, 0.088], onset, 400, &mut check(&Measure::Success, drop_over(0.003)));
+        let one = |seed| {
+            used(seed, [15.0, 285.0], [0.006, 0.088], onset, 400, &mut check(&Measure::Success, drop_over(0.003)))
+        };
         median((0..100).map(one).collect())
     };
     let (early, late) = (run(0), run(120));
@@ -64,7 +66,8 @@ fn canaries_at_their_limit_are_condemned_as_seldom_as_promised() {
         (Measure::Errors, Bound::RegressionOver(Amount::Relative(0.5)), 0.1, 0.15),
     ];
     for (measure, bound, healthy, limit) in cases {
-        let condemned = |seed: &u64| used(*seed, [40.0, 200.0], [healthy, limit], 0, 240, &mut check(&measure, bound)).is_some();
+        let condemned =
+            |seed: &u64| used(*seed, [40.0, 200.0], [healthy, limit], 0, 240, &mut check(&measure, bound)).is_some();
         let wrong = (0..250_u64).filter(condemned).count();
         assert!(wrong <= 10, "{bound:?}: {wrong} of 250");
     }
@@ -106,7 +109,8 @@ fn a_disturbance_of_both_arms_condemns_nobody_however_their_scrapes_are_skewed()
         let (skew, begins) = (15.0 * random.uniform(), 600.0 + 15.0 * random.uniform());
         let ends = begins + [3.0, 60.0, 1e9][seed as usize % 3];
         let mut blocks = Blocks::new(2, Timestamp(0));
-        let mut checks = [drop_over(0.003), Bound::RegressionOver(Amount::Relative(0.0))].map(|b| check(&Measure::Success, b));
+        let mut checks =
+            [drop_over(0.003), Bound::RegressionOver(Amount::Relative(0.0))].map(|b| check(&Measure::Success, b));
         for i in 0..240 {
             for (arm, rps, offset) in [(Arm::Canary, 20.0, 0.0), (Arm::Baseline, 100.0, skew)] {
                 let from = f64::from(i * 15) + offset;
@@ -127,5 +131,4 @@ fn a_disturbance_of_both_arms_condemns_nobody_however_their_scrapes_are_skewed()
             }
         }
     }
-
 }
