@@ -1,5 +1,5 @@
-//! The canary judge by the number of rollouts: a scrape of each, with five checks (three of rates, two of latencies on 100 native
-//! buckets), taken and judged.
+//! The canary judge by the number of rollouts: a scrape of each, with five checks (three of rates, two of latencies on
+//! 100 native buckets), taken and judged.
 
 use std::time::Duration;
 

@@ -4,10 +4,11 @@
 //! cargo run --release --example canary_power [-- --runs 200 --healthy 1000 --seed 1]
 //! ```
 //!
-//! Every rollout is looked at on every scrape (15 s) by one check at 99 % confidence, for at most 6 hours. `wald` is the least
-//! number of canary requests that any such test needs on average if it knows both rates, `ln 100 / KL(harm | limit)`; `median` and `p90`
-//! are what the judge used, who knows neither, and the seconds that took; `rule` is the plain rule with a window of 5 min, 200 samples and
-//! looks 30 s apart, which has no bound on wrong rollbacks. Everything is a function of the seed.
+//! Every rollout is looked at on every scrape (15 s) by one check at 99 % confidence, for at most 6 hours. `wald` is
+//! the least number of canary requests that any such test needs on average if it knows both rates, `ln 100 / KL(harm |
+//! limit)`; `median` and `p90` are what the judge used, who knows neither, and the seconds that took; `rule` is the
+//! plain rule with a window of 5 min, 200 samples and looks 30 s apart, which has no bound on wrong rollbacks.
+//! Everything is a function of the seed.
 
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 

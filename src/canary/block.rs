@@ -1,11 +1,11 @@
 //! Blocks: what both arms have shown of the same stretch of time.
 //!
-//! Arms are scraped at different moments. If the canary's scrape shows a disturbance some seconds before the baseline's,
-//! counts compared as they arrive take what hit both for harm. So a block ends where a canary scrape ended, and only once the
-//! baseline has been seen past it; an increment that a block's border cuts is divided in proportion to time.
-//! Where in its interval an event lay is unknown, so a block also says which baseline increments reach over its borders: a
-//! comparison may then count for the baseline whatever a burst among them could have brought into the block
-//! ([`Block::placed_worst`]).
+//! Arms are scraped at different moments. If the canary's scrape shows a disturbance some seconds before the
+//! baseline's, counts compared as they arrive take what hit both for harm. So a block ends where a canary scrape ended,
+//! and only once the baseline has been seen past it; an increment that a block's border cuts is divided in proportion
+//! to time. Where in its interval an event lay is unknown, so a block also says which baseline increments reach over
+//! its borders: a comparison may then count for the baseline whatever a burst among them could have brought into the
+//! block ([`Block::placed_worst`]).
 
 use std::collections::VecDeque;
 
@@ -108,8 +108,8 @@ impl Block {
         Self { from, to, canary, baseline, over_borders: Vec::new() }
     }
 
-    /// The baseline's count of some events in the block if every disturbance that reached over a border had happened inside it:
-    /// never less than the count in proportion to time, so that a bet that falls with it stays valid.
+    /// The baseline's count of some events in the block if every disturbance that reached over a border had happened
+    /// inside it: never less than the count in proportion to time, so that a bet that falls with it stays valid.
     ///
     /// `count` picks the events out of the counts of all kinds, `rate` is their expected share of all.
     pub fn placed_worst(&self, rate: f64, count: impl Fn(&[f64]) -> f64) -> f64 {
@@ -180,8 +180,8 @@ impl Blocks {
         Self { kinds, start, cut_to: start, canary: Pending::new(kinds, start), baseline: Pending::new(kinds, start) }
     }
 
-    /// Takes what an arm's counters rose by in `(from, to]`, one count for each kind. What lies before the start is left out;
-    /// what comes late counts in the next block.
+    /// Takes what an arm's counters rose by in `(from, to]`, one count for each kind. What lies before the start is
+    /// left out; what comes late counts in the next block.
     pub fn observe(&mut self, arm: Arm, from: Timestamp, to: Timestamp, counts: &[f64]) -> Result<(), Refused> {
         if counts.len() != self.kinds {
             return Err(Refused::Kinds { expected: self.kinds, found: counts.len() });
@@ -219,8 +219,8 @@ impl Blocks {
         }
     }
 
-    /// The end of the next block: the first end of a canary increment that both arms have covered; the older watermark where
-    /// no canary increment reaches over it.
+    /// The end of the next block: the first end of a canary increment that both arms have covered; the older watermark
+    /// where no canary increment reaches over it.
     fn next_end(&self) -> Option<Timestamp> {
         let both = self.canary.covered_to.min(self.baseline.covered_to);
         let least = self.cut_to + BLOCK_LENGTH_MIN;
@@ -322,8 +322,8 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is lost or counted twice, whatever the scrape times, once both arms are covered to the end; and memory is
-        /// bounded while one arm is silent.
+        /// Nothing is lost or counted twice, whatever the scrape times, once both arms are covered to the end; and
+        /// memory is bounded while one arm is silent.
         #[test]
         fn every_event_is_in_one_block(
             canary in prop::collection::vec((1_i64..40, 0_u32..50), 1..40),

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Buckets of one stream; more are refused.
 pub const BUCKETS_MAX: usize = 512;
 
-/// A bucket whose bounds differ by at most this factor is divided by a limit inside it, evenly on a logarithmic scale as
-/// `histogram_quantile` does for native histograms (schema 2 and finer). A wider one is not divided: it counts whole, for the
-/// release where harm is to be proved and against it where safety is.
+/// A bucket whose bounds differ by at most this factor is divided by a limit inside it, evenly on a logarithmic scale
+/// as `histogram_quantile` does for native histograms (schema 2 and finer). A wider one is not divided: it counts
+/// whole, for the release where harm is to be proved and against it where safety is.
 pub const FINE_RATIO: f64 = 1.2;
 
 /// Upper bounds of buckets in seconds, or in whatever unit the metric has.
@@ -118,8 +118,8 @@ impl Layout {
         Above { whole, cut, share, total }
     }
 
-    /// The value below which `q` of the events lie; inside a bucket evenly on a logarithmic scale, in the first evenly. `None`
-    /// without events, or where it lies above all bounds.
+    /// The value below which `q` of the events lie; inside a bucket evenly on a logarithmic scale, in the first evenly.
+    /// `None` without events, or where it lies above all bounds.
     pub fn quantile(&self, counts: &[f64], q: f64) -> Option<f64> {
         let total: f64 = counts.iter().sum();
         if total <= 0.0 {
@@ -139,8 +139,8 @@ impl Layout {
         None
     }
 
-    /// The points at which a limit of a quantile near `value` is tried: so many below and above, each `ratio` times the one before, where
-    /// buckets are fine; bounds elsewhere.
+    /// The points at which a limit of a quantile near `value` is tried: so many below and above, each `ratio` times the
+    /// one before, where buckets are fine; bounds elsewhere.
     pub fn points_near(&self, value: f64, ratio: f64, below: i32, above: i32) -> Vec<f64> {
         let mut points = Vec::new();
         for i in -below..=above {

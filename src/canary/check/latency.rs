@@ -1,20 +1,22 @@
 //! Sequential evidence about a quantile, from buckets.
 //!
-//! The q-quantile is above x where more than `1 - q` of the events are. With a fixed limit that is a rate check of the tail. With the
-//! baseline's quantile as the measure, nobody knows where that lies; harm needs both of two pieces of evidence, the smaller one counts:
+//! The q-quantile is above x where more than `1 - q` of the events are. With a fixed limit that is a rate check of the
+//! tail. With the baseline's quantile as the measure, nobody knows where that lies; harm needs both of two pieces of
+//! evidence, the smaller one counts:
 //!
-//! - **Wherever the baseline's quantile is** (Howard and Ramdas' construction, with a margin): for every x, either the baseline's
-//!   quantile is not near x, or the canary's exceeds `limit(x)`. Points `x_1 < x_2 < ...` cut the axis into intervals. If the baseline's
-//!   quantile lies in `(x_(i-1), x_i]`, then its tail above `x_(i-1)` is at least `1 - q`, and a canary within the limit has a tail above
-//!   `limit(x_i)` of at most `1 - q`. The product of the evidence against the one (baseline alone) and the other (canary alone) is
-//!   an e-process for that interval; the least of the products is one whichever interval is true. Outside the points
-//!   one of the two remains. It is valid for arms whose latencies stay as they are.
-//! - **However both move together**: the canary's tail above `limit(x)` against the baseline's tail above x, for x at the
-//!   baseline's recent quantile. It is valid for every canary that is at most the limit slower than the baseline, whatever both do
-//!   over time: a load that slows both arms moves neither.
+//! - **Wherever the baseline's quantile is** (Howard and Ramdas' construction, with a margin): for every x, either the
+//!   baseline's quantile is not near x, or the canary's exceeds `limit(x)`. Points `x_1 < x_2 < ...` cut the axis into
+//!   intervals. If the baseline's quantile lies in `(x_(i-1), x_i]`, then its tail above `x_(i-1)` is at least `1 - q`,
+//!   and a canary within the limit has a tail above `limit(x_i)` of at most `1 - q`. The product of the evidence
+//!   against the one (baseline alone) and the other (canary alone) is an e-process for that interval; the least of the
+//!   products is one whichever interval is true. Outside the points one of the two remains. It is valid for arms whose
+//!   latencies stay as they are.
+//! - **However both move together**: the canary's tail above `limit(x)` against the baseline's tail above x, for x at
+//!   the baseline's recent quantile. It is valid for every canary that is at most the limit slower than the baseline,
+//!   whatever both do over time: a load that slows both arms moves neither.
 //!
-//! So the smaller is valid in both situations. For safety the same with the sides exchanged. A bucket that a limit cuts counts
-//! in part if it is fine and whole, against the claim, if it is coarse ([`Layout`]).
+//! So the smaller is valid in both situations. For safety the same with the sides exchanged. A bucket that a limit cuts
+//! counts in part if it is fine and whole, against the claim, if it is coarse ([`Layout`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -26,12 +28,15 @@ use crate::canary::{Above, Block, Coarse, Layout};
 use super::spec::Amount;
 
 const HARM_ODDS: [f64; 8] = [1.12, 1.25, 1.5, 2.0, 3.0, 6.0, 16.0, 60.0];
+/// Their prior weights: a tail that is fixed at `1 - q` rarely grows by much before somebody minds.
+const HARM_WEIGHTS: [f64; 8] = [0.18, 0.2, 0.17, 0.14, 0.12, 0.1, 0.06, 0.03];
 const SAFE_ODDS: [f64; 5] = [0.97, 0.9, 0.75, 0.5, 0.2];
 
 /// Harmful events that the baseline's estimate needs before anything is bet on it.
 const TAIL_EVENTS_MIN: f64 = 2.0;
-/// Tail events of the baseline from which a grid of points is laid around its quantile, the ratio of neighbours, and how many lie below
-/// and above: about the uncertainty of the quantile at that time, more toward higher ones, which are the harder to tell from harm.
+/// Tail events of the baseline from which a grid of points is laid around its quantile, the ratio of neighbours, and
+/// how many lie below and above: about the uncertainty of the quantile at that time, more toward higher ones, which are
+/// the harder to tell from harm.
 const GRIDS: [(f64, f64, i32, i32); 4] =
     [(TAIL_EVENTS_MIN, 1.04, 5, 10), (50.0, 1.015, 3, 5), (250.0, 1.006, 4, 5), (1500.0, 1.003, 4, 5)];
 /// After this time an observation counts half in the baseline's estimate.
@@ -93,17 +98,18 @@ struct Point {
 
 impl Sides {
     fn new() -> Self {
-        Self { harm: Mixture::new(&[1.0; HARM_ODDS.len()]), safe: Mixture::new(&[1.0; SAFE_ODDS.len()]) }
+        Self { harm: Mixture::new(&HARM_WEIGHTS), safe: Mixture::new(&[1.0; SAFE_ODDS.len()]) }
     }
 }
 
-/// The share of each point's evidence about the baseline that is not bet: an interval near the quantile costs a fifth at most.
+/// The share of each point's evidence about the baseline that is not bet: an interval near the quantile costs a fifth
+/// at most.
 const BASELINE_CASH: f64 = 0.8;
 
 impl Point {
     fn new(x: f64) -> Self {
         let below = Mixture::new(&[1.0; SAFE_ODDS.len()]);
-        Self { x, canary: Sides::new(), baseline_below: below, baseline_above: Mixture::new(&[1.0; HARM_ODDS.len()]) }
+        Self { x, canary: Sides::new(), baseline_below: below, baseline_above: Mixture::new(&HARM_WEIGHTS) }
     }
 }
 
@@ -184,8 +190,8 @@ impl LatencyEvidence {
         self.baseline.iter_mut().zip(&block.baseline).for_each(|(sum, count)| *sum += count);
     }
 
-    /// Cuts the axis finer around the baseline's quantile as it becomes known. An interval that is divided hands its evidence on: what
-    /// holds for a quantile in the whole of it holds for one in a part.
+    /// Cuts the axis finer around the baseline's quantile as it becomes known. An interval that is divided hands its
+    /// evidence on: what holds for a quantile in the whole of it holds for one in a part.
     fn refine(&mut self, layout: &Layout, recent: f64, tail: f64) {
         let tail_events = self.recent.iter().sum::<f64>() * tail;
         while let Some((from, ratio, below, above)) = GRIDS.get(self.refined).copied()

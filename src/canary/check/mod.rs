@@ -2,16 +2,17 @@
 //!
 //! | limit | sequential test | source |
 //! |---|---|---|
-//! | `above`, `below`, `burnRateOver` of a rate | half-plane factors with slope 0: a one-sample mixture likelihood ratio | Robbins 1970; Howard et al. 2021 |
-//! | `dropOver`, `regressionOver` of a rate | half-plane factors, projected on the limit block by block | Grunwald et al., Safe testing; Turner and Grunwald 2023 |
+//! | `above`, `below`, `burnRateOver` of a rate | likelihood ratios of one arm (slope 0) | Howard et al. 2021 |
+//! | `dropOver`, `regressionOver` of a rate | half-plane projected on block by block | Turner and Grunwald 2023 |
 //! | `regressionOver: 0%` of a rate ("above stable") | split of the harmful events | Lindon and Malek 2022 |
 //! | `above` of a quantile | the tail above the limit as a rate | Howard and Ramdas 2022 |
-//! | `regressionOver` of a quantile | least of "wherever the baseline's quantile is" and "however both move" | Howard and Ramdas 2022; as for rates |
+//! | `regressionOver` of a quantile | the least of two, see `latency.rs` | both of them |
 //!
-//! Each is mixed over alternatives and, for harm, over the time of its onset. **Strata** (cohorts): a stratum's blocks are compared only
-//! with its own baseline, so a change of the mix moves nothing. Evidence for harm is half the product over strata (the harm is in
-//! all of them) and half the mean (it is in one): products of e-processes on separate events and means of e-processes are e-processes
-//! for "every stratum keeps the limit". Safe needs the product, and no stratum that leans to harm.
+//! Each is mixed over alternatives and, for harm, over the time of its onset. **Strata** (cohorts): a stratum's blocks
+//! are compared only with its own baseline, so a change of the mix moves nothing. Evidence for harm is half the product
+//! over strata (the harm is in all of them) and half the mean (it is in one): products of e-processes on separate
+//! events and means of e-processes are e-processes for "every stratum keeps the limit". Safe needs the product, and no
+//! stratum that leans to harm.
 
 mod latency;
 mod outcome;
@@ -118,7 +119,8 @@ impl Check {
         &self.spec
     }
 
-    /// What the baseline did before the rollout, so that the check knows where to look from the first block on. No evidence.
+    /// What the baseline did before the rollout, so that the check knows where to look from the first block on. No
+    /// evidence.
     pub fn learn(&mut self, stratum: usize, baseline: &[f64]) {
         match &mut self.evidence {
             Evidence::Rate { harmful_is_bad, strata, .. } => {
@@ -252,7 +254,8 @@ impl Check {
         }
     }
 
-    /// With `burnRateOver .. for`: the last while was watched whole and burnt too fast. Other checks ask for nothing more.
+    /// With `burnRateOver .. for`: the last while was watched whole and burnt too fast. Other checks ask for nothing
+    /// more.
     fn burns_still(&self) -> bool {
         match self.spec.bound {
             Bound::BurnRateOver { lasting, .. } if lasting > Span::ZERO => {

@@ -1,10 +1,11 @@
 //! Sequential evidence about a rate.
 //!
-//! Both for harm (the limit is exceeded) and for safety (it is not) the evidence is a mixture over alternatives for the canary's
-//! rate, at even distances of odds from the limit, of the half-plane factors of [`plane`](crate::canary::evidence::plane); for harm
-//! also over the time at which it began ([`onset`](crate::canary::evidence::onset)). The baseline's rate in an alternative is the
-//! estimate from earlier blocks, which a null that holds for every baseline rate allows; it only decides how fast the evidence grows.
-//! "Not above stable", without a margin, bets on the split of the harmful events instead
+//! Both for harm (the limit is exceeded) and for safety (it is not) the evidence is a mixture over alternatives for the
+//! canary's rate, at even distances of odds from the limit, of the half-plane factors of
+//! [`plane`](crate::canary::evidence::plane); for harm also over the time at which it began
+//! ([`onset`](crate::canary::evidence::onset)). The baseline's rate in an alternative is the estimate from earlier
+//! blocks, which a null that holds for every baseline rate allows; it only decides how fast the evidence grows. "Not
+//! above stable", without a margin, bets on the split of the harmful events instead
 //! ([`split`](crate::canary::evidence::split), A2): it needs no level at all.
 
 use serde::{Deserialize, Serialize};

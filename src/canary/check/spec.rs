@@ -57,8 +57,8 @@ pub enum Bound {
     DropOver(Amount),
     /// Its figure is worse than the baseline's by more than this: a success rate lower, error rate or latency higher.
     RegressionOver(Amount),
-    /// Its error ratio spends the budget at more than `factor` times the pace that would last the period, and did over the last
-    /// `lasting`.
+    /// Its error ratio spends the budget at more than `factor` times the pace that would last the period, and did over
+    /// the last `lasting`.
     BurnRateOver {
         /// Burn rate, 1 lasts the period.
         factor: f64,
@@ -158,8 +158,8 @@ impl CheckSpec {
         }
     }
 
-    /// A rate check in one form: harm is where the rate of some events, the harmful ones, exceeds a limit. The first value says
-    /// whether those are the bad ones.
+    /// A rate check in one form: harm is where the rate of some events, the harmful ones, exceeds a limit. The first
+    /// value says whether those are the bad ones.
     pub(super) fn rate_limit(&self) -> (bool, Limit) {
         let line = |intercept, slope| Limit { intercept, slope };
         let is_success = matches!(self.measure, Measure::Success);

@@ -1,4 +1,5 @@
-//! The plain rule: the figure of a sliding window against the limit, as Argo, Flagger and hand-written operators have it.
+//! The plain rule: the figure of a sliding window against the limit, as Argo, Flagger and hand-written operators have
+//! it.
 
 use std::collections::VecDeque;
 

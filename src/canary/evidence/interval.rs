@@ -1,8 +1,8 @@
 //! Confidence sequences: intervals that hold at every look together.
 //!
-//! For one proportion the set of rates that a beta-binomial mixture does not reject (Howard, Ramdas, `McAuliffe` and Sekhon
-//! 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences", the two-sided beta-binomial mixture). For a difference the two
-//! arms' sequences at half the error each.
+//! For one proportion the set of rates that a beta-binomial mixture does not reject (Howard, Ramdas, `McAuliffe` and
+//! Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences", the two-sided beta-binomial
+//! mixture). For a difference the two arms' sequences at half the error each.
 
 use crate::canary::evidence::plane::Tally;
 use crate::canary::evidence::special::{ln_beta, times_ln};
@@ -25,8 +25,8 @@ pub fn best_rho(v: f64, alpha: f64) -> f64 {
     v / (ln + (1.0 + ln).ln())
 }
 
-/// ln of the beta-binomial mixture's wealth against the rate `p` after `tally`, tuned for `t_opt` events. Rates 0 and 1 are
-/// refuted by one event of the other kind, and never otherwise.
+/// ln of the beta-binomial mixture's wealth against the rate `p` after `tally`, tuned for `t_opt` events. Rates 0 and 1
+/// are refuted by one event of the other kind, and never otherwise.
 pub fn ln_wealth_against(p: f64, tally: Tally, t_opt: f64, alpha: f64) -> f64 {
     let (bad, good) = (tally.bad, tally.total - tally.bad);
     if p <= 0.0 || p >= 1.0 {
@@ -72,8 +72,8 @@ impl Interval {
 }
 
 /// Radius of the asymptotic confidence sequence for a difference of proportions (Waudby-Smith and others 2024) at the
-/// information `i = 1/(p_c q_c/n_c + p_s q_s/n_s)`, tightest near `i_opt`. An approximation: for display beside the exact
-/// one, never for a verdict.
+/// information `i = 1/(p_c q_c/n_c + p_s q_s/n_s)`, tightest near `i_opt`. An approximation: for display beside the
+/// exact one, never for a verdict.
 pub fn asymptotic_radius(i: f64, i_opt: f64, alpha: f64) -> f64 {
     let rho = best_rho(i_opt, alpha);
     ((i + rho) * (((i + rho) / rho).ln() + 2.0 * (1.0 / alpha).ln())).sqrt() / i

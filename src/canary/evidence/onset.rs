@@ -57,9 +57,10 @@ impl Mixture {
 
 /// How the weight of the onset is dealt out over a rollout, before any data.
 ///
-/// A part for the beginning, a part in equal shares for each later step, and a part spread over the time to the deadline with a
-/// density that falls as `1/(t + 10 min)`: harm from the start is found nearly as fast as by a test that knows it, harm that
-/// comes with more traffic nearly as fast, and harm at any other moment is found too, the sooner after the start the faster.
+/// A part for the beginning, a part in equal shares for each later step, and a part spread over the time to the
+/// deadline with a density that falls as `1/(t + 10 min)`: harm from the start is found nearly as fast as by a test
+/// that knows it, harm that comes with more traffic nearly as fast, and harm at any other moment is found too, the
+/// sooner after the start the faster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Onsets {
     spread: f64,

@@ -1,25 +1,25 @@
 //! Two arms under a limit that is a half-plane of their rates: the workhorse of the rate checks.
 //!
-//! In one block the baseline has `n_s` events with mean rate `p_s`, the canary `n_c` with `p_c`. A limit says
-//! `p_c <= intercept + slope p_s` (or `>=`, to prove safety): a drop of at most d points is (d, 1), at most 20 % more is
-//! (0, 1.2), at most 0.1 % whatever the baseline does is (0.001, 0). For an alternative `(q_c, q_s)` let `(o_c, o_s)` be the
-//! point of the half-plane nearest to it, that is with the least `n_c KL(q_c|o_c) + n_s KL(q_s|o_s)`. The factor is
+//! In one block the baseline has `n_s` events with mean rate `p_s`, the canary `n_c` with `p_c`. A limit says `p_c <=
+//! intercept + slope p_s` (or `>=`, to prove safety): a drop of at most d points is (d, 1), at most 20 % more is (0,
+//! 1.2), at most 0.1 % whatever the baseline does is (0.001, 0). For an alternative `(q_c, q_s)` let `(o_c, o_s)` be
+//! the point of the half-plane nearest to it, that is with the least `n_c KL(q_c|o_c) + n_s KL(q_s|o_s)`. The factor is
 //!
 //! ```text
 //! (q_c/o_c)^k_c ((1-q_c)/(1-o_c))^(n_c-k_c) (q_s/o_s)^k_s ((1-q_s)/(1-o_s))^(n_s-k_s)
 //! ```
 //!
-//! **Why it is valid for every pair of rates within the limit** (the reverse information projection of Grunwald, de Heide
-//! and Koolen, "Safe testing", for convex nulls; for two proportions Turner and Grunwald 2023, "Exact anytime-valid
-//! confidence intervals for contingency tables and beyond"): its expectation under rates `(p_c, p_s)` is `A_c^n_c A_s^n_s`
-//! with `A = p q/o + (1-p)(1-q)/(1-o)`, linear in p and 1 at o. So its logarithm is concave in `(p_c, p_s)`, is 0 at
-//! `(o_c, o_s)`, and its gradient there is minus the gradient of the divergence; as `(o_c, o_s)` is the nearest point of a
-//! convex set, no direction into the set climbs. Hence it is at most 0 on the whole set.
+//! **Why it is valid for every pair of rates within the limit** (the reverse information projection of Grunwald, de
+//! Heide and Koolen, "Safe testing", for convex nulls; for two proportions Turner and Grunwald 2023, "Exact
+//! anytime-valid confidence intervals for contingency tables and beyond"): its expectation under rates `(p_c, p_s)` is
+//! `A_c^n_c A_s^n_s` with `A = p q/o + (1-p)(1-q)/(1-o)`, linear in p and 1 at o. So its logarithm is concave in `(p_c,
+//! p_s)`, is 0 at `(o_c, o_s)`, and its gradient there is minus the gradient of the divergence; as `(o_c, o_s)` is the
+//! nearest point of a convex set, no direction into the set climbs. Hence it is at most 0 on the whole set.
 //!
 //! Concavity also covers rates that differ from event to event (only the means of the block must keep the limit), and
 //! linearity covers events that count in part: the same factors are valid for values in 0..1 with means p, which the
-//! latency checks use for a bucket that a limit cuts. Rates may change from block to block in any way; what moves both arms
-//! cancels. What is assumed: given the rates, events are independent.
+//! latency checks use for a bucket that a limit cuts. Rates may change from block to block in any way; what moves both
+//! arms cancels. What is assumed: given the rates, events are independent.
 
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +84,8 @@ impl Limit {
         self.intercept + self.slope * baseline
     }
 
-    /// The baseline's rate of the point on the limit that is nearest to `(q_c, q_s)` for blocks of `n_c` and `n_s` events.
+    /// The baseline's rate of the point on the limit that is nearest to `(q_c, q_s)` for blocks of `n_c` and `n_s`
+    /// events.
     fn nearest(self, n_c: f64, n_s: f64, q_c: f64, q_s: f64) -> f64 {
         let mut low = (-self.intercept / self.slope).max(0.0);
         let mut high = ((1.0 - self.intercept) / self.slope).min(1.0);
@@ -112,9 +113,9 @@ impl Limit {
         x
     }
 
-    /// The stakes of canary and baseline events for a bet on the alternative `(q_c, q_s)`, which must lie beyond the limit
-    /// on the side that is bet on; `None` where there is nothing to bet: an arm that the limit needs has no events, or the limit
-    /// is no rate.
+    /// The stakes of canary and baseline events for a bet on the alternative `(q_c, q_s)`, which must lie beyond the
+    /// limit on the side that is bet on; `None` where there is nothing to bet: an arm that the limit needs has no
+    /// events, or the limit is no rate.
     pub fn stakes(self, n_c: f64, n_s: f64, q_c: f64, q_s: f64) -> Option<(Stake, Stake)> {
         if n_c <= 0.0 || !(EDGE..=1.0 - EDGE).contains(&q_c) {
             return None;
@@ -132,8 +133,8 @@ impl Limit {
         (inside(x) && inside(y)).then(|| (Stake::new(q_c, y), Stake::new(q_s, x)))
     }
 
-    /// Expected growth of ln E by one block of these sizes when the rates are `(p_c, p_s)` and the bet is on just them: the
-    /// fastest any test can be.
+    /// Expected growth of ln E by one block of these sizes when the rates are `(p_c, p_s)` and the bet is on just them:
+    /// the fastest any test can be.
     pub fn growth(self, n_c: f64, n_s: f64, p_c: f64, p_s: f64) -> f64 {
         let stakes = self.stakes(n_c, n_s, p_c, p_s);
         stakes.map_or(0.0, |(c, s)| c.on(Tally::new(n_c * p_c, n_c)) + s.on(Tally::new(n_s * p_s, n_s)))

@@ -1,10 +1,11 @@
-//! B2: quantiles by beta-binomial mixtures (Howard and Ramdas 2022, "Sequential estimation of quantiles with applications to A/B
-//! testing and best-arm identification").
+//! B2: quantiles by beta-binomial mixtures (Howard and Ramdas 2022, "Sequential estimation of quantiles with
+//! applications to A/B testing and best-arm identification").
 //!
-//! Whether the q-quantile is x is a question about one proportion: the share of events at or below x. Two quantiles are equal if
-//! some x is the quantile of both, so the evidence against it is the least over x of the sum of both arms' evidence against x.
-//! An arm with an atom at x is minimised over the shares below and at x. The latency checks use the same construction
-//! with one-sided grids and a margin ([`crate::canary::check`]); this is the plain test, and the reference for it.
+//! Whether the q-quantile is x is a question about one proportion: the share of events at or below x. Two quantiles are
+//! equal if some x is the quantile of both, so the evidence against it is the least over x of the sum of both arms'
+//! evidence against x. An arm with an atom at x is minimised over the shares below and at x. The latency checks use the
+//! same construction with one-sided grids and a margin (`check/latency.rs`); this is the plain test, and the reference
+//! for it.
 
 use crate::canary::evidence::interval::{best_rho, ln_wealth_against};
 use crate::canary::evidence::plane::Tally;
@@ -30,8 +31,8 @@ impl AtOrBelow {
     }
 }
 
-/// ln E that the q-quantiles of two arms differ: the least over the candidates, which must contain every value at which either
-/// arm's count changes.
+/// ln E that the q-quantiles of two arms differ: the least over the candidates, which must contain every value at which
+/// either arm's count changes.
 pub fn ln_differ(candidates: &[(AtOrBelow, AtOrBelow)], q: f64, t_opt: f64, alpha: f64) -> f64 {
     let at = |(a, b): &(AtOrBelow, AtOrBelow)| a.ln_evidence(q, t_opt, alpha) + b.ln_evidence(q, t_opt, alpha);
     candidates.iter().map(at).fold(f64::INFINITY, f64::min)

@@ -1,9 +1,9 @@
 //! B1: whether two latency distributions have the same shape, from buckets.
 //!
-//! The bet is on the bucket shares of earlier blocks, the canary's shrunk toward the baseline's, against their traffic-weighted mean.
-//! The factor is a likelihood ratio of the two multinomials against the common one that is nearest to them, so for equal
-//! shares its mean is at most 1 (the argument of [`plane`](super::plane) for many categories). It finds any change,
-//! better ones too, and has no margin: evidence to show, not a limit.
+//! The bet is on the bucket shares of earlier blocks, the canary's shrunk toward the baseline's, against their
+//! traffic-weighted mean. The factor is a likelihood ratio of the two multinomials against the common one that is
+//! nearest to them, so for equal shares its mean is at most 1 (the argument of [`plane`](super::plane) for many
+//! categories). It finds any change, better ones too, and has no margin: evidence to show, not a limit.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,8 @@
 //! How the bad events of a block split between the arms.
 //!
-//! Given their number, the split does not depend on the level of the rate: what moves both arms cancels exactly, and nothing about
-//! the baseline needs to be known. A1 is the mixture for a fixed split of the traffic (Lindon and Malek 2022, "Anytime-valid
-//! inference for multinomial count data"); A2 takes a new split each block.
+//! Given their number, the split does not depend on the level of the rate: what moves both arms cancels exactly, and
+//! nothing about the baseline needs to be known. A1 is the mixture for a fixed split of the traffic (Lindon and Malek
+//! 2022, "Anytime-valid inference for multinomial count data"); A2 takes a new split each block.
 
 use crate::canary::evidence::plane::Tally;
 use crate::canary::evidence::special::{LN_ZERO, ln_add, ln_beta_of, ln_choose, times_ln};
@@ -10,8 +10,8 @@ use crate::canary::evidence::special::{LN_ZERO, ln_add, ln_beta_of, ln_choose, t
 /// Strength of A1's Dirichlet prior in events.
 pub const PRIOR_EVENTS: f64 = 100.0;
 
-/// A1: ln E that events fall on the arms in other proportions than the traffic's `split`, for a prior of `strength` events.
-/// Counts of each arm, split adding to 1.
+/// A1: ln E that events fall on the arms in other proportions than the traffic's `split`, for a prior of `strength`
+/// events. Counts of each arm, split adding to 1.
 pub fn ln_dirichlet(counts: &[f64], split: &[f64], strength: f64) -> f64 {
     ln_dirichlet_mixed(counts, split, strength)
         - counts.iter().zip(split).map(|(&k, &rho)| times_ln(k, rho)).sum::<f64>()
@@ -49,21 +49,21 @@ pub fn dirichlet_log_ratio(counts: [f64; 2], split: [f64; 2], strength: f64, alp
 
 /// A2: ln of a block's factor for the canary's rate at `ratio` times the baseline's, against at most the same rate.
 ///
-/// Each bad event falls to the canary with probability `theta(r) = rho r / (rho r + 1 - rho)`, rho its share of the events. The
-/// factor's mean given the number of bad events is `(1 + (theta - rho) (...))^K` with a base linear in the true theta and 1 at
-/// `ratio = 1`: at most 1 for every lower ratio, in Poisson streams at any level. Given the number of bad events in finite
-/// blocks the split at equal rates is hypergeometric, which is less spread than binomial (Hoeffding 1963, theorem 4): the
-/// mean of the convex factor is lower still, so it is valid at every rate; it only wastes power at high ones, where
-/// [`ln_odds_factor`] stands.
+/// Each bad event falls to the canary with probability `theta(r) = rho r / (rho r + 1 - rho)`, rho its share of the
+/// events. The factor's mean given the number of bad events is `(1 + (theta - rho) (...))^K` with a base linear in the
+/// true theta and 1 at `ratio = 1`: at most 1 for every lower ratio, in Poisson streams at any level. Given the number
+/// of bad events in finite blocks the split at equal rates is hypergeometric, which is less spread than binomial
+/// (Hoeffding 1963, theorem 4): the mean of the convex factor is lower still, so it is valid at every rate; it only
+/// wastes power at high ones, where [`ln_odds_factor`] stands.
 pub fn ln_split_factor(canary: Tally, baseline: Tally, ratio: f64) -> f64 {
     let rho = canary.total / (canary.total + baseline.total);
     let theta = rho * ratio / (rho * ratio + 1.0 - rho);
     times_ln(canary.bad, theta / rho) + times_ln(baseline.bad, (1.0 - theta) / (1.0 - rho))
 }
 
-/// A2 at rates above a few percent: ln of the ratio of Fisher's noncentral hypergeometric likelihoods of the split at odds ratio
-/// `odds` and at 1. The likelihood ratio rises with the canary's count, so it is valid for every odds ratio up to 1. Takes time
-/// in proportion to the bad events; whole counts.
+/// A2 at rates above a few percent: ln of the ratio of Fisher's noncentral hypergeometric likelihoods of the split at
+/// odds ratio `odds` and at 1. The likelihood ratio rises with the canary's count, so it is valid for every odds ratio
+/// up to 1. Takes time in proportion to the bad events; whole counts.
 pub fn ln_odds_factor(canary: Tally, baseline: Tally, odds: f64) -> f64 {
     let bad = canary.bad + baseline.bad;
     let least = (bad - baseline.total).max(0.0);

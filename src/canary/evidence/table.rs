@@ -1,5 +1,5 @@
-//! A3: equality of two proportions, betting on what earlier blocks showed (Turner, Ly and Grunwald 2024, "Generic E-variables for
-//! exact sequential k-sample tests that allow for optional stopping").
+//! A3: equality of two proportions, betting on what earlier blocks showed (Turner, Ly and Grunwald 2024, "Generic
+//! E-variables for exact sequential k-sample tests that allow for optional stopping").
 //!
 //! The bet is the posterior mean of each arm after the blocks before, so it needs no grid; it has no margin and learns
 //! for some blocks before it earns. The checks use [`plane`](super::plane), of which this is the case of limit (0, 1)
