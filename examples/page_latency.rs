@@ -169,6 +169,7 @@ async fn start_daemon(webhook: Url) -> anyhow::Result<Daemon> {
         http: HttpSettings::default(),
         listen_address: "127.0.0.1:0".to_owned(),
         enable_lifecycle: false,
+        rules: None,
         key: wire_key(),
         limits: Limits::default(),
         series_limit: 1_000_000,

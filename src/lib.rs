@@ -21,5 +21,6 @@ pub mod replay;
 pub mod series;
 pub mod sli;
 pub mod spec;
+pub mod testing;
 pub mod types;
 pub mod wire;

@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::alert::Alert;
 use crate::clock;
-use crate::engine::{Engine, Event, Snapshot, Written};
+use crate::engine::{Engine, Event, Reloaded, Snapshot, Written};
+use crate::spec::Service;
 use crate::types::{Span, Timestamp};
 use crate::wire::Batch;
 
@@ -21,9 +22,11 @@ const TICK: Span = Span::millis(250);
 const SNAPSHOT_EVERY: Span = Span::millis(100);
 const SNAPSHOT_SHARE: i64 = 20;
 
+#[expect(clippy::large_enum_variant, reason = "nearly every command is a write")]
 enum Command {
     Write { batch: Batch, reply: oneshot::Sender<(Batch, Written)> },
     Tick,
+    Reload { services: Vec<Service>, reply: oneshot::Sender<Reloaded> },
 }
 
 /// Why a batch was not taken.
@@ -49,6 +52,7 @@ impl std::fmt::Debug for Command {
         f.write_str(match self {
             Self::Write { .. } => "Write",
             Self::Tick => "Tick",
+            Self::Reload { .. } => "Reload",
         })
     }
 }
@@ -78,6 +82,13 @@ impl EngineHandle {
             mpsc::error::TrySendError::Closed(_) => WriteError::Stopped,
         })?;
         done.await.map_err(|_| WriteError::Stopped)
+    }
+
+    /// Has the engine go on under other specs, after what waits in the queue; `None` when it has stopped.
+    pub async fn reload(&self, services: Vec<Service>) -> Option<Reloaded> {
+        let (reply, done) = oneshot::channel();
+        self.commands.send(Command::Reload { services, reply }).await.ok()?;
+        done.await.ok()
     }
 
     /// The latest snapshot, at most a fraction of a second old.
@@ -114,22 +125,25 @@ impl<F: FnMut(&[Alert])> Runner<F> {
     fn run(mut self, mut queue: mpsc::Receiver<Command>) {
         while let Some(command) = queue.blocking_recv() {
             let now = clock::now();
-            let (effects, reply) = match command {
-                Command::Tick => (self.engine.step(Event::Tick, now), None),
-                Command::Write { batch, reply } => {
-                    let effects = self.engine.step(Event::Write(&batch), now);
-                    (effects, Some((reply, batch)))
-                }
+            let event = match &command {
+                Command::Tick => Event::Tick,
+                Command::Write { batch, .. } => Event::Write(batch),
+                Command::Reload { services, .. } => Event::Reload(services),
             };
+            let is_reload = matches!(event, Event::Reload(_));
+            let effects = self.engine.step(event, now);
             if !effects.alerts.is_empty() {
                 (self.on_alerts)(&effects.alerts);
             }
-            if !effects.alerts.is_empty() || now >= self.next_snapshot || now + SNAPSHOT_EVERY < self.next_snapshot {
+            let is_news = is_reload || !effects.alerts.is_empty();
+            if is_news || now >= self.next_snapshot || now + SNAPSHOT_EVERY < self.next_snapshot {
                 self.publish();
             }
-            if let Some((reply, batch)) = reply {
-                // The sender may have hung up; its samples are counted all the same.
-                let _ = reply.send((batch, effects.written));
+            // Whoever asked may have hung up; samples are counted and specs hold all the same.
+            match command {
+                Command::Tick => {}
+                Command::Write { batch, reply } => drop(reply.send((batch, effects.written))),
+                Command::Reload { reply, .. } => drop(reply.send(effects.reloaded)),
             }
         }
         self.publish();

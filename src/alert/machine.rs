@@ -4,16 +4,18 @@
 //! condition held, and fires at once when it is zero; `keep_firing_for` counts from the first at which it no
 //! longer held; a pending alert whose condition ends was never there.
 
+use serde::{Deserialize, Serialize};
+
 use crate::alert::AlertState;
 use crate::types::{Span, Timestamp};
 
 /// Where one condition stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     phase: Phase,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     #[default]
     Inactive,

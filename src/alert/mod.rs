@@ -49,6 +49,13 @@ pub struct Alert {
     pub burn_rates: Vec<(Span, f64)>,
 }
 
+impl Alert {
+    /// When it came to stand as it does.
+    pub fn changed_at(&self) -> Timestamp {
+        self.resolved_at.or(self.fired_at).unwrap_or(self.active_at)
+    }
+}
+
 /// The condition behind an alert, and how it presents itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertRule {

@@ -1,7 +1,7 @@
 //! `/-/healthy` and `/-/ready`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::api::ApiState;
+use crate::types::Timestamp;
 
 /// Whether the daemon takes samples: not before it is set up, and not once it is told to stop.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,40 @@ impl Readiness {
 
     fn get(&self) -> bool {
         self.0.load(Ordering::Acquire)
+    }
+}
+
+/// How the last reload of the specs ended.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadStatus(Arc<Mutex<LastReload>>);
+
+/// See [`ReloadStatus`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastReload {
+    /// When specs were last taken, at the start or later.
+    pub succeeded_at: Timestamp,
+    /// Why those on disk are not in force.
+    pub error: Option<String>,
+}
+
+impl ReloadStatus {
+    /// Specs were taken.
+    pub fn succeeded(&self, at: Timestamp) {
+        *self.lock() = LastReload { succeeded_at: at, error: None };
+    }
+
+    /// The old specs go on.
+    pub fn failed(&self, error: String) {
+        self.lock().error = Some(error);
+    }
+
+    /// The last reload.
+    pub fn last(&self) -> LastReload {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LastReload> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

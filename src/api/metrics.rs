@@ -60,6 +60,8 @@ impl Collector for Reader {
             single(&mut encoder, name, help, &ConstGauge::new(value as u64))?;
         }
         single(&mut encoder, "ingest_samples", "Samples taken", &ConstCounter::new(stats.samples))?;
+        let histograms = ConstCounter::new(stats.histograms);
+        single(&mut encoder, "ingest_histograms", "Native histograms taken", &histograms)?;
         let rejected: Vec<_> =
             stats.rejected.iter().map(|(reason, count)| ([("reason", *reason)], ConstCounter::new(*count))).collect();
         family(&mut encoder, "ingest_rejected_samples", "Samples refused, by reason", &rejected)?;
@@ -68,6 +70,12 @@ impl Collector for Reader {
         family(&mut encoder, "slos", "SLOs by state", &states)?;
         let firing = snapshot.slos.iter().flat_map(|slo| slo.alerts()).count();
         single(&mut encoder, "alerts", "Alerts pending or firing", &ConstGauge::new(firing as u64))?;
+        let reload = state.reload.last();
+        let successful = ConstGauge::new(u64::from(reload.error.is_none()));
+        single(&mut encoder, "config_last_reload_successful", "Whether the rule files are in force", &successful)?;
+        let seconds = ConstGauge::new(reload.succeeded_at.as_millis() as f64 / 1_000.0);
+        let help = "When rule files were last taken";
+        single(&mut encoder, "config_last_reload_success_timestamp_seconds", help, &seconds)?;
         receivers(&mut encoder, &state.notifier.status())
     }
 }

@@ -19,7 +19,7 @@ use crate::notify::Notifier;
 use crate::types::Labels;
 
 pub use error::ApiError;
-pub use health::Readiness;
+pub use health::{LastReload, Readiness, ReloadStatus};
 pub use metrics::Metrics;
 
 /// What the handlers read.
@@ -37,6 +37,8 @@ pub struct ApiState {
     pub receiver: Arc<Receiver>,
     /// Whether samples are taken.
     pub readiness: Readiness,
+    /// How the last reload of the specs ended.
+    pub reload: ReloadStatus,
     /// Request counters.
     pub metrics: Arc<Metrics>,
 }

@@ -72,6 +72,7 @@ fn summary(slo: &SloView, state: &ApiState) -> Value {
         "inconsistent": budget.events.inconsistent,
         "burnRates": rates(slo),
         "alerts": alerts,
+        "revision": slo.revision,
         "lastSample": slo.last_sample.map(Timestamp::to_rfc3339),
     })
 }

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::post;
 use tokio::sync::Notify;
 use url::Url;
 
 use crate::alert::Alert;
-use crate::api::{self, ApiState, Metrics, Readiness};
+use crate::api::{self, ApiState, Metrics, Readiness, ReloadStatus};
+use crate::app::reload::{ReadSources, Reloader};
 use crate::app::{HttpSettings, Server, ServerError};
 use crate::clock;
 use crate::engine::{self, Engine};
 use crate::ingest::{Budget, Receiver};
 use crate::live::EngineHandle;
 use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
-use crate::spec::{Service, naming};
+use crate::spec::{Service, Source, naming};
 use crate::types::Span;
 use crate::wire::{Limits, WireKey};
 
@@ -31,8 +33,10 @@ pub struct Settings {
     pub listen_address: String,
     /// TLS, users, timeouts.
     pub http: HttpSettings,
-    /// `POST /-/quit` ends the process.
+    /// `POST /-/quit` ends the process, `POST /-/reload` reads the specs again.
     pub enable_lifecycle: bool,
+    /// The specs in force at the start and the way to read them again.
+    pub rules: Option<Rules>,
     /// Keys the hashes of labels.
     pub key: WireKey,
     /// On requests and series.
@@ -47,6 +51,20 @@ pub struct Settings {
     pub alertmanagers: Vec<AlertmanagerTarget>,
     /// Each gets every alert.
     pub webhooks: Vec<WebhookTarget>,
+}
+
+/// Where the specs come from.
+pub struct Rules {
+    /// As they were read.
+    pub sources: Vec<Source>,
+    /// Reads them again.
+    pub read: ReadSources,
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rules").field("sources", &self.sources.len()).finish_non_exhaustive()
+    }
 }
 
 /// Why a daemon does not start.
@@ -69,6 +87,7 @@ pub struct Daemon {
     notifier: Arc<Notifier>,
     readiness: Readiness,
     quit: Arc<Notify>,
+    reloader: Option<Arc<Reloader>>,
 }
 
 impl Daemon {
@@ -78,7 +97,7 @@ impl Daemon {
     /// When the address cannot be had or a receiver cannot be set up.
     pub async fn start(services: &[Service], settings: Settings) -> Result<Self, StartError> {
         notify::install_tls_provider();
-        let notifier = Arc::new(Notifier::start(&settings.notify, settings.alertmanagers, settings.webhooks)?);
+        let notifier = Arc::new(Notifier::start(&settings.notify, settings.alertmanagers, settings.webhooks, None)?);
         let engine_settings = engine::Settings {
             key: settings.key.clone(),
             limits: settings.limits,
@@ -94,6 +113,9 @@ impl Daemon {
         let receiver = Receiver::new(engine.clone(), settings.limits, settings.key, budget);
         let receiver = Arc::new(receiver.with_body_timeout(settings.http.timeouts.body));
         let (readiness, quit) = (Readiness::default(), Arc::new(Notify::new()));
+        let reload = ReloadStatus::default();
+        let reloader =
+            settings.rules.map(|rules| Reloader::new(rules.read, &rules.sources, engine.clone(), reload.clone()));
         let mut router = api::router(ApiState {
             engine: engine.clone(),
             notifier: Arc::clone(&notifier),
@@ -101,13 +123,14 @@ impl Daemon {
             external_url: Arc::new(settings.notify.external_url.clone()),
             receiver,
             readiness: readiness.clone(),
+            reload,
             metrics: Arc::new(Metrics::default()),
         });
         if settings.enable_lifecycle {
-            router = router.merge(lifecycle(Arc::clone(&quit)));
+            router = router.merge(lifecycle(Arc::clone(&quit), reloader.clone()));
         }
         let server = Server::bind(&settings.listen_address, router, settings.http).await?;
-        Ok(Self { server, engine, thread, notifier, readiness, quit })
+        Ok(Self { server, engine, thread, notifier, readiness, quit, reloader })
     }
 
     /// Where it listens.
@@ -133,7 +156,13 @@ impl Daemon {
             readiness.set(false);
             tracing::info!("stopping");
         };
+        let watching = self.reloader.map(|reloader| tokio::spawn(reloader.watch()));
         self.server.run(stopping).await;
+        if let Some(watching) = watching {
+            watching.abort();
+            // It holds a way to the engine, which stops when the last is gone.
+            let _ = watching.await;
+        }
         drop(self.engine);
         let thread = self.thread;
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -159,7 +188,21 @@ fn log(alert: &Alert) {
     );
 }
 
-fn lifecycle(quit: Arc<Notify>) -> Router {
+fn lifecycle(quit: Arc<Notify>, reloader: Option<Arc<Reloader>>) -> Router {
+    let reload = move || {
+        let reloader = reloader.clone();
+        async move {
+            match reloader {
+                None => (StatusCode::NOT_FOUND, "there are no rule files to read again\n".to_owned()),
+                Some(reloader) => match reloader.reload().await {
+                    Ok(_) => (StatusCode::OK, String::new()),
+                    Err(error) => {
+                        (StatusCode::INTERNAL_SERVER_ERROR, format!("specs not reloaded, the old ones go on:\n{error}"))
+                    }
+                },
+            }
+        }
+    };
     let handler = move || {
         let quit = Arc::clone(&quit);
         async move {
@@ -167,7 +210,9 @@ fn lifecycle(quit: Arc<Notify>) -> Router {
             "sloburn is stopping.\n"
         }
     };
-    Router::new().route("/-/quit", post(handler.clone()).put(handler))
+    Router::new()
+        .route("/-/quit", post(handler.clone()).put(handler))
+        .route("/-/reload", post(reload.clone()).put(reload))
 }
 
 /// The address people reach a daemon at when none is configured: what it listens on, by name.

@@ -2,9 +2,11 @@
 
 mod connection;
 mod daemon;
+mod reload;
 mod server;
 pub mod web;
 
-pub use daemon::{Daemon, Settings, StartError, default_external_url};
+pub use daemon::{Daemon, Rules, Settings, StartError, default_external_url};
+pub use reload::ReadSources;
 pub use server::{CONNECTION_LIMIT, HttpSettings, Server, ServerError, Timeouts};
 pub use web::Web;

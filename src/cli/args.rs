@@ -22,6 +22,7 @@ Examples:
   sloburn serve --rules rules/ --alertmanager http://127.0.0.1:9093
   sloburn generate -i rules/ -o prometheus.yaml  the same SLOs as Prometheus rules
   sloburn replay --rules rules/ --input dump.om  what would have paged, from recorded samples
+  sloburn test tests/                            unit tests of specs, in promtool's notation
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 lint, 4 no data."
 )]
@@ -42,6 +43,8 @@ pub enum Command {
     Generate(GenerateOptions),
     /// Backtest specs: what would have fired over recorded samples, when, at what cost.
     Replay(ReplayOptions),
+    /// Run the unit tests of specs.
+    Test(TestOptions),
     /// Run the daemon against simulated services, with nothing installed.
     Demo(DemoOptions),
 }
@@ -140,7 +143,7 @@ pub struct WebOptions {
     /// Address people reach this instance at, for links in alerts.
     #[arg(long = "web.external-url", value_name = "URL", env = "SLOBURN_WEB_EXTERNAL_URL")]
     pub external_url: Option<Url>,
-    /// Let POST /-/quit end the process.
+    /// Let POST /-/reload read the rule files again and POST /-/quit end the process.
     #[arg(long = "web.enable-lifecycle", env = "SLOBURN_WEB_ENABLE_LIFECYCLE")]
     pub enable_lifecycle: bool,
 }
@@ -218,6 +221,7 @@ pub struct GenerateOptions {
 Examples:
   promtool tsdb dump-openmetrics --match='{job=\"api\"}' data/ | sloburn replay --rules rules/ --input -
   sloburn replay --rules rules/ --input september.om --format json
+  sloburn replay --rules rules/ --from-url http://prometheus:9090 --from 2026-11-01T00:00:00Z
   sloburn replay --rules new/ --against old/ --input september.om    who pages more often, who less
 
 Exit codes: 0 ok, 1 bad input, 2 usage, 4 no sample matches.")]
@@ -226,8 +230,17 @@ pub struct ReplayOptions {
     #[arg(long, required = true, value_name = "PATH")]
     pub rules: Vec<PathBuf>,
     /// Recorded samples: OpenMetrics text with timestamps; - is standard input. Several are judged as one.
-    #[arg(long, required = true, value_name = "FILE")]
+    #[arg(long, required_unless_present = "from_url", conflicts_with = "from_url", value_name = "FILE")]
     pub input: Vec<PathBuf>,
+    /// Fetch the samples from this Prometheus, or anything with its query API, from --from on.
+    #[arg(long, value_name = "URL", requires = "from")]
+    pub from_url: Option<Url>,
+    /// Keep what is fetched here, to go on after an interruption [default: a folder for the URL among temporary files].
+    #[arg(long, value_name = "PATH", requires = "from_url")]
+    pub cache: Option<PathBuf>,
+    /// File with a token for --from-url.
+    #[arg(long, value_name = "PATH", requires = "from_url")]
+    pub bearer_token_file: Option<PathBuf>,
     /// Judge the same samples by these specs too, and compare. May be repeated.
     #[arg(long, value_name = "PATH")]
     pub against: Vec<PathBuf>,
@@ -243,6 +256,37 @@ pub struct ReplayOptions {
     /// How to show progress: auto is a bar on a terminal, elsewhere one line in 5 s.
     #[arg(long, value_enum, default_value = "auto")]
     pub progress: ProgressMode,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A file of tests, beside shop.yaml:
+
+  rule_files: [shop.yaml]
+  tests:
+    - name: an outage pages
+      interval: 15s
+      input_series:
+        - {series: 'requests_total{code=\"200\"}', values: '0+100x240'}
+        - {series: 'requests_total{code=\"500\"}', values: '0x200 20+20x39'}
+      alert_rule_test:
+        - eval_time: 50m
+          exp_alerts: []
+      slo_test:
+        - eval_time: 1h
+          slo: shop/availability
+          exp: {state: burning, bad: 800, burn_rates: {5m: 166.666667}}
+
+Examples:
+  sloburn test tests/
+  sloburn test shop_test.yaml --junit results.xml")]
+pub struct TestOptions {
+    /// Files of tests, or folders of them; specs in a folder are left alone.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Also write the results to this file as XML, in the form of `JUnit`.
+    #[arg(long, value_name = "PATH")]
+    pub junit: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,6 +5,7 @@ use crate::cli::args::{CheckOptions, Lint};
 use crate::cli::{Outcome, console, sources};
 use crate::config::{self, Config};
 use crate::spec::{self, Report, Source};
+use crate::testing::TestFile;
 
 pub(super) fn run(options: &CheckOptions) -> anyhow::Result<Outcome> {
     let sources = sources::collect(&options.paths)?;
@@ -16,6 +17,7 @@ pub(super) fn run(options: &CheckOptions) -> anyhow::Result<Outcome> {
             Kind::Spec => specs.push(source),
             Kind::Config => others.merge(Config::parse(&source).1),
             Kind::WebConfig => others.merge(web::check(source)),
+            Kind::Tests => others.merge(TestFile::parse(&source).1),
         }
     }
     let (services, mut report) = spec::parse(&specs);
@@ -46,6 +48,7 @@ enum Kind {
     Spec,
     Config,
     WebConfig,
+    Tests,
 }
 
 /// Every spec has an `apiVersion`; the others are told by their sections.
@@ -58,7 +61,9 @@ fn kind(source: &Source) -> Kind {
         };
         source.text.lines().any(begins)
     };
-    if source.text.contains("apiVersion") {
+    if TestFile::is_like(source) {
+        Kind::Tests
+    } else if source.text.contains("apiVersion") {
         Kind::Spec
     } else if has(&config::web::SECTIONS) {
         Kind::WebConfig
@@ -98,6 +103,7 @@ mod tests {
             ("tls_server_config:\n  cert_file: a\n", Kind::WebConfig),
             ("basic_auth_users: {}\n", Kind::WebConfig),
             ("basic_auth_users_: {}\n", Kind::Spec),
+            ("rule_files: [shop.yaml]\ntests:\n", Kind::Tests),
             ("", Kind::Spec),
         ] {
             assert_eq!(kind(&Source::new("a.yaml", text)), expected, "{text}");

@@ -10,6 +10,7 @@ mod progress;
 mod replay;
 mod serve;
 pub mod sources;
+mod test;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,7 @@ pub fn run() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Generate(options) => generate::run(&options),
         Command::Replay(options) => replay::run(&options),
+        Command::Test(options) => test::run(&options),
         Command::Demo(options) => demo::run(options),
     };
     match outcome {

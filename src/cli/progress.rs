@@ -52,6 +52,11 @@ impl Progress {
             return;
         }
         self.calls = 0;
+        self.now(done, note);
+    }
+
+    /// As [`Self::at`], for work in few and long steps.
+    pub fn now(&mut self, done: u64, note: impl FnOnce(f64) -> String) {
         let every = match self.form {
             Form::None => return,
             Form::Bar(_) => DRAW_EVERY,

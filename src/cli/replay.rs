@@ -1,5 +1,7 @@
 //! `sloburn replay`
 
+mod remote;
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -45,6 +47,10 @@ pub(super) fn run(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     };
     let all = rules.iter().chain(against.iter().flatten()).cloned().collect();
     let mut recorder = Recorder::new(all, from..=to);
+    if let Some(url) = &options.from_url {
+        let services: Vec<Service> = rules.iter().chain(against.iter().flatten()).cloned().collect();
+        remote::read(url, &services, options, &mut recorder)?;
+    }
     for path in &options.input {
         if let Err(diagnostic) = read_input(path, options, &mut recorder)? {
             console::message(diagnostic.render(console::colour()).trim_end());

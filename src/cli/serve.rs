@@ -6,7 +6,7 @@ use std::{env, fs};
 use anyhow::Context;
 use secrecy::SecretString;
 
-use crate::app::{self, Daemon, HttpSettings, Web, default_external_url};
+use crate::app::{self, Daemon, HttpSettings, ReadSources, Rules, Web, default_external_url};
 use crate::cli::args::{LimitOptions, ServeOptions, WebOptions, label_pairs};
 use crate::cli::{Outcome, check, console, sources};
 use crate::config::{AlertmanagerConfig, Config, SecretSource, WebhookConfig};
@@ -33,7 +33,10 @@ pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
         !services.is_empty(),
         "no service in the rule files: name a file or folder of specs with --rules or rule_files"
     );
-    let settings = settings(options, &config, http)?;
+    let mut settings = settings(options, &config, http)?;
+    // What came on standard input cannot be read again.
+    let is_lasting = paths.iter().all(|path| path.as_os_str() != sources::STDIN);
+    settings.rules = is_lasting.then(|| Rules { sources, read: reader(options) });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(&services, settings))?;
     Ok(Outcome::Ok)
@@ -138,6 +141,7 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
         listen_address,
         http,
         enable_lifecycle: options.web.enable_lifecycle,
+        rules: None,
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: limits(&options.limits),
         series_limit: options.limits.series,
@@ -145,6 +149,24 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
         notify,
         alertmanagers,
         webhooks,
+    })
+}
+
+/// Reads again what the command line and the configuration file name. Receivers and labels stay as they were read at
+/// the start.
+fn reader(options: &ServeOptions) -> ReadSources {
+    let (config_file, rules) = (options.config_file.clone(), options.rules.clone());
+    Box::new(move || {
+        let mut paths = match &config_file {
+            None => Vec::new(),
+            Some(path) => {
+                let sources = sources::collect(std::slice::from_ref(path)).map_err(|error| error.to_string())?;
+                let (config, report) = sources.first().map(Config::parse).unwrap_or_default();
+                config.ok_or_else(|| report.render(false))?.rule_files
+            }
+        };
+        paths.extend(rules.iter().cloned());
+        sources::collect(&paths).map_err(|error| error.to_string())
     })
 }
 

@@ -12,7 +12,7 @@ const FILES_LIMIT_COUNT: usize = 10_000;
 /// Deeper folders are refused.
 const FOLDERS_LIMIT_LEVELS: usize = 32;
 /// Stands for standard input.
-const STDIN: &str = "-";
+pub(super) const STDIN: &str = "-";
 
 /// Why the files could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -212,6 +212,7 @@ fn settings(address: &str, sink: &Sink) -> Result<app::Settings, DemoError> {
         listen_address: address.to_owned(),
         http: HttpSettings::default(),
         enable_lifecycle: false,
+        rules: None,
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: Limits::default(),
         series_limit: SERIES_LIMIT,

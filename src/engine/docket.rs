@@ -1,5 +1,7 @@
 //! Which SLOs are to be judged, so that a step costs what it touches and not what there is.
 
+use serde::{Deserialize, Serialize};
+
 use crate::types::{Span, Timestamp};
 
 /// Every SLO is judged at least this often while time passes, whether or not data arrives.
@@ -8,13 +10,13 @@ const SWEEP_EVERY: Span = Span::seconds(10);
 const WATCH_EVERY: Span = Span::seconds(1);
 
 /// SLOs by their index, the ones to judge at the end of the step among them.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Docket {
     entries: Vec<Entry>,
     listed: Vec<usize>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Entry {
     judged_at: Timestamp,
     is_listed: bool,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::engine::{Binding, Engine};
 use crate::series::{Lookup, SeriesId, Tag, identity_bytes};
+use crate::sli::Match;
 use crate::types::{Labels, Span, Timestamp};
-use crate::wire::{Batch, LabelPairs, SeriesRef, decode_labels};
+use crate::wire::{Batch, LabelPairs, SeriesRef, WireLabels, decode_labels};
 
 /// A sample further ahead of its arrival than this is refused.
 pub const FUTURE_LIMIT: Span = Span::minutes(10);
@@ -25,11 +26,15 @@ const EXAMPLE_LIMIT_CHARS: usize = 400;
 pub struct Written {
     /// Taken, duplicates and series that no SLI refers to included.
     pub samples: u64,
+    /// Native histograms taken, as for samples.
+    pub histograms: u64,
+    /// Exemplars taken: there is no use for them.
+    pub exemplars: u64,
     /// Refused, by reason.
     pub rejected: BTreeMap<&'static str, Rejection>,
 }
 
-/// Samples refused for one reason.
+/// Samples refused for one reason, histograms and series without samples included.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rejection {
     /// How many.
@@ -39,7 +44,7 @@ pub struct Rejection {
 }
 
 impl Written {
-    fn reject(&mut self, reason: &'static str, samples: usize, example: impl FnOnce() -> String) {
+    pub(super) fn reject(&mut self, reason: &'static str, samples: usize, example: impl FnOnce() -> String) {
         let rejection = self.rejected.entry(reason).or_insert_with(|| Rejection { samples: 0, example: example() });
         rejection.samples += samples as u64;
     }
@@ -47,8 +52,14 @@ impl Written {
 
 impl Engine {
     pub(super) fn write(&mut self, batch: &Batch, now: Timestamp) -> Written {
-        let mut written = Written::default();
+        let mut written = Written { exemplars: batch.exemplar_count() as u64, ..Written::default() };
         for series in batch.series() {
+            if series.samples.is_empty() {
+                written.reject("empty_series", 1, || {
+                    format!("{} has neither samples nor histograms", shown(series.labels))
+                });
+                continue;
+            }
             let id = match self.table.lookup(series.wire_hash) {
                 Lookup::Known(id) => id,
                 Lookup::Ignored => {
@@ -62,23 +73,21 @@ impl Engine {
             };
             self.write_samples(id, &series, now, &mut written);
         }
+        self.write_histograms(batch, now, &mut written);
         written
     }
 
     fn write_samples(&mut self, id: SeriesId, series: &SeriesRef<'_>, now: Timestamp, written: &mut Written) {
-        for sample in series.samples {
-            if sample.timestamp.since(now) > FUTURE_LIMIT {
-                written.reject("too_far_in_future", 1, || time_hint(series, sample.timestamp, now));
+        for (i, sample) in series.samples.iter().enumerate() {
+            if let Some(reason) = untimely(sample.timestamp, now) {
+                written.reject(reason, 1, || time_hint(series.labels, sample.timestamp, now));
                 continue;
             }
-            if now.since(sample.timestamp) > PAST_LIMIT {
-                written.reject("too_old", 1, || time_hint(series, sample.timestamp, now));
-                continue;
-            }
-            match self.table.sample(id, sample.timestamp, sample.value, now, &mut self.output) {
+            let start = series.starts.get(i).copied().flatten();
+            match self.table.sample(id, sample.timestamp, sample.value, start, now, &mut self.output) {
                 Ok(()) => written.samples += 1,
                 Err(error) => written.reject("duplicate_timestamp", 1, || {
-                    format!("{error} {} of {}: another value came first", sample.timestamp, shown(series.label_bytes))
+                    format!("{error} {} of {}: another value came first", sample.timestamp, shown(series.labels))
                 }),
             }
         }
@@ -87,10 +96,10 @@ impl Engine {
     /// A series whose label bytes were not seen lately: `None` when it is refused or of no interest.
     fn meet(&mut self, series: &SeriesRef<'_>, written: &mut Written) -> Option<SeriesId> {
         let samples = series.samples.len();
-        let labels = match decode_labels(series.label_bytes, &self.settings.limits) {
+        let labels = match decode_labels(series.labels, &self.settings.limits) {
             Ok(labels) => labels,
             Err(error) => {
-                written.reject(error.reason(), samples, || format!("{error} in {}", shown(series.label_bytes)));
+                written.reject(error.reason(), samples, || format!("{error} in {}", shown(series.labels)));
                 return None;
             }
         };
@@ -102,7 +111,10 @@ impl Engine {
         identity_bytes(&labels, &mut self.identity_buffer);
         let identity = self.settings.key.hash(&self.identity_buffer);
         match self.table.register(series.wire_hash, identity, &labels, tag) {
-            Ok(id) => Some(id),
+            Ok(id) => {
+                self.give_way_to_native(id, &labels, tag);
+                Some(id)
+            }
             Err(error) => {
                 written.reject("series_limit", samples, || format!("{error}; the first refused is {labels}"));
                 None
@@ -113,6 +125,11 @@ impl Engine {
     /// What a series counts for; `None` when no SLI is interested in it or its neighbours.
     fn bind(&mut self, labels: &Labels) -> Option<Tag> {
         let matches = self.catalog.find(labels)?;
+        Some(self.tag(matches, labels))
+    }
+
+    /// The tag of a series with these uses and labels.
+    pub(super) fn tag(&mut self, matches: Vec<Match>, labels: &Labels) -> Tag {
         let version_of = |sli: u32| {
             let label = self.slis[sli as usize].version_label.as_deref()?;
             labels.get(label).map(Into::into)
@@ -120,19 +137,27 @@ impl Engine {
         let versions = matches.iter().map(|m| version_of(m.sli.0)).collect();
         let binding = Arc::new(Binding { matches, versions });
         if let Some(&tag) = self.tags.get(&binding) {
-            return Some(tag);
+            return tag;
         }
         let tag = Tag(self.bindings.len() as u32);
         self.bindings.push(Arc::clone(&binding));
         self.tallies.push(None);
         self.tags.insert(binding, tag);
-        Some(tag)
+        tag
     }
 }
 
+/// Why a sample of this time is refused.
+pub(super) fn untimely(at: Timestamp, now: Timestamp) -> Option<&'static str> {
+    if at.since(now) > FUTURE_LIMIT {
+        return Some("too_far_in_future");
+    }
+    (now.since(at) > PAST_LIMIT).then_some("too_old")
+}
+
 /// A series' labels for a message, as far as they can be read.
-fn shown(label_bytes: &[u8]) -> String {
-    let pairs: Vec<_> = LabelPairs::new(label_bytes).map_while(Result::ok).collect();
+pub(super) fn shown(labels: WireLabels<'_>) -> String {
+    let pairs: Vec<_> = LabelPairs::new(labels).map_while(Result::ok).collect();
     let listed: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
     let text = format!("{{{}}}", listed.join(","));
     match text.char_indices().nth(EXAMPLE_LIMIT_CHARS) {
@@ -141,8 +166,8 @@ fn shown(label_bytes: &[u8]) -> String {
     }
 }
 
-fn time_hint(series: &SeriesRef<'_>, at: Timestamp, now: Timestamp) -> String {
-    let labels = shown(series.label_bytes);
+pub(super) fn time_hint(labels: WireLabels<'_>, at: Timestamp, now: Timestamp) -> String {
+    let labels = shown(labels);
     let (ahead, behind) = (at.since(now), now.since(at));
     // Seconds where milliseconds belong land in 1970, microseconds thousands of years ahead.
     if ahead.max(behind) > PLAUSIBLE {

@@ -6,31 +6,35 @@
 
 mod docket;
 mod ingest;
+mod native;
+mod reload;
 mod rules;
 mod slo;
+mod state;
+mod time;
 mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::alert::Alert;
 use crate::series::{Change, Increment, Output, Table, Tag};
 use crate::sli::{Catalog, Counting, Counts, Match, Role, Versions};
 use crate::spec::Service;
-use crate::types::{Span, Timestamp};
+use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
 
 pub use ingest::{FUTURE_LIMIT, PAST_LIMIT, Rejection, Written};
+pub use reload::Reloaded;
 pub use slo::LOOKBACK;
+pub use state::{RestoreError, STATE_VERSION};
 pub use view::{RuleView, SloState, SloView, Snapshot, Stats, TierView, VersionView};
 
 use docket::Docket;
 use slo::Judge;
-
-/// Wire keys not used for one to two of these are decoded again.
-const ROTATE_EVERY: Span = Span::minutes(30);
-/// Series looked at for removal in one tick.
-const SWEEP_LIMIT_SERIES: usize = 20_000;
+use time::Time;
 
 /// Something that happens to the engine.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +43,11 @@ pub enum Event<'a> {
     Write(&'a Batch),
     /// All samples of one moment, as a recording has them: no scrape waits for a rest that may still arrive.
     Moment(&'a Batch),
-    /// Time passed.
+    /// Nothing but time passed. What that leads to happens at the same moments however often it is said: see
+    /// [`Engine::step`].
     Tick,
+    /// Other specs hold from now on.
+    Reload(&'a [Service]),
     /// Every SLO is to be judged as of now, whether or not its time has come: where a recording ends.
     Review,
 }
@@ -52,6 +59,8 @@ pub struct Effects {
     pub alerts: Vec<Alert>,
     /// What became of the samples of a [`Event::Write`] or [`Event::Moment`].
     pub written: Written,
+    /// What an [`Event::Reload`] meant.
+    pub reloaded: Reloaded,
 }
 
 /// What the engine is told once.
@@ -66,7 +75,7 @@ pub struct Settings {
 }
 
 /// A series' uses, shared by all series with the same ones.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Binding {
     matches: Vec<Match>,
     /// Value of the version label, by SLI: services may name the label differently.
@@ -76,6 +85,8 @@ struct Binding {
 /// One SLI while running.
 #[derive(Debug)]
 struct SliRun {
+    /// Its service and name and what it counts: equal text, equal history.
+    definition: Arc<str>,
     counting: Counting,
     version_label: Option<Box<str>>,
     versions: Versions,
@@ -103,7 +114,7 @@ pub struct Engine {
     output: Output,
     identity_buffer: Vec<u8>,
     stats: Stats,
-    rotated_at: Timestamp,
+    time: Time,
 }
 
 impl Engine {
@@ -115,6 +126,7 @@ impl Engine {
             let first = slis.len();
             for sli in &service.slis {
                 slis.push(SliRun {
+                    definition: format!("{}/{} {}", service.name, sli.name, sli.inputs()).into(),
                     counting: Counting::from(&sli.inputs().numerator),
                     version_label: service.version_label.as_deref().map(Into::into),
                     versions: Versions::default(),
@@ -127,13 +139,14 @@ impl Engine {
                 judges.push(Judge::new(service, slo, first + slo.sli, sli.counting, now));
             }
         }
+        let nothing = Arc::new(Binding { matches: Vec::new(), versions: Vec::new() });
         Self {
-            table: Table::new(settings.series_limit),
+            table: Table::new(settings.series_limit, &settings.limits),
             settings,
             catalog: Catalog::new(services),
-            bindings: Vec::new(),
-            tags: BTreeMap::new(),
-            tallies: Vec::new(),
+            bindings: vec![Arc::clone(&nothing)],
+            tags: BTreeMap::from([(nothing, Tag::NOTHING)]),
+            tallies: vec![None],
             tallied: Vec::new(),
             slis,
             docket: Docket::new(judges.len()),
@@ -141,43 +154,41 @@ impl Engine {
             output: Output::default(),
             identity_buffer: Vec::new(),
             stats: Stats::default(),
-            rotated_at: now,
+            time: Time::new(now),
         }
     }
 
     /// Takes one event at `now` and returns what follows.
+    ///
+    /// First comes what time alone has led to since the last step, at whole seconds before `now`, so that the state
+    /// after a step depends on the writes and their times and not on how often somebody looked in between. There is
+    /// one exception: a clock that went back has to be told by an event when it happens.
     pub fn step(&mut self, event: Event<'_>, now: Timestamp) -> Effects {
         let mut effects = Effects::default();
+        self.pass_time(now, &mut effects.alerts);
         match event {
             Event::Write(batch) | Event::Moment(batch) => {
                 effects.written = self.write(batch, now);
                 self.stats.count(&effects.written);
+                self.time.written_at = now;
             }
-            Event::Tick => self.tick(now),
+            Event::Tick => return effects,
+            Event::Reload(services) => {
+                effects.reloaded = self.reload(services, now, &mut effects.alerts);
+                return effects;
+            }
             Event::Review => self.docket.list_all(),
         }
-        let is_whole = matches!(event, Event::Moment(_));
-        self.table.settle(if is_whole { Timestamp(i64::MAX) } else { now }, &mut self.output.increments);
-        self.apply(now);
-        self.judge(now, &mut effects.alerts);
+        let until = if matches!(event, Event::Moment(_)) { Timestamp(i64::MAX) } else { now };
+        self.settle(until, now, &mut effects.alerts);
         effects
     }
 
-    /// Upkeep that depends on time alone.
-    fn tick(&mut self, now: Timestamp) {
-        self.table.sweep(now, SWEEP_LIMIT_SERIES, &mut self.output);
-        // Also when the clock went back.
-        if now < self.rotated_at || now.since(self.rotated_at) >= ROTATE_EVERY {
-            self.rotated_at = now;
-            self.table.rotate_wire_keys();
-        }
-        self.docket.list_due(now);
-    }
-
-    /// When an [`Event::Tick`] has something to do at the latest, if nothing is written before. A daemon ticks
-    /// far more often; a replay need not.
-    pub fn next_tick(&self) -> Timestamp {
-        self.docket.next_due()
+    /// Counts what the series table lets through `until` then, and judges what that touches.
+    fn settle(&mut self, until: Timestamp, now: Timestamp, alerts: &mut Vec<Alert>) {
+        self.table.settle(until, &mut self.output.increments);
+        self.apply(now);
+        self.judge(now, alerts);
     }
 
     /// Adds what the series table let through to the counts of SLIs and SLOs.

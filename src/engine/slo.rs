@@ -1,11 +1,14 @@
 //! One SLO while running: its counts, its conditions, its alerts.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::alert::{Alert, AlertRule, AlertState, Machine, Standing};
 use crate::burn::{Budget, WindowBurn, is_tripped};
 use crate::engine::view::{RuleView, SloState, SloView, TierView, VersionView};
-use crate::engine::{SliRun, rules};
+use crate::engine::{RestoreError, SliRun, rules};
 use crate::sli::{Counting, Counts, Ledger, Role};
 use crate::spec::{Service, Slo, Tier, naming};
 use crate::types::{Labels, Span, Timestamp};
@@ -22,36 +25,68 @@ pub(super) struct Judge {
     labels: Labels,
     /// Index of its SLI.
     sli: usize,
+    /// What the SLI counts.
+    definition: String,
     counting: Counting,
     ledger: Ledger,
     /// Windows of the ledger in order; the last is the period.
     spans: Vec<Span>,
-    tiers: Vec<TierAlert>,
-    budget_alerts: Vec<BudgetAlert>,
+    /// Of the policy's tiers, then of the budget.
+    alerts: Vec<AlertRun>,
     /// Series of the total that have not ended.
     live_series: u32,
     last_sample: Option<Timestamp>,
+    /// Counted from 1; another one with each change of what the SLI counts.
+    revision: u32,
+    /// Until then series that were live before a reload may not have shown yet.
+    adopted_until: Option<Timestamp>,
     windows: Vec<WindowBurn>,
     budget: Budget,
     no_data: bool,
     view: Option<Arc<SloView>>,
 }
 
+/// The part of a [`Judge`] that does not follow from its spec.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Saved<'a> {
+    ledger: Cow<'a, Ledger>,
+    live_series: u32,
+    last_sample: Option<Timestamp>,
+    revision: u32,
+    adopted_until: Option<Timestamp>,
+    /// Of the tiers, then of the budget alerts.
+    machines: Vec<Machine>,
+}
+
+/// One alert of an SLO.
 #[derive(Debug)]
-struct TierAlert {
-    tier: Tier,
-    short: usize,
-    long: usize,
+struct AlertRun {
+    condition: Condition,
     enabled: bool,
     rule: Arc<AlertRule>,
     machine: Machine,
 }
 
-#[derive(Debug)]
-struct BudgetAlert {
-    percent: f64,
-    rule: Arc<AlertRule>,
-    machine: Machine,
+/// What an alert waits for.
+#[derive(Clone, Copy, Debug)]
+enum Condition {
+    /// Both windows, by their index, burn faster than the tier allows.
+    Burn { tier: Tier, short: usize, long: usize },
+    /// Less than this percentage of the budget is left.
+    BudgetBelow(f64),
+}
+
+impl Condition {
+    /// Whether an alert on `other` is one on this after a change of the specs, which may have changed the factor.
+    fn goes_on_from(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Burn { tier: a, .. }, Self::Burn { tier: b, .. }) => {
+                (a.severity, a.short, a.long) == (b.severity, b.short, b.long)
+            }
+            (Self::BudgetBelow(a), Self::BudgetBelow(b)) => a == b,
+            _ => false,
+        }
+    }
 }
 
 impl Judge {
@@ -62,21 +97,19 @@ impl Judge {
         }
         let index = |span: Span| spans.binary_search(&span).unwrap_or_default();
         let budget = slo.objective.budget();
-        let tiers = slo.alerting.policy.tiers.iter().map(|tier| TierAlert {
-            tier: *tier,
-            short: index(tier.short),
-            long: index(tier.long),
+        let tiers = slo.alerting.policy.tiers.iter().map(|&tier| AlertRun {
+            condition: Condition::Burn { tier, short: index(tier.short), long: index(tier.long) },
             enabled: !slo.alerting.severity(tier.severity).disabled && tier.is_reachable(budget),
-            rule: rules::tier_rule(service, slo, tier),
+            rule: rules::tier_rule(service, slo, &tier),
             machine: Machine::default(),
         });
-        let tiers = tiers.collect();
-        let budget_alerts = slo.alerting.budget_remaining.iter().map(|&percent| BudgetAlert {
-            percent,
+        let budgets = slo.alerting.budget_remaining.iter().map(|&percent| AlertRun {
+            condition: Condition::BudgetBelow(percent),
+            enabled: true,
             rule: rules::budget_rule(service, slo, percent),
             machine: Machine::default(),
         });
-        let budget_alerts = budget_alerts.collect();
+        let alerts = tiers.chain(budgets).collect();
         spans.push(slo.period);
         Self {
             slo: slo.clone(),
@@ -84,13 +117,15 @@ impl Judge {
             id: naming::slo_path(service, slo),
             labels: service.labels.clone().merged(&slo.labels),
             sli,
+            definition: service.slis[slo.sli].inputs().to_string(),
             counting,
             ledger: Ledger::new(&spans, now),
             spans,
-            tiers,
-            budget_alerts,
+            alerts,
             live_series: 0,
             last_sample: None,
+            revision: 1,
+            adopted_until: None,
             windows: Vec::new(),
             budget: Budget::new(counting.events(Counts::default()), Span::ZERO, slo.period, slo.objective),
             no_data: true,
@@ -113,18 +148,93 @@ impl Judge {
         }
     }
 
-    /// Whether an alert is pending or firing.
-    pub(super) fn is_active(&self) -> bool {
-        self.machines().any(|machine| machine.standing().is_some())
+    /// `service/slo`
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
-    fn machines(&self) -> impl Iterator<Item = &Machine> {
-        self.tiers.iter().map(|t| &t.machine).chain(self.budget_alerts.iter().map(|b| &b.machine))
+    /// What has to be kept to go on later.
+    pub(super) fn saved(&self) -> Saved<'_> {
+        Saved {
+            ledger: Cow::Borrowed(&self.ledger),
+            live_series: self.live_series,
+            last_sample: self.last_sample,
+            revision: self.revision,
+            adopted_until: self.adopted_until,
+            machines: self.alerts.iter().map(|alert| alert.machine).collect(),
+        }
+    }
+
+    /// Goes on from what was kept of the same SLO.
+    pub(super) fn restore(&mut self, saved: Saved<'_>) -> Result<(), RestoreError> {
+        if saved.machines.len() != self.alerts.len() || !self.ledger.fits(&saved.ledger) {
+            return Err(RestoreError::OtherSpecs);
+        }
+        self.ledger = saved.ledger.into_owned();
+        self.live_series = saved.live_series;
+        self.last_sample = saved.last_sample;
+        self.revision = saved.revision;
+        self.adopted_until = saved.adopted_until;
+        self.alerts.iter_mut().zip(saved.machines).for_each(|(alert, machine)| alert.machine = machine);
+        self.measure(self.ledger.now());
+        Ok(())
+    }
+
+    /// Goes on from the SLO of the same name under the specs before; whether its history stays. Alerts that are no
+    /// more, or not under the same labels, are resolved.
+    pub(super) fn adopt(&mut self, old: &Self, now: Timestamp, changes: &mut Vec<Alert>) -> bool {
+        self.revision = old.revision;
+        if self.definition != old.definition {
+            self.revision += 1;
+            old.end(now, changes);
+            return false;
+        }
+        self.ledger = old.ledger.refitted(&self.spans, now);
+        self.last_sample = old.last_sample;
+        self.adopted_until = Some(now + LOOKBACK);
+        self.measure(now);
+        for old_alert in &old.alerts {
+            let own = self.alerts.iter().position(|own| own.enabled && own.condition.goes_on_from(old_alert.condition));
+            if let Some(own) = own {
+                self.alerts[own].machine = old_alert.machine;
+            }
+            if own.is_some_and(|own| self.alerts[own].rule.labels == old_alert.rule.labels) {
+                continue;
+            }
+            changes.extend(old.resolved(old_alert, now));
+            changes.extend(own.and_then(|own| self.standing_alert(&self.alerts[own])));
+        }
+        true
+    }
+
+    /// Resolves what fires: the SLO is no more.
+    pub(super) fn end(&self, now: Timestamp, changes: &mut Vec<Alert>) {
+        changes.extend(self.alerts.iter().filter_map(|alert| self.resolved(alert, now)));
+    }
+
+    fn resolved(&self, alert: &AlertRun, now: Timestamp) -> Option<Alert> {
+        let firing = self.standing_alert(alert).filter(|alert| alert.state == AlertState::Firing)?;
+        Some(Alert { state: AlertState::Resolved, resolved_at: Some(now), ..firing })
+    }
+
+    /// The alert while it is pending or firing.
+    fn standing_alert(&self, alert: &AlertRun) -> Option<Alert> {
+        let standing = alert.machine.standing()?;
+        let value = match alert.condition {
+            Condition::Burn { long, .. } => self.windows.get(long).and_then(|w| w.rate(self.slo.objective)),
+            Condition::BudgetBelow(_) => self.budget.remaining_of_period(),
+        };
+        Some(made(&alert.rule, standing, value.unwrap_or_default(), &self.slo, &self.windows))
+    }
+
+    /// Whether an alert is pending or firing.
+    pub(super) fn is_active(&self) -> bool {
+        self.alerts.iter().any(|alert| alert.machine.standing().is_some())
     }
 
     /// Measures everything at `now` and moves the alerts on. Without data alerts stay as they are: silence
     /// neither fires nor resolves.
-    pub(super) fn judge(&mut self, now: Timestamp, alerts: &mut Vec<Alert>) {
+    pub(super) fn judge(&mut self, now: Timestamp, changes: &mut Vec<Alert>) {
         self.view = None;
         self.measure(now);
         if self.no_data {
@@ -133,20 +243,20 @@ impl Judge {
         let (slo, windows) = (&self.slo, &self.windows);
         let (for_, keep) = (slo.alerting.for_, slo.alerting.keep_firing_for);
         let age = self.last_sample.map_or(Span(i64::MAX), |last| now.since(last));
-        // A short window without a sample is as silent as no data, and unlike one whose samples add nothing.
-        for alert in self.tiers.iter_mut().filter(|alert| alert.enabled && age < alert.tier.short) {
-            let (short, long) = (&windows[alert.short], &windows[alert.long]);
-            let tripped = is_tripped(&alert.tier, short, long, slo.objective, slo.alerting.min_events);
-            if let Some(standing) = alert.machine.step(tripped, now, for_, keep) {
-                let value = long.rate(slo.objective).unwrap_or_default();
-                alerts.push(made(&alert.rule, standing, value, slo, windows));
-            }
-        }
         let left = self.budget.remaining_of_period();
-        for alert in &mut self.budget_alerts {
-            let low = left.is_some_and(|left| left * 100.0 < alert.percent);
-            if let Some(standing) = alert.machine.step(low, now, for_, keep) {
-                alerts.push(made(&alert.rule, standing, left.unwrap_or_default(), slo, windows));
+        for alert in self.alerts.iter_mut().filter(|alert| alert.enabled) {
+            let (holds, value) = match alert.condition {
+                // A short window without a sample is as silent as no data, and unlike one whose samples add nothing.
+                Condition::Burn { tier, .. } if age >= tier.short => continue,
+                Condition::Burn { tier, short, long } => {
+                    let (short, long) = (&windows[short], &windows[long]);
+                    let holds = is_tripped(&tier, short, long, slo.objective, slo.alerting.min_events);
+                    (holds, long.rate(slo.objective))
+                }
+                Condition::BudgetBelow(percent) => (left.is_some_and(|left| left * 100.0 < percent), left),
+            };
+            if let Some(standing) = alert.machine.step(holds, now, for_, keep) {
+                changes.push(made(&alert.rule, standing, value.unwrap_or_default(), slo, windows));
             }
         }
     }
@@ -162,11 +272,14 @@ impl Judge {
         let events = self.counting.events(self.ledger.window(period));
         let covered = self.ledger.covered(self.slo.period);
         self.budget = Budget::new(events, covered, self.slo.period, self.slo.objective);
-        self.no_data = self.live_series == 0 || self.last_sample.is_none_or(|last| now.since(last) >= LOOKBACK);
+        let ended = self.live_series == 0 && self.adopted_until.is_none_or(|until| now >= until);
+        self.no_data = ended || self.last_sample.is_none_or(|last| now.since(last) >= LOOKBACK);
     }
 
     fn state(&self) -> SloState {
-        let burning = self.tiers.iter().filter_map(|t| t.machine.standing()).any(|s| s.state == AlertState::Firing);
+        let burns = |alert: &&AlertRun| matches!(alert.condition, Condition::Burn { .. });
+        let mut standings = self.alerts.iter().filter(burns).filter_map(|alert| alert.machine.standing());
+        let burning = standings.any(|standing| standing.state == AlertState::Firing);
         let overspent = self.budget.remaining.is_some_and(|left| left <= 0.0);
         match () {
             () if self.no_data => SloState::NoData,
@@ -192,14 +305,17 @@ impl Judge {
         let min_events =
             |tier: &Tier| self.slo.alerting.min_events.unwrap_or_else(|| tier.min_events(objective.budget()));
         let rate = |at: usize| self.windows.get(at).and_then(|w| w.rate(objective));
-        let tiers = self.tiers.iter().map(|t| TierView {
-            tier: t.tier,
-            enabled: t.enabled,
-            min_events: min_events(&t.tier),
-            events: self.windows.get(t.long).map_or(0.0, |w| w.events.total),
-            short_rate: rate(t.short),
-            long_rate: rate(t.long),
-            state: t.machine.standing().map(|s| s.state),
+        let tiers = self.alerts.iter().filter_map(|alert| match alert.condition {
+            Condition::Burn { tier, short, long } => Some(TierView {
+                tier,
+                enabled: alert.enabled,
+                min_events: min_events(&tier),
+                events: self.windows.get(long).map_or(0.0, |w| w.events.total),
+                short_rate: rate(short),
+                long_rate: rate(long),
+                state: alert.machine.standing().map(|s| s.state),
+            }),
+            Condition::BudgetBelow(_) => None,
         });
         let versions = sli.versions.iter().map(|v| VersionView {
             name: v.name.to_string(),
@@ -223,21 +339,13 @@ impl Judge {
             rules: self.rules(),
             versions: versions.collect(),
             last_sample: self.last_sample,
+            revision: self.revision,
         }
     }
 
     fn rules(&self) -> Vec<RuleView> {
-        let alert = |rule: &Arc<AlertRule>, machine: &Machine, value: Option<f64>| RuleView {
-            rule: Arc::clone(rule),
-            alert: machine
-                .standing()
-                .map(|standing| made(rule, standing, value.unwrap_or_default(), &self.slo, &self.windows)),
-        };
-        let long_rate = |t: &TierAlert| self.windows.get(t.long)?.rate(self.slo.objective);
-        let tiers = self.tiers.iter().filter(|t| t.enabled).map(|t| alert(&t.rule, &t.machine, long_rate(t)));
-        let left = self.budget.remaining_of_period();
-        let budgets = self.budget_alerts.iter().map(|b| alert(&b.rule, &b.machine, left));
-        tiers.chain(budgets).collect()
+        let enabled = self.alerts.iter().filter(|alert| alert.enabled);
+        enabled.map(|alert| RuleView { rule: Arc::clone(&alert.rule), alert: self.standing_alert(alert) }).collect()
     }
 }
 

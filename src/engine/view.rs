@@ -30,6 +30,8 @@ pub struct Stats {
     pub wire_keys: usize,
     /// Samples taken.
     pub samples: u64,
+    /// Native histograms taken.
+    pub histograms: u64,
     /// Samples refused, by reason.
     pub rejected: BTreeMap<&'static str, u64>,
 }
@@ -37,6 +39,7 @@ pub struct Stats {
 impl Stats {
     pub(super) fn count(&mut self, written: &Written) {
         self.samples += written.samples;
+        self.histograms += written.histograms;
         for (reason, rejection) in &written.rejected {
             *self.rejected.entry(reason).or_default() += rejection.samples;
         }
@@ -105,6 +108,8 @@ pub struct SloView {
     pub versions: Vec<VersionView>,
     /// Newest sample of the total.
     pub last_sample: Option<Timestamp>,
+    /// Counted from 1; a new one began, without history, when the specs changed what the SLI counts.
+    pub revision: u32,
 }
 
 impl SloView {

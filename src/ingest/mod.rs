@@ -53,9 +53,6 @@ pub enum IngestError {
     /// A content type or encoding that is not understood.
     #[error(transparent)]
     Negotiation(#[from] crate::wire::NegotiationError),
-    /// A protocol this version does not speak yet.
-    #[error("remote write 2.0 is not supported by this version: leave protobuf_message at prometheus.WriteRequest")]
-    Protocol,
     /// The body did not arrive.
     #[error("could not read the body: {0}")]
     Body(String),
@@ -78,8 +75,12 @@ pub enum IngestError {
 
 fn describe(written: &Written) -> String {
     let line = |(reason, rejection): (&&str, &Rejection)| {
-        let plural = if rejection.samples == 1 { "" } else { "s" };
-        format!("{} sample{plural} refused ({reason}): {}", rejection.samples, rejection.example)
+        let what = match (*reason, rejection.samples) {
+            ("empty_series", _) => "series",
+            (_, 1) => "sample",
+            _ => "samples",
+        };
+        format!("{} {what} refused ({reason}): {}", rejection.samples, rejection.example)
     };
     written.rejected.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -89,7 +90,7 @@ impl IngestError {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Negotiation(_) | Self::Protocol => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Negotiation(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Decode(DecodeError::BodyTooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Body(_) | Self::Decode(_) | Self::Rejected(_) => StatusCode::BAD_REQUEST,
@@ -99,8 +100,8 @@ impl IngestError {
     }
 }
 
-impl IntoResponse for IngestError {
-    fn into_response(self) -> Response {
+impl IngestError {
+    fn to_response(&self) -> Response {
         let status = self.status();
         let mut response = (status, format!("{self}\n")).into_response();
         let headers = response.headers_mut();
@@ -129,27 +130,31 @@ impl Receiver {
         Self { body_timeout, ..self }
     }
 
-    async fn take(self: Arc<Self>, head: &Parts, body: &mut Body) -> Result<(), IngestError> {
+    /// Takes a request; `protocol` is set as soon as it is known.
+    async fn take(
+        self: Arc<Self>,
+        head: &Parts,
+        body: &mut Body,
+        protocol: &mut Option<Protocol>,
+    ) -> Result<Written, IngestError> {
         if head.method != Method::POST {
             return Err(IngestError::Method);
         }
         let text = |name| Some(String::from_utf8_lossy(head.headers.get(name)?.as_bytes()).into_owned());
         let content_type = text(header::CONTENT_TYPE);
         let encoding = text(header::CONTENT_ENCODING);
-        match negotiate(content_type.as_deref(), encoding.as_deref())? {
-            Protocol::V1 => {}
-            Protocol::V2 => return Err(IngestError::Protocol),
-        }
+        let spoken = negotiate(content_type.as_deref(), encoding.as_deref())?;
+        *protocol = Some(spoken);
         let mut reservation = self.budget.reserve(0)?;
         let read = self.read(body, &mut reservation);
         let late = |_| IngestError::Timeout(self.body_timeout);
         let body = tokio::time::timeout(self.body_timeout.to_std(), read).await.map_err(late)??;
         let declared = snappy::decompressed_len(&body, self.limits.decoded_limit_bytes).map_err(DecodeError::Snappy)?;
         reservation.grow(declared)?;
-        let batch = Arc::clone(&self).decode(body).await?;
+        let batch = Arc::clone(&self).decode(body, spoken).await?;
         let (batch, written) = self.engine.write(batch).await?;
         self.recycle(batch);
-        if written.rejected.is_empty() { Ok(()) } else { Err(IngestError::Rejected(written)) }
+        if written.rejected.is_empty() { Ok(written) } else { Err(IngestError::Rejected(written)) }
     }
 
     /// Reads a body piece by piece, each reserved before it is kept.
@@ -173,17 +178,24 @@ impl Receiver {
         Ok(pieces.into())
     }
 
-    async fn decode(self: Arc<Self>, body: Bytes) -> Result<Batch, IngestError> {
+    async fn decode(self: Arc<Self>, body: Bytes, protocol: Protocol) -> Result<Batch, IngestError> {
         let mut batch = self.lock_pool().pop().unwrap_or_default();
         if body.len() <= DECODE_INLINE_LIMIT_BYTES {
-            batch.decode_v1(&body, &self.limits, &self.key)?;
+            self.decode_into(&mut batch, &body, protocol)?;
             return Ok(batch);
         }
         let decoding = tokio::task::spawn_blocking(move || {
-            batch.decode_v1(&body, &self.limits, &self.key)?;
+            self.decode_into(&mut batch, &body, protocol)?;
             Ok(batch)
         });
         decoding.await.map_err(|_| IngestError::Write(WriteError::Stopped))?
+    }
+
+    fn decode_into(&self, batch: &mut Batch, body: &[u8], protocol: Protocol) -> Result<(), DecodeError> {
+        match protocol {
+            Protocol::V1 => batch.decode_v1(body, &self.limits, &self.key),
+            Protocol::V2 => batch.decode_v2(body, &self.limits, &self.key),
+        }
     }
 
     fn recycle(&self, batch: Batch) {
@@ -219,18 +231,36 @@ impl Receiver {
     }
 }
 
+/// Tells a sender of remote write 2.0 what became of its request; a 2xx without these would mean that nothing was kept.
+fn add_written(response: &mut Response, written: &Written) {
+    let counts = [
+        ("x-prometheus-remote-write-samples-written", written.samples),
+        ("x-prometheus-remote-write-histograms-written", written.histograms),
+        ("x-prometheus-remote-write-exemplars-written", written.exemplars),
+    ];
+    for (name, count) in counts {
+        response.headers_mut().insert(name, HeaderValue::from(count));
+    }
+}
+
 /// The handler for the write path, any method.
 pub async fn write(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
     let (head, mut body) = request.into_parts();
-    match Arc::clone(&receiver).take(&head, &mut body).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+    let mut protocol = None;
+    let (mut response, written) = match Arc::clone(&receiver).take(&head, &mut body, &mut protocol).await {
+        Ok(written) => (StatusCode::NO_CONTENT.into_response(), written),
         Err(error) => {
             tracing::debug!(status = error.status().as_u16(), %error, "write request refused");
             // A sender that waits to be asked for its body need not send it.
             if !head.headers.contains_key(header::EXPECT) && !matches!(error, IngestError::Timeout(_)) {
                 receiver.discard(body).await;
             }
-            error.into_response()
+            let response = error.to_response();
+            (response, if let IngestError::Rejected(written) = error { written } else { Written::default() })
         }
+    };
+    if protocol == Some(Protocol::V2) && !response.status().is_server_error() {
+        add_written(&mut response, &written);
     }
+    response
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::notice::{Fingerprint, Notice};
+use super::outbox::Settled;
 use crate::types::{Labels, Span, Timestamp};
 
 /// At most this many alerts in one request.
@@ -143,8 +144,9 @@ impl Roster {
     }
 
     /// `batch` has been taken, or refused so that trying it again at once is no use: it is due again after the resend
-    /// delay, except where a newer state has come in since.
-    pub fn settle(&mut self, batch: &[Due], now: Timestamp) {
+    /// delay, except where a newer state has come in since. Returns those settled for the first time.
+    pub fn settle(&mut self, batch: &[Due], now: Timestamp) -> Vec<Settled> {
+        let mut settled = Vec::new();
         let next = now + self.repetition.resend_delay;
         for Due { fingerprint, version, .. } in batch {
             let Some(tracked) = self.alerts.get_mut(fingerprint).filter(|t| t.version == *version) else { continue };
@@ -154,8 +156,10 @@ impl Roster {
             if !tracked.settled {
                 tracked.settled = true;
                 self.unsettled -= 1;
+                settled.push(Settled { fingerprint: *fingerprint, number: tracked.notice.number });
             }
         }
+        settled
     }
 
     /// Ends of alerts forgotten before they could be sent, since this was last asked. The Alertmanager ends those

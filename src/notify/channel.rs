@@ -1,6 +1,7 @@
 //! A receiver, the way to it, and the task that goes that way.
 
 use std::fmt;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -11,6 +12,7 @@ use super::alertmanager::{self, Repetition, Roster};
 use super::pace::{Jitter, Pace};
 use super::queue::Queue;
 use super::receiver::{Job, Plan, Receiver, Step, Webhook};
+use super::relay::Command;
 use super::webhook::{self, WebhookSecret};
 use super::{AlertmanagerTarget, ReceiverKind, ReceiverStatus, Settings, StartError, WebhookTarget, http};
 use crate::clock::{self, Steady};
@@ -26,6 +28,8 @@ pub(super) enum Target {
 pub(super) struct Channel {
     kind: ReceiverKind,
     name: String,
+    /// Its name in the outbox.
+    pub(super) key: Arc<str>,
     /// Where to post to.
     url: Url,
     validity: Span,
@@ -74,7 +78,8 @@ impl Channel {
         };
         let receiver = Mutex::new(Receiver::new(name.clone(), plan, Pace::new(settings.backoff, jitter)));
         let validity = repetition.validity();
-        Ok(Self { kind, name, url, validity, target, client, receiver, wake: Notify::new() })
+        let key = format!("{}/{name}", kind.as_str()).into();
+        Ok(Self { kind, name, key, url, validity, target, client, receiver, wake: Notify::new() })
     }
 
     pub(super) fn receiver(&self) -> MutexGuard<'_, Receiver> {
@@ -138,9 +143,16 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A receiver's task: one exchange at a time, so that messages of one alert stay in order.
-pub(super) async fn run(channel: Arc<Channel>, clock: Steady) {
+pub(super) async fn run(channel: Arc<Channel>, clock: Steady, relay: SyncSender<Command>) {
     loop {
-        let step = channel.receiver().step(clock.now());
+        let (step, settled) = {
+            let mut receiver = channel.receiver();
+            (receiver.step(clock.now()), receiver.take_settled())
+        };
+        if !settled.is_empty() {
+            // What is not crossed off in time is sent once more after a restart.
+            let _ = relay.try_send(Command::Settled(Arc::clone(&channel.key), settled));
+        }
         match step {
             Step::Send(job) => {
                 let reply = http::post(&channel.client, channel.request(&job)).await;

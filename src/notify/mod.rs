@@ -13,31 +13,36 @@
 //! | 410 | refused | receiver disabled |
 //! | other 4xx | refused: again after the resend delay | dead letter |
 //!
-//! Deliveries are at least once: a receiver that acted and then failed to say so hears the same again, from a webhook
+//! With an [`outbox::Outbox`] every transition is on disk before anybody is told, and what was not delivered when a
+//! process ended is delivered by the next. Deliveries are at least once: a receiver that acted and then failed to say so hears the same again, from a webhook
 //! under the same id.
 
 pub mod alertmanager;
 mod channel;
 mod http;
 pub mod notice;
+pub mod outbox;
 pub mod pace;
 pub mod queue;
 mod receiver;
+mod relay;
 pub mod reply;
 pub mod template;
 pub mod webhook;
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use secrecy::SecretString;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use url::Url;
 
-use self::channel::{Channel, Target, lock, run};
-use self::notice::Notice;
+use self::channel::{Channel, Target, lock, run as run_channel};
+use self::outbox::Outbox;
 use self::pace::{Backoff, Jitter};
-use self::receiver::Receiver;
+use self::relay::{Command, Relay};
 use self::webhook::WebhookSecret;
 use crate::alert::Alert;
 use crate::clock::Steady;
@@ -159,6 +164,9 @@ pub enum StartError {
         /// What the client says.
         source: reqwest::Error,
     },
+    /// The system has no thread left.
+    #[error("no thread for the outbox: {0}")]
+    Thread(std::io::Error),
 }
 
 /// What a receiver is.
@@ -211,15 +219,15 @@ pub struct ReceiverStatus {
 /// Delivers alerts. Dropping it stops all deliveries at once; [`Notifier::shutdown`] does so in order.
 #[derive(Debug)]
 pub struct Notifier {
-    external_labels: Labels,
-    external_url: Url,
-    clock: Steady,
+    relay: SyncSender<Command>,
     channels: Vec<Arc<Channel>>,
     tasks: Mutex<JoinSet<()>>,
+    failure: Arc<RwLock<Option<String>>>,
 }
 
 impl Notifier {
-    /// Starts a task for each receiver, on the current tokio runtime.
+    /// Starts a task for each receiver, on the current tokio runtime. With an outbox, alerts outlive the process: what
+    /// an earlier one left is taken up first.
     ///
     /// # Errors
     /// When a receiver's URL cannot be posted to, or an HTTP client cannot be made.
@@ -227,6 +235,7 @@ impl Notifier {
         settings: &Settings,
         alertmanagers: Vec<AlertmanagerTarget>,
         webhooks: Vec<WebhookTarget>,
+        outbox: Option<Outbox>,
     ) -> Result<Self, StartError> {
         install_tls_provider();
         let mut jitter = Jitter::seeded(settings.jitter_seed);
@@ -238,45 +247,53 @@ impl Notifier {
         });
         let channels: Vec<Arc<Channel>> = channels.collect::<Result<_, _>>()?;
         let (clock, mut tasks) = (Steady::start(), JoinSet::new());
-        for channel in &channels {
-            tasks.spawn(run(Arc::clone(channel), clock));
-        }
-        Ok(Self {
+        let (relay, commands) = relay::queue();
+        let failure = Arc::new(RwLock::new(None));
+        let mut thread = Relay {
             external_labels: settings.external_labels.clone(),
             external_url: settings.external_url.clone(),
             clock,
-            channels,
-            tasks: Mutex::new(tasks),
-        })
+            channels: channels.clone(),
+            outbox,
+            failure: Arc::clone(&failure),
+        };
+        thread.resume();
+        let run = move || thread.run(&commands);
+        std::thread::Builder::new().name("relay".to_owned()).spawn(run).map_err(StartError::Thread)?;
+        for channel in &channels {
+            tasks.spawn(run_channel(Arc::clone(channel), clock, relay.clone()));
+        }
+        Ok(Self { relay, channels, tasks: Mutex::new(tasks), failure })
     }
 
     /// Puts transitions before every receiver, in order; pending alerts are left out. Never waits for a receiver: a
     /// full queue drops its oldest alert and counts it.
     pub fn send(&self, alerts: &[Alert]) {
-        self.each_notice(alerts, Receiver::accept);
+        self.ask(Command::Tell(alerts.to_vec()));
     }
 
-    /// Tells of alerts that were firing before this notifier was started, after a restart or a reload. Alertmanagers
-    /// are told of them as always; webhooks have been told already, and will only be told of their ends.
-    pub fn resume(&self, alerts: &[Alert]) {
-        self.each_notice(alerts, Receiver::resume);
+    /// Of all alerts, these stand after a restart: what an earlier process told to fire and is not among them ends.
+    pub fn reconcile(&self, alerts: &[Alert]) {
+        self.ask(Command::Reconcile(alerts.to_vec()));
     }
 
-    fn each_notice(&self, alerts: &[Alert], take: fn(&mut Receiver, &Arc<Notice>, Timestamp)) {
-        let render = |alert| Notice::render(alert, &self.external_labels, &self.external_url).map(Arc::new);
-        let notices: Vec<Arc<Notice>> = alerts.iter().filter_map(render).collect();
-        if notices.is_empty() {
-            return;
-        }
-        let now = self.clock.now();
-        for channel in &self.channels {
-            let mut receiver = channel.receiver();
-            for notice in &notices {
-                take(&mut receiver, notice, now);
-            }
-            drop(receiver);
-            channel.wake.notify_one();
-        }
+    fn ask(&self, command: Command) {
+        // The thread lives as long as there is a way to it.
+        let _ = self.relay.send(command);
+    }
+
+    /// Completes when everything sent so far is stored and before the receivers, and what they have taken is crossed
+    /// off.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        let relay = self.relay.clone();
+        let _ = tokio::task::spawn_blocking(move || relay.send(Command::Flush(done))).await;
+        let _ = flushed.await;
+    }
+
+    /// Why alerts are no longer stored before they are sent, if so.
+    pub fn outbox_failure(&self) -> Option<String> {
+        self.failure.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How each receiver is doing, in the order they were given.
@@ -287,6 +304,7 @@ impl Notifier {
     /// Delivers what is queued, trying at once what waits for its next attempt, and ends the tasks; those that are
     /// not done after `deadline` are cut off. Returns how many alerts are left undelivered.
     pub async fn shutdown(&self, deadline: Span) -> usize {
+        self.flush().await;
         for channel in &self.channels {
             channel.receiver().drain();
             channel.wake.notify_one();
@@ -295,6 +313,7 @@ impl Notifier {
         let all_done = async { while tasks.join_next().await.is_some() {} };
         let in_time = tokio::time::timeout(deadline.to_std(), all_done).await.is_ok();
         drop(tasks);
+        self.flush().await;
         let undelivered = self.channels.iter().map(|channel| channel.receiver().backlog()).sum();
         if !in_time {
             tracing::warn!(undelivered, "alerts left undelivered at shutdown");

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use url::Url;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::template::{self, Data};
 use crate::alert::{Alert, AlertState};
 use crate::types::{Labels, Span, Timestamp};
 
 /// An alert's identity over its life: a hash of its SLO and its labels before templates and external labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(pub u128);
 
 impl Fingerprint {
@@ -40,8 +41,10 @@ impl fmt::Display for Fingerprint {
 }
 
 /// One alert as it fires or is over; plain data.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
+    /// Where it stands in the outbox, from 1; 0 if it is in none.
+    pub number: u64,
     /// Whose state this is.
     pub fingerprint: Fingerprint,
     /// `service/slo`
@@ -81,6 +84,7 @@ impl Notice {
             labels.set(name, &expand(value));
         }
         Some(Self {
+            number: 0,
             fingerprint: Fingerprint::of(alert),
             slo: rule.slo.clone(),
             labels,
@@ -96,6 +100,14 @@ impl Notice {
     /// `firing` or `resolved`.
     pub fn state(&self) -> AlertState {
         if self.resolved_at.is_some() { AlertState::Resolved } else { AlertState::Firing }
+    }
+
+    /// Of the same transition of the same alert, in every process: made of the alert's identity, when it began and, at
+    /// its end, when it ended.
+    pub fn id(&self) -> u128 {
+        let happened = self.resolved_at.unwrap_or(self.starts_at);
+        let event = self.state().as_str();
+        xxh3_128(format!("{} alert.{event} {} {happened}", self.fingerprint, self.starts_at).as_bytes())
     }
 
     /// The same notice under the labels `firing` was sent with: receivers match the end of an alert to its beginning

@@ -162,6 +162,7 @@ mod tests {
     fn message(alert: u128, n: usize) -> Message {
         Message {
             id: format!("{alert}-{n}"),
+            number: n as u64,
             fingerprint: Fingerprint(alert),
             event: Event::Firing,
             body: String::new(),

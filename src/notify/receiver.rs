@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::alertmanager::{Due, Roster};
 use super::notice::{Fingerprint, Notice};
+use super::outbox::Settled;
 use super::pace::Pace;
 use super::queue::{Entry, Next, Queue};
 use super::reply::Reply;
@@ -105,11 +106,22 @@ pub(super) struct Receiver {
     in_flight: usize,
     disabled: bool,
     draining: bool,
+    /// Notices that are done with, until somebody asks.
+    settled: Vec<Settled>,
 }
 
 impl Receiver {
     pub(super) fn new(name: String, plan: Plan, pace: Pace) -> Self {
-        Self { name, plan, pace, tally: Tally::default(), in_flight: 0, disabled: false, draining: false }
+        Self {
+            name,
+            plan,
+            pace,
+            tally: Tally::default(),
+            in_flight: 0,
+            disabled: false,
+            draining: false,
+            settled: Vec::new(),
+        }
     }
 
     pub(super) fn tally(&self) -> &Tally {
@@ -132,16 +144,56 @@ impl Receiver {
     pub(super) fn accept(&mut self, notice: &Arc<Notice>, now: Timestamp) {
         if self.disabled {
             self.tally.dropped += 1;
+            self.settle(notice.fingerprint, notice.number);
             return;
         }
         let dropped = match &mut self.plan {
             Plan::Alertmanager(roster) => roster.put(notice, now),
-            Plan::Webhook(webhook) => {
-                let Some(message) = webhook.message(notice) else { return };
-                webhook.queue.push(message, now).is_some()
-            }
+            Plan::Webhook(webhook) => match webhook.message(notice) {
+                None => {
+                    self.settle(notice.fingerprint, notice.number);
+                    false
+                }
+                Some(message) => self.push(message, now),
+            },
         };
         self.count_dropped(dropped);
+    }
+
+    /// Takes in a notice that was accepted before a restart and not delivered.
+    pub(super) fn repeat(&mut self, notice: &Arc<Notice>, now: Timestamp) {
+        match &mut self.plan {
+            Plan::Webhook(webhook) => {
+                if notice.resolved_at.is_none() {
+                    webhook.open(notice);
+                }
+                let dropped = self.push(Message::of(notice), now);
+                self.count_dropped(dropped);
+            }
+            Plan::Alertmanager(_) => self.accept(notice, now),
+        }
+    }
+
+    /// Queues a message of a webhook; whether another had to go.
+    fn push(&mut self, message: Message, now: Timestamp) -> bool {
+        let Plan::Webhook(webhook) = &mut self.plan else { return false };
+        let dropped = webhook.queue.push(message, now);
+        if let Some(Entry { message, .. }) = &dropped {
+            self.settle(message.fingerprint, message.number);
+        }
+        dropped.is_some()
+    }
+
+    fn settle(&mut self, fingerprint: Fingerprint, number: u64) {
+        // Without an outbox there is nothing to cross off.
+        if number > 0 {
+            self.settled.push(Settled { fingerprint, number });
+        }
+    }
+
+    /// Notices that are done with since this was last asked.
+    pub(super) fn take_settled(&mut self) -> Vec<Settled> {
+        std::mem::take(&mut self.settled)
     }
 
     /// Takes in an alert that has been firing since before this receiver existed: Alertmanagers expect to hear of it
@@ -222,9 +274,9 @@ impl Receiver {
         let Plan::Alertmanager(roster) = &mut self.plan else { return };
         match reply {
             Reply::Later { .. } => {}
-            Reply::Accepted => roster.settle(batch, now),
+            Reply::Accepted => self.settled.extend(roster.settle(batch, now).into_iter().filter(|s| s.number > 0)),
             Reply::Refused { reason } | Reply::Gone { reason } => {
-                roster.settle(batch, now);
+                self.settled.extend(roster.settle(batch, now).into_iter().filter(|s| s.number > 0));
                 tracing::error!(receiver = self.name, alerts = batch.len(), reason, "alerts refused");
             }
         }
@@ -233,13 +285,16 @@ impl Receiver {
     fn report_message(&mut self, mut entry: Entry, reply: &Reply, now: Timestamp) {
         let Plan::Webhook(webhook) = &mut self.plan else { return };
         match reply {
-            Reply::Accepted => {}
+            Reply::Accepted => self.settle(entry.message.fingerprint, entry.message.number),
             Reply::Later { .. } => {
                 entry.failures = entry.failures.saturating_add(1);
                 let failures = if self.draining { 1 } else { entry.failures };
                 let not_before = now + self.pace.delay(failures);
-                let dropped = webhook.queue.retry(entry, not_before).is_some();
-                self.count_dropped(dropped);
+                let dropped = webhook.queue.retry(entry, not_before);
+                if let Some(Entry { message, .. }) = &dropped {
+                    self.settle(message.fingerprint, message.number);
+                }
+                self.count_dropped(dropped.is_some());
             }
             Reply::Refused { reason } => self.bury(&entry, reason),
             Reply::Gone { reason } => {
@@ -267,6 +322,7 @@ impl Receiver {
 
     fn bury(&mut self, entry: &Entry, reason: &str) {
         self.tally.dead_letters += 1;
+        self.settle(entry.message.fingerprint, entry.message.number);
         let (id, event, attempts) = (&entry.message.id, entry.message.event.as_str(), entry.failures);
         tracing::error!(receiver = self.name, id, event, failed_attempts = attempts, reason, "message given up");
     }

@@ -36,7 +36,6 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use sha2::Sha256;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::notice::{Fingerprint, Notice};
 use crate::types::{Labels, Span, Timestamp};
@@ -66,6 +65,8 @@ pub struct Message {
     /// `webhook-id`: `msg_` and 32 hexadecimal digits, made of the alert's identity, when it began and, at its end,
     /// when it ended.
     pub id: String,
+    /// The notice's [`Notice::number`].
+    pub number: u64,
     /// Whose transition this is: messages of one alert are delivered in order.
     pub fingerprint: Fingerprint,
     /// What happened.
@@ -79,7 +80,6 @@ impl Message {
     pub fn of(notice: &Notice) -> Self {
         let event = if notice.resolved_at.is_some() { Event::Resolved } else { Event::Firing };
         let happened = notice.resolved_at.unwrap_or(notice.starts_at);
-        let identity = format!("{} {} {} {}", notice.fingerprint, event.as_str(), notice.starts_at, happened);
         let payload = Payload {
             kind: event.as_str(),
             timestamp: happened.to_rfc3339(),
@@ -98,7 +98,8 @@ impl Message {
             },
         };
         Self {
-            id: format!("msg_{:032x}", xxh3_128(identity.as_bytes())),
+            id: format!("msg_{:032x}", notice.id()),
+            number: notice.number,
             fingerprint: notice.fingerprint,
             event,
             // Strings, numbers and maps with string keys cannot fail to serialize.

@@ -1,10 +1,9 @@
 //! An engine that lives through a recording.
 //!
 //! Each moment's samples arrive whole and at their own time; between two moments time passes as it does for a
-//! daemon, in no more ticks than the engine has something to do in. So alerts change at the times at which a
-//! daemon fed the same samples without delay would change them: exactly where a sample is the cause, to the
-//! second where time alone resolves an alert or ends its `for`, and to the 10 s of a daemon's own round where
-//! time alone trips one.
+//! daemon. So alerts change at the times at which a daemon fed the same samples without delay would change them:
+//! exactly where a sample is the cause, to the second where time alone resolves an alert or ends its `for`, and to
+//! the 10 s of a daemon's own round where time alone trips one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +11,6 @@ use std::sync::Arc;
 use crate::alert::Alert;
 use crate::engine::{Effects, Engine, Event, LOOKBACK, Rejection, Settings, SloView};
 use crate::replay::Recording;
-use crate::series::IDLE;
 use crate::spec::Service;
 use crate::types::{Span, Timestamp};
 use crate::wire::{self, Batch, Interned, Limits, WIRE_KEY_SIZE_BYTES, WireKey};
@@ -23,8 +21,6 @@ pub const TRANSITIONS_LIMIT_COUNT: usize = 1_000_000;
 pub const GAP: Span = LOOKBACK;
 /// Gaps reported at most, the first ones.
 const GAPS_LIMIT_COUNT: usize = 100;
-/// So long after the last sample the engine has forgotten every series, and time changes nothing more.
-const ASLEEP: Span = Span(2 * IDLE.as_millis());
 
 /// Why a replay stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +83,7 @@ pub fn run(
     let mut replay = Replay::new(services, recording, from, to);
     let mut done = 0;
     for (at, samples) in recording.moments() {
-        replay.pass_time_until(at)?;
+        replay.note_gap(at);
         replay.batch.clear_series();
         for sample in samples {
             let series = &replay.series[sample.series.0 as usize];
@@ -133,19 +129,10 @@ impl Replay {
         Self { engine: Engine::new(services, settings, from), batch, series, now: from, outcome }
     }
 
-    /// Ticks from the last samples up to, but not at, the next ones.
-    fn pass_time_until(&mut self, next: Timestamp) -> Result<(), RunError> {
+    /// Notes that nothing is known of the time up to the next samples, if it is long.
+    fn note_gap(&mut self, next: Timestamp) {
         if next.since(self.now) > GAP && self.outcome.gaps.len() < GAPS_LIMIT_COUNT {
             self.outcome.gaps.push(Gap { from: self.now, to: next });
-        }
-        let end = next.min(self.now + ASLEEP);
-        loop {
-            let due = self.engine.next_tick().max(self.now);
-            if due >= end {
-                return Ok(());
-            }
-            let effects = self.engine.step(Event::Tick, due);
-            self.take(due, effects)?;
         }
     }
 
@@ -159,7 +146,9 @@ impl Replay {
         if self.outcome.transitions.len() + effects.alerts.len() > TRANSITIONS_LIMIT_COUNT {
             return Err(RunError::TooManyTransitions(at));
         }
-        self.outcome.transitions.extend(effects.alerts.into_iter().map(|alert| Transition { at, alert }));
+        self.outcome
+            .transitions
+            .extend(effects.alerts.into_iter().map(|alert| Transition { at: alert.changed_at(), alert }));
         Ok(())
     }
 }

@@ -3,17 +3,25 @@
 //! A count is the sum of the increases between neighbouring samples in time order. The last few samples are
 //! kept so that a sample arriving late lands between its neighbours and moves the increase to where it
 //! belongs; one older than all of them is absorbed, since a later sample already covers its increase.
+//!
+//! A reset shows in a value lower than the one before. Where samples say since when they count (the start timestamp of
+//! remote write 2.0), it also shows in a start after the sample before, and then all of the value is new even if the
+//! counter has already passed its old value.
 
-use crate::types::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Timestamp, compact};
 
 /// Samples remembered for each counter: how late, in samples, one may arrive and still be placed exactly.
 pub const RECENT_LIMIT_SAMPLES: usize = 4;
 
 /// A counter's latest samples and whether its first value counted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Counter {
     /// Ascending in time; `len` of them are valid.
     recent: [Point; RECENT_LIMIT_SAMPLES],
+    /// How long before each of `recent` it had begun to count, in ms; [`OLD`] where that is not known.
+    ages: [u32; RECENT_LIMIT_SAMPLES],
     len: u8,
     /// The oldest of `recent` is the first sample the counter ever had.
     holds_first: bool,
@@ -21,14 +29,18 @@ pub struct Counter {
     birth_counted: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// The age of a sample that began to count at an unknown time, or over 49 days ago: longer than any gap that is bridged.
+const OLD: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Point {
     at: Timestamp,
+    #[serde(with = "compact")]
     value: f64,
 }
 
 /// Part of a count: `amount` events at `at`. Negative where a late sample moves an increase elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// The later sample's time.
     pub at: Timestamp,
@@ -63,10 +75,24 @@ pub fn increase(previous: f64, value: f64) -> f64 {
     if value >= previous { value - previous } else { value.max(0.0) }
 }
 
+/// As [`increase`], from a sample at `previous.at` to one that had begun to count `age` ms before.
+fn growth(previous: Point, new: Point, age: u32) -> f64 {
+    if i64::from(age) < new.at.since(previous.at).as_millis() && age != OLD {
+        return new.value.max(0.0);
+    }
+    increase(previous.value, new.value)
+}
+
+fn age(at: Timestamp, start: Option<Timestamp>) -> u32 {
+    // A start after the sample means nothing.
+    start.and_then(|start| u32::try_from(at.since(start).as_millis()).ok()).unwrap_or(OLD)
+}
+
 impl Counter {
     /// A counter that has had no sample.
     pub fn new() -> Self {
-        Self { recent: Default::default(), len: 0, holds_first: true, birth_counted: false }
+        let ages = [OLD; RECENT_LIMIT_SAMPLES];
+        Self { recent: Default::default(), ages, len: 0, holds_first: true, birth_counted: false }
     }
 
     fn points(&self) -> &[Point] {
@@ -94,67 +120,67 @@ impl Counter {
         Some(Change { at, amount: value.max(0.0) })
     }
 
-    /// Places a finite sample among the others.
-    pub fn place(&mut self, at: Timestamp, value: f64) -> Placed {
-        let new = Point { at, value };
+    /// Places a finite sample among the others; `start` is when it began to count, if the sender says so.
+    pub fn place(&mut self, at: Timestamp, value: f64, start: Option<Timestamp>) -> Placed {
+        let (new, age) = (Point { at, value }, age(at, start));
         let Some(&newest) = self.points().last() else {
-            self.recent[0] = new;
+            (self.recent[0], self.ages[0]) = (new, age);
             self.len = 1;
             return Placed::First;
         };
         if at > newest.at {
-            self.push(new);
-            return Placed::Known(Change { at, amount: increase(newest.value, value) });
+            self.push(new, age);
+            return Placed::Known(Change { at, amount: growth(newest, new, age) });
         }
         let after = self.points().partition_point(|p| p.at < at);
-        let next = self.recent[after];
+        let (next, next_age) = (self.recent[after], self.ages[after]);
         if next.at == at {
             let same = next.value.to_bits() == value.to_bits() || next.value == value;
             return if same { Placed::Duplicate } else { Placed::Conflict };
         }
         if after == 0 {
-            return self.place_before_all(new, next);
+            return self.place_before_all(new, age);
         }
         let previous = self.recent[after - 1];
-        self.insert(after, new);
-        let correction = increase(value, next.value) - increase(previous.value, next.value);
-        Placed::Between(
-            Change { at, amount: increase(previous.value, value) },
-            Change { at: next.at, amount: correction },
-        )
+        self.insert(after, new, age);
+        let correction = growth(new, next, next_age) - growth(previous, next, next_age);
+        Placed::Between(Change { at, amount: growth(previous, new, age) }, Change { at: next.at, amount: correction })
     }
 
-    fn place_before_all(&mut self, new: Point, first: Point) -> Placed {
+    fn place_before_all(&mut self, new: Point, age: u32) -> Placed {
         if !self.holds_first || usize::from(self.len) == RECENT_LIMIT_SAMPLES {
             return Placed::Absorbed;
         }
-        self.insert(0, new);
+        let (first, first_age) = (self.recent[0], self.ages[0]);
+        self.insert(0, new, age);
         let counted = if std::mem::take(&mut self.birth_counted) { first.value.max(0.0) } else { 0.0 };
-        Placed::BeforeFirst(Change { at: first.at, amount: increase(new.value, first.value) - counted })
+        Placed::BeforeFirst(Change { at: first.at, amount: growth(new, first, first_age) - counted })
     }
 
-    fn push(&mut self, point: Point) {
+    fn push(&mut self, point: Point, age: u32) {
         if usize::from(self.len) == RECENT_LIMIT_SAMPLES {
-            self.recent.copy_within(1.., 0);
-            self.recent[RECENT_LIMIT_SAMPLES - 1] = point;
-            self.holds_first = false;
+            self.insert(RECENT_LIMIT_SAMPLES, point, age);
         } else {
-            self.recent[usize::from(self.len)] = point;
+            let at = usize::from(self.len);
+            (self.recent[at], self.ages[at]) = (point, age);
             self.len += 1;
         }
     }
 
     /// Inserts before `index`; when full, the oldest sample makes room (`index` is then at least 1).
-    fn insert(&mut self, index: usize, point: Point) {
-        if usize::from(self.len) == RECENT_LIMIT_SAMPLES {
+    fn insert(&mut self, index: usize, point: Point, age: u32) {
+        let at = if usize::from(self.len) == RECENT_LIMIT_SAMPLES {
             self.recent.copy_within(1..index, 0);
-            self.recent[index - 1] = point;
+            self.ages.copy_within(1..index, 0);
             self.holds_first = false;
+            index - 1
         } else {
             self.recent.copy_within(index..usize::from(self.len), index + 1);
-            self.recent[index] = point;
+            self.ages.copy_within(index..usize::from(self.len), index + 1);
             self.len += 1;
-        }
+            index
+        };
+        (self.recent[at], self.ages[at]) = (point, age);
     }
 }
 
@@ -166,10 +192,16 @@ impl Default for Counter {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp(seconds * 1000)
+    }
+
+    fn place(counter: &mut Counter, at: Timestamp, value: f64) -> Placed {
+        counter.place(at, value, None)
     }
 
     fn change(seconds: i64, amount: f64) -> Change {
@@ -179,32 +211,32 @@ mod tests {
     #[test]
     fn increases_resets_and_duplicates() {
         let mut counter = Counter::new();
-        assert_eq!(counter.place(at(0), 10.0), Placed::First);
-        assert_eq!(counter.place(at(15), 14.0), Placed::Known(change(15, 4.0)));
-        assert_eq!(counter.place(at(30), 3.0), Placed::Known(change(30, 3.0)));
-        assert_eq!(counter.place(at(30), 3.0), Placed::Duplicate);
-        assert_eq!(counter.place(at(30), 4.0), Placed::Conflict);
-        assert_eq!(counter.place(at(45), -1.0), Placed::Known(change(45, 0.0)));
+        assert_eq!(place(&mut counter, at(0), 10.0), Placed::First);
+        assert_eq!(place(&mut counter, at(15), 14.0), Placed::Known(change(15, 4.0)));
+        assert_eq!(place(&mut counter, at(30), 3.0), Placed::Known(change(30, 3.0)));
+        assert_eq!(place(&mut counter, at(30), 3.0), Placed::Duplicate);
+        assert_eq!(place(&mut counter, at(30), 4.0), Placed::Conflict);
+        assert_eq!(place(&mut counter, at(45), -1.0), Placed::Known(change(45, 0.0)));
     }
 
     #[test]
     fn a_late_sample_moves_the_increase() {
         let mut counter = Counter::new();
-        counter.place(at(0), 10.0);
-        counter.place(at(30), 20.0);
-        assert_eq!(counter.place(at(15), 12.0), Placed::Between(change(15, 2.0), change(30, -2.0)));
+        place(&mut counter, at(0), 10.0);
+        place(&mut counter, at(30), 20.0);
+        assert_eq!(place(&mut counter, at(15), 12.0), Placed::Between(change(15, 2.0), change(30, -2.0)));
         // A reset hidden between two samples comes to light.
-        counter.place(at(60), 25.0);
-        assert_eq!(counter.place(at(45), 4.0), Placed::Between(change(45, 4.0), change(60, 16.0)));
+        place(&mut counter, at(60), 25.0);
+        assert_eq!(place(&mut counter, at(45), 4.0), Placed::Between(change(45, 4.0), change(60, 16.0)));
     }
 
     #[test]
     fn a_sample_before_the_first_takes_back_a_birth() {
         let mut counter = Counter::new();
-        counter.place(at(30), 7.0);
+        place(&mut counter, at(30), 7.0);
         assert_eq!(counter.count_birth(at(30)), Some(change(30, 7.0)));
         assert_eq!(counter.count_birth(at(30)), None);
-        assert_eq!(counter.place(at(15), 5.0), Placed::BeforeFirst(change(30, -5.0)));
+        assert_eq!(place(&mut counter, at(15), 5.0), Placed::BeforeFirst(change(30, -5.0)));
         assert_eq!(counter.first(), Some((at(15), 5.0)));
     }
 
@@ -212,10 +244,88 @@ mod tests {
     fn what_is_older_than_memory_is_absorbed() {
         let mut counter = Counter::new();
         for i in 1..=5 {
-            counter.place(at(i * 15), i as f64);
+            place(&mut counter, at(i * 15), i as f64);
         }
-        assert_eq!(counter.place(at(1), 0.5), Placed::Absorbed);
+        assert_eq!(place(&mut counter, at(1), 0.5), Placed::Absorbed);
         assert_eq!(counter.first(), None);
         assert_eq!(counter.newest(), Some(at(75)));
+    }
+
+    #[test]
+    fn a_start_after_the_sample_before_is_a_reset() {
+        let mut counter = Counter::new();
+        counter.place(at(0), 10.0, Some(at(-50)));
+        // Restarted at 5 s, and faster than before.
+        assert_eq!(counter.place(at(15), 12.0, Some(at(5))), Placed::Known(change(15, 12.0)));
+        assert_eq!(counter.place(at(30), 20.0, Some(at(5))), Placed::Known(change(30, 8.0)));
+        // The start is the time of the sample before: counted by that one. After the sample: nonsense.
+        assert_eq!(counter.place(at(45), 25.0, Some(at(30))), Placed::Known(change(45, 5.0)));
+        assert_eq!(counter.place(at(60), 26.0, Some(at(61))), Placed::Known(change(60, 1.0)));
+        assert_eq!(counter.place(at(75), 30.0, Some(at(75))), Placed::Known(change(75, 30.0)));
+        assert_eq!(counter.place(at(90), 29.0, Some(at(-50))), Placed::Known(change(90, 29.0)), "the value tells too");
+    }
+
+    #[test]
+    fn a_late_sample_on_either_side_of_a_restart() {
+        for (late, start, own, correction) in [(5, -50, 3.0, -3.0), (12, 10, 13.0, -13.0)] {
+            let mut counter = Counter::new();
+            counter.place(at(0), 10.0, Some(at(-50)));
+            assert_eq!(counter.place(at(15), 20.0, Some(at(10))), Placed::Known(change(15, 20.0)));
+            let placed = counter.place(at(late), 13.0, Some(at(start)));
+            // Before the restart all of the later value is new; after it, what was added since.
+            let correction = if start < 0 { 0.0 } else { correction };
+            assert_eq!(placed, Placed::Between(change(late, own), change(15, correction)), "{late}");
+        }
+        let mut counter = Counter::new();
+        counter.place(at(30), 7.0, Some(at(20)));
+        counter.count_birth(at(30));
+        assert_eq!(counter.place(at(15), 5.0, Some(at(0))), Placed::BeforeFirst(change(30, 0.0)));
+    }
+
+    #[test]
+    fn a_counter_is_small() {
+        assert!(size_of::<Counter>() <= 88, "{}", size_of::<Counter>());
+    }
+
+    proptest! {
+        /// Starts and lateness: the changes add up to those of the same samples in order.
+        #[test]
+        fn the_order_of_arrival_does_not_matter(
+            lives in prop::collection::vec((1_i64..40, prop::collection::vec((1_i64..20, 0_u32..9), 1..5)), 1..4),
+            late in prop::collection::vec(0_usize..3, 20),
+        ) {
+            // Each life starts some time after the last sample of the one before.
+            let (mut now, mut samples) = (0, Vec::new());
+            for (gap, scrapes) in lives {
+                let start = now + gap;
+                now = start;
+                let mut value = 0.0;
+                for (step, by) in scrapes {
+                    now += step;
+                    value += f64::from(by);
+                    samples.push((at(now), value, at(start)));
+                }
+            }
+            let sum = |order: &[(Timestamp, f64, Timestamp)]| {
+                let mut counter = Counter::new();
+                let mut sums = std::collections::BTreeMap::new();
+                for &(at, value, start) in order {
+                    let changes = match counter.place(at, value, Some(start)) {
+                        Placed::Known(change) | Placed::BeforeFirst(change) => vec![change],
+                        Placed::Between(change, next) => vec![change, next],
+                        _ => Vec::new(),
+                    };
+                    for change in changes {
+                        *sums.entry(change.at).or_insert(0.0) += change.amount;
+                    }
+                }
+                sums.retain(|_, sum| *sum != 0.0);
+                sums
+            };
+            let mut arrivals: Vec<_> = samples.iter().copied().enumerate().collect();
+            arrivals.sort_by_key(|(i, _)| i + late[i % late.len()]);
+            let arrivals: Vec<_> = arrivals.into_iter().map(|(_, sample)| sample).collect();
+            prop_assert_eq!(sum(&arrivals), sum(&samples));
+        }
     }
 }

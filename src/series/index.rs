@@ -29,7 +29,7 @@ const fn key(hash: u128) -> (u64, u64) {
 }
 
 /// From hash to slot.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Index(Map);
 
 impl Index {
@@ -61,7 +61,7 @@ impl Index {
 
 /// A map that forgets what was not looked up for one to two rotations, at a cost that does not depend on its
 /// size: entries live in two generations, and a use moves an entry to the young one.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Cache {
     young: Map,
     old: Map,

@@ -3,28 +3,41 @@
 //! Resets, births, late and duplicate samples, staleness and scrapes cut in two are settled here; what leaves
 //! is a stream of [`Increment`]s whose sum over any set of series is the number of events that happened.
 
+mod buckets;
 mod counter;
 mod index;
+mod job;
+mod native;
 mod table;
 mod target;
+mod twin;
+
+use serde::{Deserialize, Serialize};
 
 use crate::types::{Labels, Span};
 
+pub use crate::wire::STALE_NAN_BITS;
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
 pub use index::Index;
-pub use table::{Liveness, Lookup, Output, RegisterError, STALE_NAN_BITS, SampleError, Table};
+pub use native::NativeUse;
+pub use table::{Liveness, Lookup, Output, RegisterError, SampleError, Table};
 pub use target::{Increment, SETTLE};
 
 /// A series without samples for this long is forgotten.
 pub const IDLE: Span = Span::hours(1);
 
 /// A tracked series: its slot in the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesId(pub u32);
 
 /// What a series is bound to, opaque to this module: the caller's index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tag(pub u32);
+
+impl Tag {
+    /// What a series is bound to that counts for nothing.
+    pub const NOTHING: Self = Self(0);
+}
 
 /// The canonical bytes of a label set, for hashing: names and values in order, each closed by a byte that
 /// UTF-8 never contains.

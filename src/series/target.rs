@@ -9,6 +9,8 @@
 //!   moment must be judged together, or half a scrape looks like an outage. Changes are held until every
 //!   series of the previous scrape has reported, a newer scrape begins, or [`SETTLE`] has passed.
 
+use serde::{Deserialize, Serialize};
+
 use crate::series::{SeriesId, Tag, counter::Change};
 use crate::types::{Span, Timestamp};
 
@@ -23,8 +25,11 @@ const WAITING_LIMIT_BIRTHS: usize = 4_096;
 /// A birth waits no longer than this for a neighbour at its time.
 const WAIT: Span = Span::minutes(5);
 
+/// Scrapes whose times are remembered, for births that arrive late.
+const SCRAPES_LIMIT_TIMES: usize = 4;
+
 /// A change of one series' count.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Increment {
     /// What the series is bound to.
     pub tag: Tag,
@@ -33,15 +38,28 @@ pub struct Increment {
 }
 
 /// State of one target.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Target {
     metrics: Vec<Metric>,
     waiting: Vec<Birth>,
     scrape: Scrape,
+    /// Times of the latest scrapes, the newest last.
+    scrapes: [Option<Timestamp>; SCRAPES_LIMIT_TIMES],
     series_count: u32,
 }
 
-#[derive(Debug)]
+/// The scrape of a target before some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreviousScrape {
+    /// Its time.
+    At(Timestamp),
+    /// There was none.
+    None,
+    /// There may have been one, longer ago than is remembered.
+    Forgotten,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Metric {
     name: u32,
     /// A ring of the latest times at which a known series had a sample.
@@ -49,14 +67,14 @@ struct Metric {
     next: u8,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Birth {
     series: SeriesId,
     metric: u32,
     at: Timestamp,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Scrape {
     at: Timestamp,
     previous_at: Timestamp,
@@ -136,11 +154,27 @@ impl Target {
         if at <= self.scrape.at {
             return;
         }
+        self.scrapes.rotate_left(1);
+        self.scrapes[SCRAPES_LIMIT_TIMES - 1] = Some(at);
         out.append(&mut self.scrape.held);
         let expected = self.scrape.reported;
         let held = std::mem::take(&mut self.scrape.held);
         self.scrape =
             Scrape { at, previous_at: self.scrape.at, expected, returned: 0, reported: 0, held, held_since: now };
+    }
+
+    /// Whether it has had no scrape.
+    pub fn is_new(&self) -> bool {
+        self.scrape.at == Timestamp::MIN
+    }
+
+    /// The scrape before `at`.
+    pub fn previous_scrape(&self, at: Timestamp) -> PreviousScrape {
+        match self.scrapes.iter().rev().flatten().find(|time| **time < at) {
+            Some(previous) => PreviousScrape::At(*previous),
+            None if self.scrapes[0].is_none() => PreviousScrape::None,
+            None => PreviousScrape::Forgotten,
+        }
     }
 
     /// Holds a change of the scrape at hand, or passes on one of another time or of a complete scrape.

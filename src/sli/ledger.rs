@@ -12,7 +12,9 @@
 use std::cmp::Ordering;
 use std::ops::{AddAssign, SubAssign};
 
-use crate::types::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Span, Timestamp, compact};
 
 /// Slice width, and the longest window made of such slices.
 const TIERS: [(Span, Span); 4] = [
@@ -23,11 +25,13 @@ const TIERS: [(Span, Span); 4] = [
 ];
 
 /// Events of a slice or window: what the SLI's numerator counts, and all.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     /// Good or bad events, as the SLI is written.
+    #[serde(with = "compact")]
     pub numerator: f64,
     /// All events.
+    #[serde(with = "compact")]
     pub total: f64,
 }
 
@@ -52,7 +56,7 @@ impl SubAssign for Counts {
 }
 
 /// Counts of one SLI over a fixed set of windows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ledger {
     rings: Vec<Ring>,
     windows: Vec<Window>,
@@ -62,7 +66,7 @@ pub struct Ledger {
     since: Option<Timestamp>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Ring {
     width: i64,
     /// Number of the newest slice; slice `n` covers `(n * width, (n + 1) * width]`.
@@ -70,7 +74,7 @@ struct Ring {
     slices: Box<[Counts]>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Window {
     span: Span,
     ring: usize,
@@ -173,6 +177,54 @@ impl Ledger {
             window.edge = window.edge_at(now, ledger.rings[window.ring].width);
         }
         ledger
+    }
+
+    /// Whether the other ledger keeps the same windows.
+    pub fn fits(&self, other: &Self) -> bool {
+        self.windows.iter().map(|w| w.span).eq(other.windows.iter().map(|w| w.span))
+    }
+
+    /// A ledger for other windows with the same history, as far back as it was kept: what the old windows let go is
+    /// no longer covered. A slice that was kept only in coarser ones gets its share of them.
+    #[must_use]
+    pub fn refitted(&self, windows: &[Span], now: Timestamp) -> Self {
+        let mut new = Self::new(windows, self.now);
+        let longest = |ledger: &Self| ledger.windows.iter().map(|w| w.span).max().unwrap_or_default();
+        let (kept, needed) = (longest(self), longest(&new));
+        new.since = self.since.map(|since| if needed > kept { since.max(self.now - kept) } else { since });
+        for ring in &mut new.rings {
+            let oldest = ring.newest - ring.slices.len() as i64 + 1;
+            for number in oldest..=ring.newest {
+                let slot = ring.slot(number);
+                ring.slices[slot] = self.between(Timestamp(number * ring.width), Timestamp((number + 1) * ring.width));
+            }
+        }
+        for window in &mut new.windows {
+            window.sum_anew(self.now, &new.rings[window.ring]);
+        }
+        new.advance(now);
+        new
+    }
+
+    /// The counts of `(from, to]`, from the finest slices that reach back that far.
+    fn between(&self, from: Timestamp, to: Timestamp) -> Counts {
+        let reaches = |ring: &&Ring| (ring.newest - ring.slices.len() as i64 + 1) * ring.width <= from.as_millis();
+        let finest = self.rings.iter().filter(reaches).min_by_key(|ring| ring.width);
+        let Some(ring) = finest.or_else(|| self.rings.iter().max_by_key(|ring| ring.width)) else {
+            return Counts::default();
+        };
+        let (from, to) = (from.as_millis(), to.as_millis());
+        let mut sum = Counts::default();
+        for number in from.div_euclid(ring.width)..=(to - 1).div_euclid(ring.width) {
+            let (start, end) = (number * ring.width, (number + 1) * ring.width);
+            sum += ring.get(number).scaled((end.min(to) - start.max(from)) as f64 / ring.width as f64);
+        }
+        sum
+    }
+
+    /// Where the windows end.
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// Moves the windows' end to `now`, which may also lie before the last call's.

@@ -5,7 +5,7 @@ mod catalog;
 mod ledger;
 mod versions;
 
-pub use catalog::{Catalog, Match, Role, SliId};
+pub use catalog::{Catalog, Match, NativeMatch, Role, SliId};
 pub use ledger::{Counts, Ledger};
 pub use versions::{VERSIONS_LIMIT, Version, Versions};
 

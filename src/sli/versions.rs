@@ -1,5 +1,7 @@
 //! Events of an SLI by release: one small ledger for each value of the version label seen lately.
 
+use serde::{Deserialize, Serialize};
+
 use crate::sli::{Counts, Ledger};
 use crate::types::{Span, Timestamp};
 
@@ -10,7 +12,7 @@ pub const VERSIONS_LIMIT: usize = 8;
 const WINDOWS: [Span; 2] = [Span::minutes(5), Span::hours(1)];
 
 /// What is known of one release.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Version {
     /// The version label's value.
     pub name: Box<str>,
@@ -24,7 +26,7 @@ pub struct Version {
 }
 
 /// The releases of one SLI.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Versions {
     versions: Vec<Version>,
 }

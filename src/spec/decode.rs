@@ -152,6 +152,14 @@ impl<'n> Field<'n> {
         Self { what: What::Field(&entry.key), key: entry.place, node: &entry.value }
     }
 
+    /// The name in front of the value; of an item, that of its list.
+    pub fn name(&self) -> &'n str {
+        match self.what {
+            What::Document => "",
+            What::Field(name) | What::ItemOf(name) => name,
+        }
+    }
+
     pub fn scalar(&self) -> Option<&'n str> {
         match &self.node.value {
             Value::Scalar(scalar) => Some(&scalar.text),

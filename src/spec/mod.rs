@@ -18,7 +18,7 @@ mod native;
 mod parse;
 pub mod policy;
 mod render;
-mod selector;
+pub(crate) mod selector;
 mod source;
 mod suggest;
 mod syntax;

@@ -88,19 +88,36 @@ pub struct Inputs {
     pub numerator: Numerator,
     /// All events.
     pub total: Selector,
+    /// The same from a native histogram, where one arrives in place of the counters.
+    pub native: Option<Latency>,
+}
+
+/// `bad: S total: S`: two SLIs with equal text count the same.
+impl fmt::Display for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.numerator {
+            Numerator::Good(good) => write!(f, "good: {good} total: {}", self.total)?,
+            Numerator::Bad(bad) => write!(f, "bad: {bad} total: {}", self.total)?,
+        }
+        let Some(native) = &self.native else { return Ok(()) };
+        write!(f, " native: {} up to {}", native.histogram, native.threshold)
+    }
 }
 
 impl Sli {
     /// The counters this SLI is computed from.
     pub fn inputs(&self) -> Inputs {
         match &self.kind {
-            SliKind::Events(events) => Inputs { numerator: events.numerator.clone(), total: events.total.clone() },
+            SliKind::Events(events) => {
+                Inputs { numerator: events.numerator.clone(), total: events.total.clone(), native: None }
+            }
             SliKind::Latency(latency) => {
                 let base = latency.histogram.metric_name().unwrap_or_default();
                 let bucket = latency.histogram.with_metric_name(&format!("{base}_bucket"));
                 Inputs {
                     numerator: Numerator::Good(bucket.and(Matcher::number("le", latency.threshold))),
                     total: latency.histogram.with_metric_name(&format!("{base}_count")),
+                    native: Some(latency.clone()),
                 }
             }
         }

@@ -38,6 +38,11 @@ pub(crate) fn counter(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<S
     }
 }
 
+/// A selector on its own, with a text for people where it is none.
+pub(crate) fn of_text(text: &str) -> Result<Selector, String> {
+    parse(text).map_err(|problem| format!("{}; {}", problem.message, problem.hint))
+}
+
 /// A selector of one histogram, by its base name.
 pub(crate) fn histogram(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Selector> {
     let selector = counter(field, reporter)?;

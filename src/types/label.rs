@@ -119,6 +119,14 @@ impl serde::Serialize for Labels {
     }
 }
 
+/// What was written as a map; sorted and checked again.
+impl<'de> serde::Deserialize<'de> for Labels {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pairs = std::collections::BTreeMap::<Box<str>, Box<str>>::deserialize(deserializer)?;
+        Self::from_pairs(pairs.iter().map(|(name, value)| (&**name, &**value))).map_err(serde::de::Error::custom)
+    }
+}
+
 /// Whether `name` is a label name in the classic alphabet: `[a-zA-Z_][a-zA-Z0-9_]*`.
 pub fn is_label_name(name: &str) -> bool {
     starts_and_continues(name, |b| b.is_ascii_alphabetic() || b == b'_')

@@ -3,6 +3,7 @@
 //! Everything here is a small value with a validating constructor; nothing here knows about SLOs,
 //! windows or IO.
 
+pub mod compact;
 mod label;
 mod matcher;
 mod number;

@@ -6,10 +6,11 @@ use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
 use super::error::DecodeError;
-use super::labels::encode_labels;
+use super::labels::{WireLabels, encode_labels};
 use super::limits::Limits;
 use super::snappy;
-use super::v1;
+use super::symbols::Symbols;
+use super::{v1, v2};
 use crate::types::Timestamp;
 
 /// One value of a series at one time. Values are kept bit for bit: a staleness marker is a NaN like no other.
@@ -26,8 +27,8 @@ pub const WIRE_KEY_SIZE_BYTES: usize = 192;
 
 /// The secret that makes label hashes unpredictable, so that no sender can make two series collide on purpose.
 ///
-/// Draw it at random once per process: nothing is stored under a wire hash. Tests and replays may fix it, since
-/// results never depend on it.
+/// Draw it at random once, and keep it with the state: series are known by hashes under it. Tests and replays may
+/// fix it, since results never depend on it.
 #[derive(Clone)]
 pub struct WireKey([u8; WIRE_KEY_SIZE_BYTES]);
 
@@ -35,6 +36,11 @@ impl WireKey {
     /// A key of these bytes; they should look random.
     pub const fn new(bytes: [u8; WIRE_KEY_SIZE_BYTES]) -> Self {
         Self(bytes)
+    }
+
+    /// Its bytes, to be kept as secret as it is.
+    pub const fn as_bytes(&self) -> &[u8; WIRE_KEY_SIZE_BYTES] {
+        &self.0
     }
 
     /// The 128-bit hash (XXH3 with this secret) of a series' label bytes.
@@ -54,20 +60,35 @@ impl fmt::Debug for WireKey {
 pub struct Batch {
     /// The decompressed request, then label bytes that had to be copied.
     bytes: Vec<u8>,
+    /// Series with samples; of remote write 2.0 also those with nothing, which are to be refused.
     series: Vec<Entry>,
     samples: Vec<Sample>,
+    /// Empty, or one for each sample.
+    starts: Vec<Option<Timestamp>>,
+    /// Series with histograms. One that has samples too is also in `series`.
+    histogram_series: Vec<Entry>,
+    /// Ranges of `bytes`.
+    histograms: Vec<Range<usize>>,
+    /// Of a request of remote write 2.0, whose series refer to them.
+    symbols: Symbols,
+    is_symbolic: bool,
     /// Label bytes on their way to the end of `bytes`, which is borrowed while decoding.
     scattered: Vec<u8>,
     empty_series: usize,
-    skipped_histograms: usize,
+    exemplars: usize,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     wire_hash: u128,
     labels: Range<usize>,
-    samples: Range<usize>,
+    /// Of the samples, or of the histograms.
+    values: Range<usize>,
 }
+
+/// The same labels name a counter and a native histogram: two series, with a wire key and an identity each. This is
+/// the difference between the two.
+pub const HISTOGRAM_HASH: u128 = 0x6e61_7469_7665_2068_6973_746f_6772_616d;
 
 /// A series whose label bytes a batch keeps, for [`Batch::push_interned`].
 #[derive(Clone, Debug)]
@@ -76,16 +97,36 @@ pub struct Interned {
     labels: Range<usize>,
 }
 
-/// One series of a batch; it has at least one sample.
+/// One series of a batch; of remote write 1.0 it has at least one sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SeriesRef<'a> {
-    /// Keyed hash of `label_bytes`. An alias: the same series has another one when its labels come in another
-    /// order or encoding, so identity is the decoded label set.
+    /// Keyed hash of `labels`. An alias: the same series has another one when its labels come in another order or
+    /// encoding, so identity is the decoded label set.
     pub wire_hash: u128,
-    /// The label fields as they came, for [`decode_labels`](super::decode_labels). Not validated.
-    pub label_bytes: &'a [u8],
+    /// For [`decode_labels`](super::decode_labels).
+    pub labels: WireLabels<'a>,
     /// In the sender's order.
     pub samples: &'a [Sample],
+    /// When the counter began, by sample; empty when that is said of none in the request.
+    pub starts: &'a [Option<Timestamp>],
+}
+
+/// One series of native histograms.
+#[derive(Clone, Copy, Debug)]
+pub struct HistogramSeriesRef<'a> {
+    /// As [`SeriesRef::wire_hash`]; never that of a series of samples.
+    pub wire_hash: u128,
+    /// For [`decode_labels`](super::decode_labels).
+    pub labels: WireLabels<'a>,
+    bytes: &'a [u8],
+    histograms: &'a [Range<usize>],
+}
+
+impl<'a> HistogramSeriesRef<'a> {
+    /// For [`Histogram::decode`](super::Histogram::decode), in the sender's order; at least one.
+    pub fn messages(self) -> impl ExactSizeIterator<Item = &'a [u8]> {
+        self.histograms.iter().map(move |range| &self.bytes[range.clone()])
+    }
 }
 
 impl Batch {
@@ -95,9 +136,14 @@ impl Batch {
             bytes: Vec::new(),
             series: Vec::new(),
             samples: Vec::new(),
+            starts: Vec::new(),
+            histogram_series: Vec::new(),
+            histograms: Vec::new(),
+            symbols: Symbols::new(),
+            is_symbolic: false,
             scattered: Vec::new(),
             empty_series: 0,
-            skipped_histograms: 0,
+            exemplars: 0,
         }
     }
 
@@ -117,6 +163,22 @@ impl Batch {
         decoded
     }
 
+    /// Replaces the content with that of `body`, a remote write 2.0 request compressed with snappy.
+    ///
+    /// Series with neither samples nor histograms are kept, to be refused with the labels they have. Labels are not
+    /// looked into, as in [`Self::decode_v1`].
+    ///
+    /// # Errors
+    /// When the body is no such request or over a limit; the batch is empty then.
+    pub fn decode_v2(&mut self, body: &[u8], limits: &Limits, key: &WireKey) -> Result<(), DecodeError> {
+        self.clear_columns();
+        let decoded = self.decompress(body, limits).and_then(|()| self.decode_v2_columns(limits, key));
+        if decoded.is_err() {
+            self.clear();
+        }
+        decoded
+    }
+
     fn decompress(&mut self, body: &[u8], limits: &Limits) -> Result<(), DecodeError> {
         let (size_bytes, limit_bytes) = (body.len(), limits.compressed_limit_bytes);
         if size_bytes > limit_bytes {
@@ -127,10 +189,9 @@ impl Batch {
 
     fn decode_v1_columns(&mut self, limits: &Limits, key: &WireKey) -> Result<(), DecodeError> {
         let mut decoder = v1::Decoder::new(&self.bytes, limits);
-        while let Some(series) = decoder.next_series(&mut self.samples, &mut self.scattered)? {
-            self.skipped_histograms += series.histograms;
-            if series.samples.is_empty() {
-                self.empty_series += usize::from(series.histograms == 0);
+        while let Some(series) = decoder.next_series(&mut self.samples, &mut self.histograms, &mut self.scattered)? {
+            if series.samples.is_empty() && series.histograms.is_empty() {
+                self.empty_series += 1;
                 continue;
             }
             let labels = match series.labels.start.checked_sub(self.bytes.len()) {
@@ -138,14 +199,57 @@ impl Batch {
                 Some(start) => &self.scattered[start..],
             };
             let wire_hash = key.hash(labels);
-            self.series.push(Entry { wire_hash, labels: series.labels, samples: series.samples });
+            if !series.histograms.is_empty() {
+                let (wire_hash, labels) = (wire_hash ^ HISTOGRAM_HASH, series.labels.clone());
+                self.histogram_series.push(Entry { wire_hash, labels, values: series.histograms });
+            }
+            if !series.samples.is_empty() {
+                self.series.push(Entry { wire_hash, labels: series.labels, values: series.samples });
+            }
+        }
+        self.bytes.append(&mut self.scattered);
+        Ok(())
+    }
+
+    fn decode_v2_columns(&mut self, limits: &Limits, key: &WireKey) -> Result<(), DecodeError> {
+        self.is_symbolic = true;
+        v2::symbols(&self.bytes, limits, key, &mut self.symbols)?;
+        let mut decoder = v2::Decoder::new(&self.bytes, limits);
+        loop {
+            let mut columns = v2::Columns {
+                samples: &mut self.samples,
+                starts: &mut self.starts,
+                histograms: &mut self.histograms,
+                scattered: &mut self.scattered,
+            };
+            let Some(series) = decoder.next_series(&mut columns)? else { break };
+            let Range { start, end } = series.references;
+            // No references at all may lie at the very end of the input.
+            let references = match start.checked_sub(self.bytes.len()) {
+                Some(start) if end > self.bytes.len() => &self.scattered[start..],
+                _ => &self.bytes[start..end],
+            };
+            let wire_hash = self.symbols.wire_hash(references, limits, key)?;
+            self.exemplars += series.exemplars;
+            let has_histograms = !series.histograms.is_empty();
+            if has_histograms {
+                let (wire_hash, labels) = (wire_hash ^ HISTOGRAM_HASH, series.references.clone());
+                self.histogram_series.push(Entry { wire_hash, labels, values: series.histograms });
+            }
+            if !has_histograms || !series.samples.is_empty() {
+                self.series.push(Entry { wire_hash, labels: series.references, values: series.samples });
+            }
+        }
+        if !self.starts.is_empty() {
+            self.starts.resize(self.samples.len(), None);
         }
         self.bytes.append(&mut self.scattered);
         Ok(())
     }
 
     /// Adds a series as if a sender had written it, with the same label bytes and hash. For replay and tests,
-    /// which have no request to decode. As on the wire, a series without samples is dropped and counted.
+    /// which have no request to decode: not into a request of remote write 2.0, whose labels are references. As on
+    /// the wire, a series without samples is dropped and counted.
     pub fn push<'a>(
         &mut self,
         key: &WireKey,
@@ -156,12 +260,13 @@ impl Batch {
             self.empty_series += 1;
             return;
         }
+        debug_assert!(!self.is_symbolic, "pushed into a request of remote write 2.0");
         let (first_byte, first_sample) = (self.bytes.len(), self.samples.len());
         encode_labels(labels, &mut self.bytes);
         self.samples.extend_from_slice(samples);
         let wire_hash = key.hash(&self.bytes[first_byte..]);
-        let (labels, samples) = (first_byte..self.bytes.len(), first_sample..self.samples.len());
-        self.series.push(Entry { wire_hash, labels, samples });
+        let (labels, values) = (first_byte..self.bytes.len(), first_sample..self.samples.len());
+        self.series.push(Entry { wire_hash, labels, values });
     }
 
     /// Keeps the label bytes of a series that is to be pushed again and again, until the batch is cleared. For
@@ -174,9 +279,9 @@ impl Batch {
 
     /// Adds one sample of a series interned in this batch, as [`Self::push`] would.
     pub fn push_interned(&mut self, series: &Interned, sample: Sample) {
-        let samples = self.samples.len()..self.samples.len() + 1;
+        let values = self.samples.len()..self.samples.len() + 1;
         self.samples.push(sample);
-        self.series.push(Entry { wire_hash: series.wire_hash, labels: series.labels.clone(), samples });
+        self.series.push(Entry { wire_hash: series.wire_hash, labels: series.labels.clone(), values });
     }
 
     /// Removes all series and keeps the label bytes of interned ones.
@@ -193,23 +298,44 @@ impl Batch {
     fn clear_columns(&mut self) {
         self.series.clear();
         self.samples.clear();
+        self.starts.clear();
+        self.histogram_series.clear();
+        self.histograms.clear();
+        self.symbols.clear();
+        self.is_symbolic = false;
         self.scattered.clear();
         self.empty_series = 0;
-        self.skipped_histograms = 0;
+        self.exemplars = 0;
     }
 
     /// The series in the sender's order; a series may occur twice.
     pub fn series(&self) -> impl ExactSizeIterator<Item = SeriesRef<'_>> {
         self.series.iter().map(|entry| SeriesRef {
             wire_hash: entry.wire_hash,
-            label_bytes: &self.bytes[entry.labels.clone()],
-            samples: &self.samples[entry.samples.clone()],
+            labels: self.labels(entry),
+            samples: &self.samples[entry.values.clone()],
+            starts: if self.starts.is_empty() { &[] } else { &self.starts[entry.values.clone()] },
         })
     }
 
-    /// Whether no series has a sample.
+    /// The series of native histograms in the sender's order; a series may occur twice.
+    pub fn histogram_series(&self) -> impl ExactSizeIterator<Item = HistogramSeriesRef<'_>> {
+        self.histogram_series.iter().map(|entry| HistogramSeriesRef {
+            wire_hash: entry.wire_hash,
+            labels: self.labels(entry),
+            bytes: &self.bytes,
+            histograms: &self.histograms[entry.values.clone()],
+        })
+    }
+
+    fn labels(&self, entry: &Entry) -> WireLabels<'_> {
+        let bytes = &self.bytes[entry.labels.clone()];
+        if self.is_symbolic { WireLabels::references(bytes, self.symbols.table(&self.bytes)) } else { bytes.into() }
+    }
+
+    /// Whether there is no series.
     pub fn is_empty(&self) -> bool {
-        self.series.is_empty()
+        self.series.is_empty() && self.histogram_series.is_empty()
     }
 
     /// Samples of all series.
@@ -217,22 +343,30 @@ impl Batch {
         self.samples.len()
     }
 
-    /// Series dropped because they had neither samples nor histograms.
-    pub fn empty_series_count(&self) -> usize {
-        self.empty_series
+    /// Native histograms of all series.
+    pub fn histogram_count(&self) -> usize {
+        self.histograms.len()
     }
 
-    /// Native histograms skipped; a series with nothing else is dropped.
-    pub fn skipped_histogram_count(&self) -> usize {
-        self.skipped_histograms
+    /// Exemplars of all series; only remote write 2.0 counts them.
+    pub fn exemplar_count(&self) -> usize {
+        self.exemplars
+    }
+
+    /// Series of remote write 1.0 dropped because they had neither samples nor histograms.
+    pub fn empty_series_count(&self) -> usize {
+        self.empty_series
     }
 
     /// Bytes of memory held, used or not: a pool drops a batch that one large request has blown up.
     pub fn capacity_bytes(&self) -> usize {
         self.bytes.capacity()
             + self.scattered.capacity()
-            + self.series.capacity() * size_of::<Entry>()
+            + (self.series.capacity() + self.histogram_series.capacity()) * size_of::<Entry>()
             + self.samples.capacity() * size_of::<Sample>()
+            + self.starts.capacity() * size_of::<Option<Timestamp>>()
+            + self.histograms.capacity() * size_of::<Range<usize>>()
+            + self.symbols.capacity_bytes()
     }
 }
 
@@ -266,9 +400,9 @@ mod tests {
         ]);
         let [requests, up] = batch.series().collect::<Vec<_>>()[..] else { panic!("{batch:?}") };
         assert_eq!(requests.samples, [sample(1_000, 1.0), sample(2_000, 0.0)]);
-        assert_eq!(LabelPairs::new(requests.label_bytes).collect::<Result<Vec<_>, _>>().unwrap(), LABELS);
+        assert_eq!(LabelPairs::new(requests.labels).collect::<Result<Vec<_>, _>>().unwrap(), LABELS);
         assert_eq!(up.samples, [sample(1_000, 1.0)]);
-        assert_eq!(decode_labels(up.label_bytes, &Limits::default()).unwrap().to_string(), r#"{__name__="up"}"#);
+        assert_eq!(decode_labels(up.labels, &Limits::default()).unwrap().to_string(), r#"{__name__="up"}"#);
         assert_ne!(requests.wire_hash, up.wire_hash);
         assert_eq!(batch.sample_count(), 3);
     }
@@ -316,14 +450,18 @@ mod tests {
     }
 
     #[test]
-    fn histograms_are_counted_and_leave_nothing() {
-        // A series of one label and two empty histograms.
-        let message = b"\x0a\x0c\x0a\x06\x0a\x01a\x12\x011\x22\x00\x22\x00";
+    fn histograms_are_series_of_their_own() {
+        // A series of one label and two histograms, one of them empty; and the same with a sample.
+        let message = b"\x0a\x0e\x0a\x06\x0a\x01a\x12\x011\x22\x02\x78\x05\x22\x00\x0a\x0e\x0a\x06\x0a\x01a\x12\x011\x22\x00\x12\x02\x10\x01";
         let body = snap::raw::Encoder::new().compress_vec(message).unwrap();
         let mut batch = Batch::new();
         batch.decode_v1(&body, &Limits::default(), &key()).unwrap();
-        assert!(batch.is_empty());
-        assert_eq!((batch.skipped_histogram_count(), batch.empty_series_count()), (2, 0));
+        assert_eq!((batch.histogram_count(), batch.sample_count(), batch.empty_series_count()), (3, 1, 0));
+        let [first, second] = batch.histogram_series().collect::<Vec<_>>()[..] else { panic!("{batch:?}") };
+        assert_eq!(first.messages().collect::<Vec<_>>(), [&b"\x78\x05"[..], b""]);
+        assert_eq!((first.wire_hash, first.labels), (second.wire_hash, second.labels));
+        let [samples] = batch.series().collect::<Vec<_>>()[..] else { panic!("{batch:?}") };
+        assert_eq!((samples.labels, samples.wire_hash), (first.labels, first.wire_hash ^ HISTOGRAM_HASH));
     }
 
     #[test]

@@ -32,6 +32,21 @@ pub enum DecodeError {
         /// What is allowed.
         limit: usize,
     },
+    /// More native histograms than [`Limits::histograms_limit`](super::Limits).
+    #[error("more than {limit} native histograms in one request")]
+    TooManyHistograms {
+        /// What is allowed.
+        limit: usize,
+    },
+    /// More symbols than [`Limits::symbols_limit`](super::Limits).
+    #[error("more than {limit} symbols in one request")]
+    TooManySymbols {
+        /// What is allowed.
+        limit: usize,
+    },
+    /// The first symbol is not the empty string.
+    #[error("the first symbol must be the empty string")]
+    FirstSymbol,
 }
 
 impl DecodeError {
@@ -43,6 +58,9 @@ impl DecodeError {
             Self::Protobuf(_) => "protobuf",
             Self::TooManySeries { .. } => "too_many_series",
             Self::TooManySamples { .. } => "too_many_samples",
+            Self::TooManyHistograms { .. } => "too_many_histograms",
+            Self::TooManySymbols { .. } => "too_many_symbols",
+            Self::FirstSymbol => "first_symbol",
         }
     }
 }
@@ -53,6 +71,17 @@ pub enum SeriesError {
     /// A label's message is not protobuf.
     #[error("malformed label: {0}")]
     Malformed(#[from] ProtobufError),
+    /// A name without a value.
+    #[error("odd number of label references")]
+    OddReferences,
+    /// A reference to a symbol that the request does not have.
+    #[error("label reference {reference} is out of range: the request has {symbols} symbols")]
+    ReferenceOutOfRange {
+        /// What came.
+        reference: u32,
+        /// How many there are.
+        symbols: usize,
+    },
     /// A name or value is not UTF-8.
     #[error("label is not valid UTF-8")]
     NotUtf8,
@@ -96,6 +125,7 @@ impl SeriesError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "malformed_label",
+            Self::OddReferences | Self::ReferenceOutOfRange { .. } => "label_references",
             Self::NotUtf8 => "label_not_utf8",
             Self::MissingMetricName => "missing_metric_name",
             Self::EmptyLabelName => "empty_label_name",

@@ -1,8 +1,9 @@
-//! The labels inside a series' label bytes: decoded once, when the series is new.
+//! The labels of a series as they came: decoded once, when the series is new.
 
 use super::error::SeriesError;
 use super::limits::Limits;
 use super::protobuf::{ProtobufError, Reader, delimited_key};
+use super::symbols::SymbolTable;
 use super::v1::LABEL_NESTING;
 use crate::types::{LabelError, Labels, METRIC_NAME};
 
@@ -10,22 +11,52 @@ const LABEL: u32 = delimited_key(1);
 const NAME: u32 = delimited_key(1);
 const VALUE: u32 = delimited_key(2);
 
-/// Names and values of a series' label bytes, in their order on the wire; unsorted, duplicates and empty values
+/// Names and values of a series' labels, in their order on the wire; unsorted, duplicates and empty values
 /// included, no limits applied.
 ///
-/// Yields [`SeriesError::Malformed`] or [`SeriesError::NotUtf8`] at most once, and then nothing more.
+/// Yields an error at most once, and then nothing more.
 #[derive(Clone)]
 pub struct LabelPairs<'a> {
     rest: Reader<'a>,
+    symbols: Option<SymbolTable<'a>>,
+}
+
+/// A series' labels as they came: label fields one after the other (remote write 1.0), or references into the
+/// request's symbols (2.0). Not validated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireLabels<'a> {
+    bytes: &'a [u8],
+    symbols: Option<SymbolTable<'a>>,
+}
+
+impl<'a> WireLabels<'a> {
+    /// Varints, each the place of a symbol: name, value, name, value.
+    pub(super) const fn references(bytes: &'a [u8], symbols: SymbolTable<'a>) -> Self {
+        Self { bytes, symbols: Some(symbols) }
+    }
+}
+
+impl<'a> From<&'a [u8]> for WireLabels<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { bytes, symbols: None }
+    }
 }
 
 impl<'a> LabelPairs<'a> {
-    /// The labels in `label_bytes`: label fields one after the other, as a series has them.
-    pub const fn new(label_bytes: &'a [u8]) -> Self {
-        Self { rest: Reader::new(label_bytes) }
+    /// The labels of a series.
+    pub fn new(labels: impl Into<WireLabels<'a>>) -> Self {
+        let WireLabels { bytes, symbols } = labels.into();
+        Self { rest: Reader::new(bytes), symbols }
     }
 
     fn read(&mut self) -> Result<(&'a str, &'a str), SeriesError> {
+        if let Some(symbols) = self.symbols {
+            let name = symbols.get(self.rest.varint()? as u32)?;
+            if self.rest.is_empty() {
+                return Err(SeriesError::OddReferences);
+            }
+            return Ok((text(name)?, text(symbols.get(self.rest.varint()? as u32)?)?));
+        }
         let key = self.rest.key()?;
         if key != LABEL {
             return Err(ProtobufError::Key(u64::from(key)).into());
@@ -56,7 +87,7 @@ fn pair(message: &[u8]) -> Result<(&str, &str), SeriesError> {
         match fields.key()? {
             NAME => name = text(fields.delimited()?)?,
             VALUE => value = text(fields.delimited()?)?,
-            key => fields.skip_unknown(key, 2, LABEL_NESTING)?,
+            key => fields.skip_unknown(key, 1..=2, LABEL_NESTING)?,
         }
     }
     Ok((name, value))
@@ -70,9 +101,9 @@ fn text(bytes: &[u8]) -> Result<&str, SeriesError> {
 ///
 /// # Errors
 /// When the labels are malformed, have no metric name, repeat a name, or are over a limit.
-pub fn decode_labels(label_bytes: &[u8], limits: &Limits) -> Result<Labels, SeriesError> {
+pub fn decode_labels<'a>(labels: impl Into<WireLabels<'a>>, limits: &Limits) -> Result<Labels, SeriesError> {
     let mut pairs = Vec::new();
-    for pair in LabelPairs::new(label_bytes) {
+    for pair in LabelPairs::new(labels) {
         let (name, value) = pair?;
         if pairs.len() == limits.labels_per_series_limit {
             return Err(SeriesError::TooManyLabels { limit: limits.labels_per_series_limit });
@@ -138,7 +169,7 @@ mod tests {
     }
 
     fn decoded(labels: &[(&str, &str)]) -> Result<Labels, SeriesError> {
-        decode_labels(&encoded(labels), &Limits::default())
+        decode_labels(&*encoded(labels), &Limits::default())
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Protobuf's wire format over a slice: as much of it as remote write needs, with `prost`'s idea of an error.
 
+use std::ops::RangeInclusive;
+
 /// Why bytes are not a protobuf message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtobufError {
@@ -46,6 +48,11 @@ pub(super) const fn fixed64_key(field: u32) -> u32 {
 /// The key of a string, bytes or message field.
 pub(super) const fn delimited_key(field: u32) -> u32 {
     field << 3 | LENGTH_DELIMITED
+}
+
+/// A `sint64` from its varint; a `sint32` is one of 32 bits.
+pub(super) const fn zigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 /// Reads one message from front to back. Nested messages are readers of their own over a part of the slice, so
@@ -120,12 +127,17 @@ impl<'a> Reader<'a> {
         Ok(*bytes)
     }
 
-    /// Skips a field that no arm matched. In a message whose known fields are `1..=known`, a key with one of
-    /// those numbers got here by its wire type and is an error. `nesting` is how many levels may still open.
+    /// Skips a field that no arm matched. A key with the number of one of the message's `known` fields got here by
+    /// its wire type and is an error. `nesting` is how many levels may still open.
     #[cold]
-    pub(super) fn skip_unknown(&mut self, key: u32, known: u32, nesting: u32) -> Result<(), ProtobufError> {
+    pub(super) fn skip_unknown(
+        &mut self,
+        key: u32,
+        known: RangeInclusive<u32>,
+        nesting: u32,
+    ) -> Result<(), ProtobufError> {
         let field = key >> 3;
-        if (1..=known).contains(&field) {
+        if known.contains(&field) {
             return Err(ProtobufError::WireType(field));
         }
         self.skip(key, nesting)
@@ -203,7 +215,7 @@ mod tests {
         ] {
             let mut reader = Reader::new(message);
             let key = reader.key().unwrap();
-            assert_eq!(reader.skip_unknown(key, 2, NESTING_LIMIT), Ok(()), "{message:x?}");
+            assert_eq!(reader.skip_unknown(key, 1..=2, NESTING_LIMIT), Ok(()), "{message:x?}");
             assert_eq!(reader.remaining(), left, "{message:x?}");
         }
     }
@@ -224,7 +236,7 @@ mod tests {
         ] {
             let mut reader = Reader::new(message);
             let key = reader.key().unwrap();
-            assert_eq!(reader.skip_unknown(key, 2, NESTING_LIMIT), Err(error), "{message:x?}");
+            assert_eq!(reader.skip_unknown(key, 1..=2, NESTING_LIMIT), Err(error), "{message:x?}");
         }
         let over_32_bits = [0xff, 0xff, 0xff, 0xff, 0x10];
         assert_eq!(Reader::new(&over_32_bits).key(), Err(ProtobufError::Key((1 << 32) + 0x0fff_ffff)));

@@ -8,8 +8,8 @@
 //! message Sample       { double value = 1; int64 timestamp = 2; }
 //! ```
 //!
-//! Metadata and exemplars are skipped; histograms too, but counted. Labels are only stepped over: their bytes
-//! are handed out as they came, and validated when someone decodes them. For the rest the decoder accepts and
+//! Metadata and exemplars are skipped. Labels are only stepped over: their bytes are handed out as they came, and
+//! validated when someone decodes them; so are histograms, once walked. For the rest the decoder accepts and
 //! refuses exactly what `prost` does: the last value of a scalar wins, missing fields are zero, unknown fields
 //! are skipped by their wire type.
 
@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use super::batch::Sample;
 use super::error::DecodeError;
+use super::histogram;
 use super::limits::Limits;
 use super::protobuf::{NESTING_LIMIT, ProtobufError, Reader, delimited_key, fixed64_key, varint_key};
 use crate::types::Timestamp;
@@ -42,6 +43,7 @@ pub struct Decoder<'a> {
     limits: Limits,
     series_left: usize,
     samples_left: usize,
+    histograms_left: usize,
 }
 
 /// Where one series lies.
@@ -52,8 +54,8 @@ pub struct RawSeries {
     pub labels: Range<usize>,
     /// Range of the samples decoded so far.
     pub samples: Range<usize>,
-    /// How many native histograms were skipped.
-    pub histograms: usize,
+    /// Range of the histograms found so far.
+    pub histograms: Range<usize>,
 }
 
 impl<'a> Decoder<'a> {
@@ -65,12 +67,13 @@ impl<'a> Decoder<'a> {
             limits: *limits,
             series_left: limits.series_limit,
             samples_left: limits.samples_limit,
+            histograms_left: limits.histograms_limit,
         }
     }
 
     /// The next series, with or without samples; `None` at the end of the request.
     ///
-    /// Samples are appended to `samples`. A series whose label fields are not contiguous (legal, though no
+    /// Samples are appended to `samples`, histograms as ranges of the input to `histograms`. A series whose label fields are not contiguous (legal, though no
     /// real sender does it) has them copied to the end of `scattered`, so that its bytes are whole as well.
     ///
     /// # Errors
@@ -79,18 +82,19 @@ impl<'a> Decoder<'a> {
     pub fn next_series(
         &mut self,
         samples: &mut Vec<Sample>,
+        histograms: &mut Vec<Range<usize>>,
         scattered: &mut Vec<u8>,
     ) -> Result<Option<RawSeries>, DecodeError> {
         while !self.rest.is_empty() {
             let key = self.rest.key()?;
             if key != REQUEST_TIMESERIES {
-                self.rest.skip_unknown(key, 1, REQUEST_NESTING)?;
+                self.rest.skip_unknown(key, 1..=1, REQUEST_NESTING)?;
                 continue;
             }
             let message = self.rest.delimited()?;
             let limit = self.limits.series_limit;
             self.series_left = self.series_left.checked_sub(1).ok_or(DecodeError::TooManySeries { limit })?;
-            return self.series(message, samples, scattered).map(Some);
+            return self.series(message, samples, histograms, scattered).map(Some);
         }
         Ok(None)
     }
@@ -100,10 +104,12 @@ impl<'a> Decoder<'a> {
         &mut self,
         message: &'a [u8],
         samples: &mut Vec<Sample>,
+        histograms: &mut Vec<Range<usize>>,
         scattered: &mut Vec<u8>,
     ) -> Result<RawSeries, DecodeError> {
         let mut fields = Reader::new(message);
-        let (first_sample, mut histograms) = (samples.len(), 0);
+        let (first_sample, first_histogram) = (samples.len(), histograms.len());
+        let offset = self.input_bytes - self.rest.remaining() - message.len();
         let (mut labels, mut contiguous) = (0..0, true);
         while !fields.is_empty() {
             let start = message.len() - fields.remaining();
@@ -125,22 +131,34 @@ impl<'a> Decoder<'a> {
                     samples.push(sample);
                 }
                 SERIES_HISTOGRAMS => {
-                    fields.delimited()?;
-                    histograms += 1;
+                    let histogram = fields.delimited()?;
+                    histogram::walk(histogram)?;
+                    let limit = self.limits.histograms_limit;
+                    self.histograms_left =
+                        self.histograms_left.checked_sub(1).ok_or(DecodeError::TooManyHistograms { limit })?;
+                    let end = offset + message.len() - fields.remaining();
+                    histograms.push(end - histogram.len()..end);
                 }
-                key => fields.skip_unknown(key, 2, SERIES_NESTING)?,
+                key => skip_in_series(&mut fields, key)?,
             }
         }
         let labels = if contiguous {
-            let offset = self.input_bytes - self.rest.remaining() - message.len();
             offset + labels.start..offset + labels.end
         } else {
             let start = self.input_bytes + scattered.len();
             gather_labels(message, scattered)?;
             start..self.input_bytes + scattered.len()
         };
+        let histograms = first_histogram..histograms.len();
         Ok(RawSeries { labels, samples: first_sample..samples.len(), histograms })
     }
+}
+
+#[cold]
+fn skip_in_series(fields: &mut Reader<'_>, key: u32) -> Result<(), ProtobufError> {
+    // Exemplars are not looked into.
+    let known = if key >> 3 == 3 { 1..=2 } else { 1..=4 };
+    fields.skip_unknown(key, known, SERIES_NESTING)
 }
 
 /// Appends the label fields of a series to `scattered`, in their order.
@@ -150,10 +168,10 @@ fn gather_labels(message: &[u8], scattered: &mut Vec<u8>) -> Result<(), Protobuf
     while !fields.is_empty() {
         let start = message.len() - fields.remaining();
         let key = fields.key()?;
-        if matches!(key, SERIES_LABELS | SERIES_SAMPLES) {
+        if matches!(key, SERIES_LABELS | SERIES_SAMPLES | SERIES_HISTOGRAMS) {
             fields.delimited()?;
         } else {
-            fields.skip_unknown(key, 2, SERIES_NESTING)?;
+            skip_in_series(&mut fields, key)?;
         }
         if key == SERIES_LABELS {
             scattered.extend_from_slice(&message[start..message.len() - fields.remaining()]);
@@ -188,7 +206,7 @@ fn sample_in_any_order(message: &[u8]) -> Result<Sample, ProtobufError> {
         match fields.key()? {
             SAMPLE_VALUE => sample.value = f64::from_le_bytes(fields.fixed64()?),
             SAMPLE_TIMESTAMP => sample.timestamp = Timestamp(fields.varint()?.cast_signed()),
-            key => fields.skip_unknown(key, 2, SAMPLE_NESTING)?,
+            key => fields.skip_unknown(key, 1..=2, SAMPLE_NESTING)?,
         }
     }
     Ok(sample)
@@ -212,20 +230,20 @@ mod tests {
     struct Seen {
         label_bytes: Vec<u8>,
         samples: Vec<(i64, f64)>,
-        histograms: usize,
+        histograms: Vec<Vec<u8>>,
     }
 
     fn decode(request: &[u8], limits: &Limits) -> Result<Vec<Seen>, DecodeError> {
         let mut decoder = Decoder::new(request, limits);
-        let (mut samples, mut scattered, mut raw) = (Vec::new(), Vec::new(), Vec::new());
-        while let Some(series) = decoder.next_series(&mut samples, &mut scattered)? {
+        let (mut samples, mut histograms, mut scattered, mut raw) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        while let Some(series) = decoder.next_series(&mut samples, &mut histograms, &mut scattered)? {
             raw.push(series);
         }
         let bytes = [request, &scattered].concat();
         let seen = raw.into_iter().map(|series| Seen {
             label_bytes: bytes[series.labels].to_vec(),
             samples: samples[series.samples].iter().map(|s| (s.timestamp.as_millis(), s.value)).collect(),
-            histograms: series.histograms,
+            histograms: histograms[series.histograms].iter().map(|range| request[range.clone()].to_vec()).collect(),
         });
         Ok(seen.collect())
     }
@@ -286,11 +304,17 @@ mod tests {
     }
 
     #[test]
-    fn histograms_are_skipped_and_counted() {
-        let histogram = &field(SERIES_HISTOGRAMS, b"whatever it holds")[..];
-        let seen = decode_series(&[LABEL_A, histogram, histogram]);
-        assert_eq!((seen.histograms, seen.samples.len()), (2, 0));
-        assert_eq!(seen.label_bytes, LABEL_A);
+    fn histograms_are_handed_out_as_they_came() {
+        let [first, second] = [&b"\x08\x05\x78\x01"[..], b""];
+        let fields = [LABEL_A, &field(SERIES_HISTOGRAMS, first), LABEL_B, &field(SERIES_HISTOGRAMS, second)];
+        let seen = decode_series(&fields);
+        assert_eq!(seen.histograms, [first, second]);
+        assert_eq!((seen.label_bytes, seen.samples.len()), ([LABEL_A, LABEL_B].concat(), 0));
+        let request = field(REQUEST_TIMESERIES, &field(SERIES_HISTOGRAMS, b"\x0a\x01x"));
+        assert_eq!(decode(&request, &Limits::default()), Err(ProtobufError::WireType(1).into()));
+        let request = field(REQUEST_TIMESERIES, &fields.concat());
+        let limits = Limits { histograms_limit: 1, ..Limits::default() };
+        assert_eq!(decode(&request, &limits), Err(DecodeError::TooManyHistograms { limit: 1 }));
     }
 
     #[test]

@@ -20,13 +20,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // The shells.
     ("clock", &["types"]),
     ("config", &["types", "spec"]),
-    ("live", &["types", "wire", "alert", "engine", "clock"]),
+    ("live", &["types", "wire", "spec", "alert", "engine", "clock"]),
     ("notify", &["types", "spec", "alert", "clock"]),
+    ("testing", &["types", "wire", "series", "spec", "alert", "engine", "notify"]),
     ("ingest", &["types", "wire", "engine", "live"]),
     ("api", &["types", "spec", "burn", "alert", "engine", "notify", "ingest", "live", "clock"]),
     ("app", &["types", "spec", "wire", "alert", "engine", "live", "notify", "ingest", "api", "config", "clock"]),
     ("demo", &["types", "spec", "wire", "series", "engine", "live", "notify", "app", "config", "clock"]),
-    ("cli", &["types", "spec", "wire", "generate", "engine", "replay", "notify", "app", "config", "demo", "clock"]),
+    (
+        "cli",
+        &[
+            "types", "spec", "wire", "generate", "engine", "replay", "testing", "notify", "app", "config", "demo",
+            "clock",
+        ],
+    ),
 ];
 
 const PURE: &[&str] =

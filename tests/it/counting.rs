@@ -194,7 +194,7 @@ fn counted(plans: &[SeriesPlan], order: &[(usize, Timestamp, f64)], cuts: &[u8],
         assert!(effects.written.rejected.is_empty(), "{:?}", effects.written);
     }
     let now = now + sloburn::series::SETTLE + Span::seconds(11) + later;
-    engine.step(Event::Tick, now);
+    engine.step(Event::Review, now);
     let slo = Arc::clone(&engine.snapshot(now).slos[0]);
     let (events, version) = (slo.budget.events, slo.versions.first().map(|v| v.events).unwrap_or_default());
     assert_eq!((events.bad, events.total), (version.bad, version.total), "every series is of version v1");

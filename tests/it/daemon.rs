@@ -20,8 +20,8 @@ pub struct Daemon {
     /// Where it listens.
     pub url: Url,
     client: reqwest::Client,
-    /// Holds the spec.
-    _folder: TempDir,
+    /// Holds the spec, `spec.yaml`, or the configuration.
+    pub folder: TempDir,
 }
 
 /// An answer over HTTP.
@@ -83,7 +83,7 @@ impl Daemon {
             line["write_url"].as_str().map(str::to_owned)
         });
         let url = Url::parse(&write_url).unwrap().join("/").unwrap();
-        Self { process, url, client: client(), _folder: folder }
+        Self { process, url, client: client(), folder }
     }
 
     /// A connection on which nothing has been said.

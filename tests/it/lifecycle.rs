@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::Output;
 
 use reqwest::header::HeaderMap;
-use serde_json::json;
+use serde_json::{Value, json};
 use sloburn::clock::{self, Steady};
 use sloburn::types::Span;
 
@@ -147,4 +147,62 @@ async fn a_receiver_that_never_answers_does_not_keep_the_process_alive() {
     assert!(daemon.process.exit().success());
     assert!(clock.elapsed() < Span::seconds(20), "the drain has a deadline of 10 s: {}", clock.elapsed());
     assert!(daemon.process.log().iter().any(|line| line.contains("undelivered")), "and what is lost is said");
+}
+
+/// Objective and revision of the shop's SLO.
+async fn objective(daemon: &Daemon) -> (Value, Value) {
+    let slo = &daemon.api("/api/v1/slos").await["slos"][0];
+    (slo["objective"].clone(), slo["revision"].clone())
+}
+
+async fn until_objective(daemon: &Daemon, expected: f64) {
+    until("the new objective", PATIENCE, async || {
+        let found = objective(daemon).await.0;
+        if found == json!(expected) { Ok(()) } else { Err(found.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn specs_are_reloaded_all_or_nothing() {
+    let daemon = Daemon::start(SHOP, &["--web.enable-lifecycle"]);
+    let spec = daemon.folder.path().join("spec.yaml");
+    let reload = async || daemon.send("POST", "/-/reload", HeaderMap::new(), Vec::new()).await;
+    let (before, revision) = objective(&daemon).await;
+    assert_eq!(revision, 1);
+    std::fs::write(&spec, SHOP.replace("objective:", "objectiv:")).unwrap();
+    let refused = reload().await;
+    assert_eq!(refused.status, 500);
+    assert!(refused.text.contains("spec.yaml:") && refused.text.contains("objectiv"), "{}", refused.text);
+    assert_eq!(objective(&daemon).await.0, before);
+    assert_eq!(daemon.metric("sloburn_config_last_reload_successful", &[]).await, 0.0);
+    std::fs::write(&spec, SHOP.replace("objective: 99.9", "objective: 98")).unwrap();
+    assert_eq!(reload().await.status, 200);
+    assert_eq!(objective(&daemon).await, (json!(98.0), json!(1)));
+    assert_eq!(daemon.metric("sloburn_config_last_reload_successful", &[]).await, 1.0);
+    // A signal does the same, and so does a change by itself.
+    std::fs::write(&spec, SHOP.replace("objective: 99.9", "objective: 97")).unwrap();
+    daemon.process.signal("HUP");
+    until_objective(&daemon, 97.0).await;
+    std::fs::write(&spec, SHOP.replace("objective: 99.9", "objective: 96")).unwrap();
+    until_objective(&daemon, 96.0).await;
+}
+
+#[tokio::test]
+async fn a_config_map_may_be_swapped() {
+    use std::os::unix::fs::symlink;
+    let folder = folder(&[("config.yml", "rule_files: [rules]\n")]);
+    let rules = folder.path().join("rules");
+    let publish = |version: &str, text: &str| {
+        std::fs::create_dir_all(rules.join(version)).unwrap();
+        std::fs::write(rules.join(version).join("shop.yaml"), text).unwrap();
+        symlink(version, rules.join("..tmp")).unwrap();
+        std::fs::rename(rules.join("..tmp"), rules.join("..data")).unwrap();
+    };
+    publish("..1", SHOP);
+    symlink("..data/shop.yaml", rules.join("shop.yaml")).unwrap();
+    let config = folder.path().join("config.yml");
+    let daemon = Daemon::configured(folder, &config, &[]);
+    publish("..2", &SHOP.replace("objective: 99.9", "objective: 97"));
+    until_objective(&daemon, 97.0).await;
 }

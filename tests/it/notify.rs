@@ -16,6 +16,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use sloburn::alert::{Alert, AlertRule, AlertState};
 use sloburn::clock;
+use sloburn::notify::outbox::Outbox;
 use sloburn::notify::pace::Backoff;
 use sloburn::notify::template::{Data, expand};
 use sloburn::notify::webhook::{WebhookSecret, signatures};
@@ -137,7 +138,7 @@ fn settings() -> Settings {
 }
 
 fn start(settings: &Settings, alertmanagers: Vec<AlertmanagerTarget>, hooks: Vec<WebhookTarget>) -> Notifier {
-    Notifier::start(settings, alertmanagers, hooks).unwrap()
+    Notifier::start(settings, alertmanagers, hooks, None).unwrap()
 }
 
 fn alert(name: &str, state: AlertState) -> Alert {
@@ -320,6 +321,7 @@ async fn a_full_queue_drops_the_oldest_and_counts_them() {
     for n in 1..=10 {
         notifier.send(&[firing(&format!("A{n}"))]);
     }
+    notifier.flush().await;
     let status = &notifier.status()[0];
     assert_eq!((status.dropped, status.queued), (7, 4), "three waiting and one on its way");
     server.permits.add_permits(1_000);
@@ -380,10 +382,10 @@ async fn every_alertmanager_gets_every_alert_under_its_prefix() {
 #[tokio::test]
 async fn addresses_of_metadata_services_are_refused() {
     let target = || vec![hook("ops", "http://169.254.169.254/latest".parse().unwrap())];
-    let error = Notifier::start(&settings(), vec![], target()).unwrap_err();
+    let error = Notifier::start(&settings(), vec![], target(), None).unwrap_err();
     assert!(matches!(error, StartError::Address { .. }), "{error}");
     let scheme = vec![hook("ops", "ftp://127.0.0.1/".parse().unwrap())];
-    assert!(matches!(Notifier::start(&settings(), vec![], scheme), Err(StartError::Scheme { .. })));
+    assert!(matches!(Notifier::start(&settings(), vec![], scheme, None), Err(StartError::Scheme { .. })));
 }
 
 /// Ends the process when dropped.
@@ -519,4 +521,71 @@ fn promtool_expands_templates_alike() {
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{value}: {text}");
     }
+}
+
+/// A notifier with an outbox in this folder.
+fn start_with_outbox(folder: &tempfile::TempDir, hooks: Vec<WebhookTarget>, ams: Vec<AlertmanagerTarget>) -> Notifier {
+    let outbox = Outbox::open(&folder.path().join("outbox.redb")).unwrap();
+    Notifier::start(&settings(), ams, hooks, Some(outbox)).unwrap()
+}
+
+/// Ends the notifier at once, as if the process were killed, and waits until its thread has let go of the outbox.
+async fn killed(notifier: Notifier, folder: &tempfile::TempDir) {
+    drop(notifier);
+    let path = folder.path().join("outbox.redb");
+    let free = async {
+        while Outbox::open(&path).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, free).await.expect("the outbox is still open");
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_is_delivered_by_the_next_one_once_and_under_the_same_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (firing("A"), firing("B"));
+    let mut failing = Server::answering(&[&[(204, None)][..], &vec![(500, None); 1_000]].concat()).await;
+    let first = start_with_outbox(&folder, vec![hook("ops", failing.url("/hook"))], vec![]);
+    first.send(&[a.clone(), b.clone()]);
+    each_has_failed(&first).await;
+    let status = &first.status()[0];
+    assert_eq!((status.sent, status.queued), (1, 1));
+    first.flush().await;
+    killed(first, &folder).await;
+    let (delivered, failed) = (failing.next().await, failing.next().await);
+    let mut server = Server::answering(&[]).await;
+    let mut seen = Vec::new();
+    // The engine lives through its log again: A is known, and has ended meanwhile.
+    let second = start_with_outbox(&folder, vec![hook("ops", server.url("/hook"))], vec![]);
+    let end = Alert { state: AlertState::Resolved, resolved_at: Some(clock::now()), ..a.clone() };
+    second.send(&[a, b, end]);
+    finished(&second).await;
+    while let Ok(request) = server.seen.try_recv() {
+        seen.push((request.header("webhook-id").to_owned(), request.json()["type"] == "alert.resolved"));
+    }
+    assert!(seen.iter().all(|(id, _)| id != delivered.header("webhook-id")), "A was told: {seen:?}");
+    assert!(seen.iter().any(|(id, _)| id == failed.header("webhook-id")), "B had to come again: {seen:?}");
+    assert_eq!(seen.iter().filter(|(_, is_end)| *is_end).count(), 1, "{seen:?}");
+}
+
+#[tokio::test]
+async fn what_fires_no_more_after_a_restart_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::answering(&[]).await;
+    let hooks = || vec![hook("ops", server.url("/hook"))];
+    let first = start_with_outbox(&folder, hooks(), vec![]);
+    let (a, b) = (firing("A"), firing("B"));
+    first.send(&[a.clone(), b]);
+    finished(&first).await;
+    killed(first, &folder).await;
+    let second = start_with_outbox(&folder, hooks(), vec![]);
+    second.reconcile(&[a]);
+    finished(&second).await;
+    let mut told = Vec::new();
+    while let Ok(request) = server.seen.try_recv() {
+        told.push((request.alert_name(), request.json()["data"]["state"].clone()));
+    }
+    let expected = [("A", "firing"), ("B", "firing"), ("B", "resolved")];
+    assert_eq!(told, expected.map(|(name, state)| (name.to_owned(), Value::from(state))));
 }

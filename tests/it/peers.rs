@@ -3,7 +3,7 @@
 //! that both can be compared.
 
 mod exporter;
-mod programs;
+pub mod programs;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -11,7 +11,8 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use exporter::{Exporter, IDLE, Requests};
-use programs::{Peer, firing, key_of};
+pub use programs::Peer;
+use programs::{firing, key_of};
 use serde_json::{Value, json};
 use sloburn::clock;
 use sloburn::generate::{self, Format};

@@ -15,7 +15,6 @@
 //! Lines that begin with `#` are comments. The samples of one moment arrive in one request at that moment; a tick
 //! follows every second. Figures may be off by 1e-6, as in promqltest; counts and times may not.
 
-mod notation;
 mod script;
 
 use std::collections::BTreeMap;
@@ -106,7 +105,7 @@ impl Run {
     fn step(&mut self, event: Event<'_>, now: Timestamp) {
         let effects = self.engine.step(event, now);
         assert!(effects.written.rejected.is_empty(), "{:?}", effects.written);
-        self.timeline.extend(effects.alerts.iter().map(|alert| line_of(alert, now)));
+        self.timeline.extend(effects.alerts.iter().map(line_of));
     }
 
     fn write(&mut self, samples: &[(&Labels, f64)], now: Timestamp) {
@@ -119,13 +118,13 @@ impl Run {
 }
 
 /// `1h1m45s api/availability page 5m/1h firing`, or with `budget<50` where it is the budget that alerts.
-fn line_of(alert: &Alert, now: Timestamp) -> String {
+fn line_of(alert: &Alert) -> String {
     let label = |name| alert.rule.labels.get(name);
     let which = match (label(naming::LABEL_SHORT), label(naming::LABEL_LONG)) {
         (Some(short), Some(long)) => format!("{short}/{long}"),
         _ => format!("budget<{}", label(naming::LABEL_BUDGET_REMAINING).unwrap_or("?")),
     };
-    let (at, severity) = (now.since(Timestamp(0)), label(naming::LABEL_SEVERITY).unwrap_or("?"));
+    let (at, severity) = (alert.changed_at().since(Timestamp(0)), label(naming::LABEL_SEVERITY).unwrap_or("?"));
     format!("{at} {} {severity} {which} {}", alert.rule.slo, alert.state.as_str())
 }
 
@@ -146,7 +145,8 @@ fn check(name: &str) {
         if let Some(samples) = moments.get(&now) {
             run.write(samples, now);
         }
-        run.step(Event::Tick, now);
+        // What is due at `now` happens once that moment has passed.
+        run.step(Event::Tick, now + Span::millis(1));
         for expectation in script.expectations.iter().filter(|expectation| expectation.at == now) {
             wrong.extend(differences(&mut run.engine, expectation, now));
         }

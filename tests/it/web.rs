@@ -42,6 +42,7 @@ impl Running {
             listen_address: "127.0.0.1:0".to_owned(),
             http,
             enable_lifecycle: true,
+            rules: None,
             key: WireKey::new([7; 192]),
             limits: Limits::default(),
             series_limit: 1_000,

@@ -1,7 +1,9 @@
 //! Debian's Prometheus and Alertmanager, on free ports of the loopback interface, with folders of their own.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -16,7 +18,7 @@ pub struct Peer {
     /// Where it listens.
     pub url: Url,
     client: reqwest::Client,
-    _process: Process,
+    process: Process,
     _folder: TempDir,
 }
 
@@ -38,11 +40,28 @@ pub fn firing(data: &Value) -> BTreeSet<AlertKey> {
 impl Peer {
     /// Prometheus with this configuration and these rules beside it.
     pub fn prometheus(config: &str, rules: &str) -> Self {
+        Self::prometheus_at("prometheus".as_ref(), &[], config, rules)
+    }
+
+    /// The same with a binary that need not be the one installed, and more options.
+    pub fn prometheus_at(binary: &OsStr, options: &[&str], config: &str, rules: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("prometheus.yml"), config).unwrap();
         fs::write(folder.path().join("rules.yaml"), rules).unwrap();
-        let mut command = Command::new("prometheus");
+        let mut command = Command::new(binary);
         command.args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0"]);
+        command.args(options);
+        Self::start("prometheus", command, folder)
+    }
+
+    /// Prometheus over a database that is there already.
+    pub fn prometheus_over(data: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("prometheus.yml"), "").unwrap();
+        let mut command = Command::new("prometheus");
+        command.args(["--config.file=prometheus.yml", "--web.listen-address=127.0.0.1:0"]);
+        // Blocks of the past are not to be dropped as too old.
+        command.args(["--storage.tsdb.retention.time=100y", &format!("--storage.tsdb.path={}", data.display())]);
         Self::start("prometheus", command, folder)
     }
 
@@ -60,11 +79,17 @@ impl Peer {
     fn start(name: &str, mut command: Command, folder: TempDir) -> Self {
         let process = Process::start(name, command.current_dir(folder.path()));
         let address = process.line("the address it listens on", |line| {
-            let (_, address) = line.split_once("msg=\"Listening on\" address=")?;
+            let (_, rest) = line.split_once("msg=\"Listening on\" ")?;
+            let (_, address) = rest.split_once("address=")?;
             Some(address.to_owned())
         });
         let url = format!("http://{address}/").parse().unwrap();
-        Self { url, client: client(), _process: process, _folder: folder }
+        Self { url, client: client(), process, _folder: folder }
+    }
+
+    /// Everything it has printed so far.
+    pub fn log(&self) -> Vec<String> {
+        self.process.log()
     }
 
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<String, String> {

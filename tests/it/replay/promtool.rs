@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use super::{Folder, dump, outage, stderr};
+use super::{Folder, SCRAPE_SECONDS, START_SECONDS, dump, outage, stderr};
+use crate::peers::Peer;
 
 #[test]
 #[ignore = "needs promtool"]
@@ -39,4 +40,29 @@ fn a_database_dumped_by_promtool_gives_the_same_replay() {
         std::fs::write(folder.path("new.om"), promtool(&["tsdb", "dump-openmetrics", "data"])).unwrap();
         assert_eq!(folder.output(&["--input", "new.om", "--format", "json"]), expected);
     }
+}
+
+#[test]
+#[ignore = "needs prometheus and promtool"]
+fn a_server_asked_for_its_samples_gives_the_same_replay() {
+    let folder = Folder::new(&[("dump.om", &dump(&outage()))]);
+    let expected = folder.output(&["--input", "dump.om", "--format", "json"]);
+    let blocks = ["tsdb", "create-blocks-from", "openmetrics", "dump.om", "data"];
+    let made = Command::new("promtool").args(blocks).current_dir(folder.path("")).output().expect("promtool");
+    assert!(made.status.success(), "{}", stderr(&made));
+    let server = Peer::prometheus_over(&folder.path("data"));
+    let from = START_SECONDS.to_string();
+    let to = (START_SECONDS + 960 * SCRAPE_SECONDS).to_string();
+    let url = server.url.to_string();
+    let fetch = ["--from-url", &url, "--from", &from, "--to", &to, "--cache", "kept", "--format", "json"];
+    assert_eq!(folder.output(&fetch), expected);
+    let kept = std::fs::read_dir(folder.path("kept")).unwrap().count();
+    assert!(kept > 2, "{kept} stretches of two selectors");
+    // What is there is not asked for again.
+    drop(server);
+    assert_eq!(folder.output(&fetch), expected);
+    let longer = (START_SECONDS + 961 * SCRAPE_SECONDS).to_string();
+    let output = folder.replay(&["--from-url", &url, "--from", &from, "--to", &longer, "--cache", "kept"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("the same command goes on from here"), "{}", stderr(&output));
 }

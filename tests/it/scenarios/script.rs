@@ -1,8 +1,7 @@
 //! Reads scenario scripts.
 
+use sloburn::testing;
 use sloburn::types::{Labels, Span, Timestamp};
-
-use super::notation;
 
 /// A whole script.
 #[derive(Debug, Default)]
@@ -80,7 +79,8 @@ impl Script {
                 self.spec.push('\n');
             }
             Block::Load(interval) => {
-                let (labels, values) = notation::series(content)?;
+                let end = content.find('}').map_or(0, |end| end + 1);
+                let (labels, values) = (testing::series(&content[..end])?, testing::values(&content[end..])?);
                 let at = |i: usize| Timestamp(interval.as_millis() * i as i64);
                 let samples = values.iter().enumerate().filter_map(|(i, value)| Some((at(i), (*value)?)));
                 self.series.push(Series { labels, samples: samples.collect() });

@@ -1,0 +1,134 @@
+//! Native histograms of a batch into the series table.
+
+use std::collections::BTreeMap;
+
+use crate::engine::Engine;
+use crate::engine::ingest::{Written, shown, time_hint, untimely};
+use crate::series::{Lookup, NativeUse, SeriesId, Tag, identity_bytes};
+use crate::sli::{Match, NativeMatch, Role};
+use crate::types::{Labels, METRIC_NAME, Timestamp};
+use crate::wire::{Batch, HISTOGRAM_HASH, Histogram, HistogramSeriesRef, ResetHint, decode_labels};
+
+/// The label of a classic histogram's buckets.
+const BOUND: &str = "le";
+/// What the series of a classic histogram add to its name.
+const CLASSIC_SUFFIXES: [&str; 2] = ["_bucket", "_count"];
+
+impl Engine {
+    pub(super) fn write_histograms(&mut self, batch: &Batch, now: Timestamp, written: &mut Written) {
+        for series in batch.histogram_series() {
+            let id = match self.table.lookup(series.wire_hash) {
+                Lookup::Known(id) => id,
+                Lookup::Ignored => {
+                    written.histograms += series.messages().len() as u64;
+                    continue;
+                }
+                Lookup::Unknown => match self.meet_native(series, written) {
+                    Some(id) => id,
+                    None => continue,
+                },
+            };
+            for message in series.messages() {
+                self.write_histogram(id, series, message, now, written);
+            }
+        }
+    }
+
+    fn write_histogram(
+        &mut self,
+        id: SeriesId,
+        series: HistogramSeriesRef<'_>,
+        message: &[u8],
+        now: Timestamp,
+        written: &mut Written,
+    ) {
+        let histogram = match Histogram::decode(message, &self.settings.limits) {
+            Ok(histogram) => histogram,
+            Err(error) => {
+                written.reject(error.reason(), 1, || format!("{error} in {}", shown(series.labels)));
+                return;
+            }
+        };
+        let at = histogram.timestamp;
+        if let Some(reason) = untimely(at, now) {
+            written.reject(reason, 1, || time_hint(series.labels, at, now));
+            return;
+        }
+        if histogram.hint == ResetHint::Gauge {
+            written.reject("gauge_histogram", 1, || {
+                format!("{} is a gauge histogram, which counts no events", shown(series.labels))
+            });
+            return;
+        }
+        match self.table.histogram(id, &histogram, message, now, &mut self.output) {
+            Ok(()) => written.histograms += 1,
+            Err(error) => written.reject("duplicate_timestamp", 1, || {
+                format!("{error} {at} of {}: another histogram came first", shown(series.labels))
+            }),
+        }
+    }
+
+    /// As [`Engine::meet`], for a series of native histograms.
+    fn meet_native(&mut self, series: HistogramSeriesRef<'_>, written: &mut Written) -> Option<SeriesId> {
+        let count = series.messages().len();
+        let labels = match decode_labels(series.labels, &self.settings.limits) {
+            Ok(labels) => labels,
+            Err(error) => {
+                written.reject(error.reason(), count, || format!("{error} in {}", shown(series.labels)));
+                return None;
+            }
+        };
+        let Some(matches) = self.catalog.find_native(&labels) else {
+            self.table.ignore(series.wire_hash);
+            written.histograms += count as u64;
+            return None;
+        };
+        let uses = self.native_use(&matches, &labels);
+        let histogram = self.identity(&labels) ^ HISTOGRAM_HASH;
+        match self.table.register_native(series.wire_hash, histogram, histogram, &labels, uses) {
+            Ok(id) => Some(id),
+            Err(error) => {
+                written.reject("series_limit", count, || format!("{error}; the first refused is {labels}"));
+                None
+            }
+        }
+    }
+
+    /// Tags for all events and for those within each threshold.
+    fn native_use(&mut self, matches: &[NativeMatch], labels: &Labels) -> NativeUse {
+        let of = |matched: &NativeMatch, role| Match { sli: matched.sli, role, is_classic: false };
+        let total = self.tag(matches.iter().map(|m| of(m, Role::Total)).collect(), labels);
+        let mut by_threshold: BTreeMap<u64, Vec<Match>> = BTreeMap::new();
+        for matched in matches {
+            // Thresholds are above zero: their bits ascend with them.
+            by_threshold.entry(matched.threshold.to_bits()).or_default().push(of(matched, Role::Numerator));
+        }
+        let within = by_threshold.into_iter();
+        let within = within.map(|(threshold, matches)| (f64::from_bits(threshold), self.tag(matches, labels)));
+        NativeUse { total, within: within.collect() }
+    }
+
+    /// A series of a classic histogram counts for a latency SLI only what no native one of the same labels does.
+    pub(super) fn give_way_to_native(&mut self, id: SeriesId, labels: &Labels, tag: Tag) {
+        let matches = &self.bindings[tag.0 as usize].matches;
+        if !matches.iter().any(|m| m.is_classic) {
+            return;
+        }
+        let beside = matches.iter().filter(|m| !m.is_classic).cloned().collect();
+        let beside = self.tag(beside, labels);
+        let name = labels.get(METRIC_NAME).unwrap_or_default();
+        let base = CLASSIC_SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+        let pairs = labels.iter().filter(|(name, _)| *name != BOUND);
+        let pairs = pairs.map(|(name, value)| (name, if name == METRIC_NAME { base } else { value }));
+        // Names stay distinct: only one label is left out and one value changed.
+        if let Ok(histogram) = Labels::from_pairs(pairs.collect::<Vec<_>>()) {
+            let histogram = self.identity(&histogram) ^ HISTOGRAM_HASH;
+            self.table.give_way_to_native(id, histogram, beside);
+        }
+    }
+
+    fn identity(&mut self, labels: &Labels) -> u128 {
+        identity_bytes(labels, &mut self.identity_buffer);
+        self.settings.key.hash(&self.identity_buffer)
+    }
+}

@@ -1,0 +1,70 @@
+//! New specs under a running engine: what an SLO counted so far stays with it.
+//!
+//! History belongs to what an SLO is called (`service/slo`) and to what its SLI counts. Labels, annotations, windows,
+//! objective and period may change and lose nothing; when the SLI counts something else the SLO starts a new
+//! revision with an empty history, because the old figures say nothing about the new ones.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::alert::Alert;
+use crate::engine::slo::Judge;
+use crate::engine::{Engine, SliRun};
+use crate::spec::Service;
+use crate::types::Timestamp;
+
+/// What a reload meant for the SLOs, each list in the order of the specs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// SLOs that were not there before.
+    pub added: Vec<String>,
+    /// SLOs that are gone; their alerts are resolved.
+    pub removed: Vec<String>,
+    /// SLOs whose SLI counts something else now and whose history starts anew.
+    pub restarted: Vec<String>,
+}
+
+impl Engine {
+    /// Goes on under these services.
+    pub(super) fn reload(&mut self, services: &[Service], now: Timestamp, alerts: &mut Vec<Alert>) -> Reloaded {
+        // What waits for the rest of its scrape is bound to the old specs.
+        self.settle(Timestamp(i64::MAX), now, alerts);
+        let mut new = Self::new(services, self.settings.clone(), now);
+        std::mem::swap(&mut new.table, &mut self.table);
+        // Every series is met anew, and finds what it counts for now.
+        new.table.unbind();
+        std::mem::swap(&mut new.time, &mut self.time);
+        std::mem::swap(&mut new.stats, &mut self.stats);
+        let mut old = std::mem::replace(self, new);
+        adopt_versions(&mut self.slis, old.slis);
+        let mut reloaded = Reloaded::default();
+        let mut judges: BTreeMap<String, Judge> =
+            old.judges.drain(..).map(|judge| (judge.id().to_owned(), judge)).collect();
+        for judge in &mut self.judges {
+            let Some(old) = judges.remove(judge.id()) else {
+                reloaded.added.push(judge.id().to_owned());
+                continue;
+            };
+            if !judge.adopt(&old, now, alerts) {
+                reloaded.restarted.push(judge.id().to_owned());
+            }
+        }
+        for (id, judge) in judges {
+            judge.end(now, alerts);
+            reloaded.removed.push(id);
+        }
+        self.docket.list_all();
+        self.judge(now, alerts);
+        reloaded
+    }
+}
+
+/// Releases stay with an SLI of the same service and name that counts the same.
+fn adopt_versions(slis: &mut [SliRun], old: Vec<SliRun>) {
+    let mut versions: BTreeMap<Arc<str>, _> = old.into_iter().map(|sli| (sli.definition, sli.versions)).collect();
+    for sli in slis {
+        if let Some(versions) = versions.remove(&sli.definition) {
+            sli.versions = versions;
+        }
+    }
+}

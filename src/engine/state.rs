@@ -1,0 +1,99 @@
+//! The engine's state as bytes, so that a daemon goes on after a restart where it stopped.
+//!
+//! Only what the specs do not say is stored. What was stored by one engine goes on in another made from the same
+//! specs, with the same effects to the byte; [`Engine::save`] after the same events gives the same bytes, so two
+//! engines can be compared by them.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::docket::Docket;
+use crate::engine::slo::Saved;
+use crate::engine::time::Time;
+use crate::engine::{Binding, Engine, Settings};
+use crate::series::{Table, Tag};
+use crate::sli::Versions;
+use crate::spec::Service;
+use crate::wire::{WIRE_KEY_SIZE_BYTES, WireKey};
+
+/// The layout of what [`Engine::save`] writes. A number of its own, raised with every change of the layout.
+pub const STATE_VERSION: u32 = 1;
+
+/// Why a stored state is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Written by another release.
+    #[error("the state has layout {0}, this release reads {STATE_VERSION}")]
+    Version(u32),
+    /// The specs are not those under which it was saved.
+    #[error("the state was saved under other specs")]
+    OtherSpecs,
+    /// Not what [`Engine::save`] writes.
+    #[error("the state is damaged")]
+    Damaged,
+}
+
+/// Everything an [`Engine`] cannot work out from its specs, borrowed when written and owned when read.
+#[derive(Serialize, Deserialize)]
+struct State<'a> {
+    key: Cow<'a, [u8]>,
+    time: Cow<'a, Time>,
+    table: Cow<'a, Table>,
+    bindings: Cow<'a, [Arc<Binding>]>,
+    versions: Vec<Cow<'a, Versions>>,
+    judges: Vec<Saved<'a>>,
+    docket: Cow<'a, Docket>,
+}
+
+impl Engine {
+    /// The state in postcard's format, behind its [`STATE_VERSION`].
+    pub fn save(&self) -> Vec<u8> {
+        let state = State {
+            key: Cow::Borrowed(self.settings.key.as_bytes()),
+            time: Cow::Borrowed(&self.time),
+            table: Cow::Borrowed(&self.table),
+            bindings: Cow::Borrowed(&self.bindings),
+            versions: self.slis.iter().map(|sli| Cow::Borrowed(&sli.versions)).collect(),
+            judges: self.judges.iter().map(super::slo::Judge::saved).collect(),
+            docket: Cow::Borrowed(&self.docket),
+        };
+        postcard::to_extend(&(STATE_VERSION, state), Vec::new()).expect("a vector takes everything")
+    }
+
+    /// An engine for these services that goes on from a saved state. Its wire key is the saved one.
+    ///
+    /// # Errors
+    /// When the bytes are not a state of this release saved under the same services.
+    pub fn restore(services: &[Service], settings: &Settings, saved: &[u8]) -> Result<Self, RestoreError> {
+        let (version, rest) = postcard::take_from_bytes::<u32>(saved).map_err(|_| RestoreError::Damaged)?;
+        if version != STATE_VERSION {
+            return Err(RestoreError::Version(version));
+        }
+        let state: State<'_> = postcard::from_bytes(rest).map_err(|_| RestoreError::Damaged)?;
+        let key: [u8; WIRE_KEY_SIZE_BYTES] = (*state.key).try_into().map_err(|_| RestoreError::Damaged)?;
+        let mut engine = Self::new(services, Settings { key: WireKey::new(key), ..settings.clone() }, state.time.now());
+        if state.versions.len() != engine.slis.len() || state.judges.len() != engine.judges.len() {
+            return Err(RestoreError::OtherSpecs);
+        }
+        engine.time = state.time.into_owned();
+        engine.table = state.table.into_owned().rebuilt(settings.series_limit, &settings.limits);
+        engine.bindings = state.bindings.into_owned();
+        engine.tallies = vec![None; engine.bindings.len()];
+        engine.tags = (0..).zip(&engine.bindings).map(|(tag, binding)| (Arc::clone(binding), Tag(tag))).collect();
+        for (sli, versions) in engine.slis.iter_mut().zip(state.versions) {
+            sli.versions = versions.into_owned();
+        }
+        for (judge, saved) in engine.judges.iter_mut().zip(state.judges) {
+            judge.restore(saved)?;
+        }
+        engine.docket = state.docket.into_owned();
+        Ok(engine)
+    }
+
+    /// The key of the hashes by which series are known.
+    pub fn key(&self) -> &WireKey {
+        &self.settings.key
+    }
+}

@@ -1,0 +1,163 @@
+//! Between the engine and the receivers: renders transitions, has them stored, and only then puts them before the
+//! receivers. On a thread of its own, so that neither templates nor the disk hold up the engine.
+
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::oneshot;
+use url::Url;
+
+use super::channel::Channel;
+use super::notice::{Fingerprint, Notice};
+use super::outbox::{Outbox, Settled};
+use crate::alert::{Alert, AlertState};
+use crate::clock::{self, Steady};
+use crate::types::Labels;
+
+/// Steps of the engine whose alerts may wait for the disk; the engine waits when there are more.
+const QUEUE_LIMIT_COMMANDS: usize = 4_096;
+
+/// What the thread is asked to do.
+pub(super) enum Command {
+    /// Tell of these transitions.
+    Tell(Vec<Alert>),
+    /// Of all alerts, these fire: end what else was told to fire.
+    Reconcile(Vec<Alert>),
+    /// The receiver of this name has taken these.
+    Settled(Arc<str>, Vec<Settled>),
+    /// Say when everything before is done and on disk.
+    Flush(oneshot::Sender<()>),
+}
+
+pub(super) struct Relay {
+    pub(super) external_labels: Labels,
+    pub(super) external_url: Url,
+    pub(super) clock: Steady,
+    pub(super) channels: Vec<Arc<Channel>>,
+    pub(super) outbox: Option<Outbox>,
+    /// Why the outbox is not used any more.
+    pub(super) failure: Arc<RwLock<Option<String>>>,
+}
+
+/// A way to a relay's thread, made before the thread is.
+pub(super) fn queue() -> (SyncSender<Command>, Receiver<Command>) {
+    mpsc::sync_channel(QUEUE_LIMIT_COMMANDS)
+}
+
+impl Relay {
+    /// Puts what an earlier process left before the receivers.
+    pub(super) fn resume(&mut self) {
+        let names = self.names();
+        let Some(outbox) = &self.outbox else { return };
+        let backlog = outbox.forget_others(&names).and_then(|forgotten| {
+            if forgotten > 0 {
+                tracing::warn!(forgotten, "notices for receivers that are no longer configured dropped");
+            }
+            outbox.backlog()
+        });
+        let backlog = match backlog {
+            Ok(backlog) => backlog,
+            Err(error) => return self.give_up(&error.to_string()),
+        };
+        if !backlog.firing.is_empty() || !backlog.pending.is_empty() {
+            let (firing, pending) = (backlog.firing.len(), backlog.pending.len());
+            tracing::info!(firing, pending, "going on with alerts of an earlier run");
+        }
+        let now = self.clock.now();
+        for channel in &self.channels {
+            let mut receiver = channel.receiver();
+            for notice in &backlog.firing {
+                receiver.resume(notice, now);
+            }
+            for (_, notice) in backlog.pending.iter().filter(|(name, _)| *name == *channel.key) {
+                receiver.repeat(notice, now);
+            }
+            drop(receiver);
+            channel.wake.notify_one();
+        }
+    }
+
+    /// Works until nobody has a way here any more.
+    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+        while let Ok(command) = commands.recv() {
+            match command {
+                Command::Tell(alerts) => {
+                    let notices = self.render(&alerts);
+                    self.tell(notices);
+                }
+                Command::Reconcile(alerts) => self.reconcile(&alerts),
+                Command::Settled(receiver, settled) => {
+                    let settled = settled.into_iter().map(|settled| (&*receiver, settled));
+                    let failed = self.outbox.as_ref().and_then(|outbox| outbox.settle(settled).err());
+                    if let Some(error) = failed {
+                        self.give_up(&error.to_string());
+                    }
+                }
+                Command::Flush(done) => {
+                    let failed = self.outbox.as_ref().and_then(|outbox| outbox.sync().err());
+                    if let Some(error) = failed {
+                        self.give_up(&error.to_string());
+                    }
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.channels.iter().map(|channel| channel.key.to_string()).collect()
+    }
+
+    fn render(&self, alerts: &[Alert]) -> Vec<Notice> {
+        let render = |alert| Notice::render(alert, &self.external_labels, &self.external_url);
+        alerts.iter().filter_map(render).collect()
+    }
+
+    /// Ends what was told to fire and does not.
+    fn reconcile(&mut self, standing: &[Alert]) {
+        let firing = standing.iter().filter(|alert| alert.state == AlertState::Firing);
+        let firing: Vec<Fingerprint> = firing.map(Fingerprint::of).collect();
+        let Some(Ok(backlog)) = self.outbox.as_ref().map(Outbox::backlog) else { return };
+        let over = backlog.firing.iter().filter(|notice| !firing.contains(&notice.fingerprint));
+        let now = clock::now();
+        let ends: Vec<Notice> =
+            over.map(|notice| Notice { resolved_at: Some(now.max(notice.starts_at)), ..(**notice).clone() }).collect();
+        self.tell(ends);
+    }
+
+    fn tell(&mut self, notices: Vec<Notice>) {
+        if notices.is_empty() {
+            return;
+        }
+        let fresh = match &self.outbox {
+            None => notices.into_iter().map(Arc::new).collect(),
+            Some(outbox) => match outbox.record(&notices, &self.names()) {
+                Ok(fresh) => fresh,
+                Err(error) => {
+                    // Better told twice after a restart than not at all.
+                    self.give_up(&error.to_string());
+                    notices.into_iter().map(Arc::new).collect()
+                }
+            },
+        };
+        let now = self.clock.now();
+        for channel in &self.channels {
+            let mut receiver = channel.receiver();
+            for notice in &fresh {
+                receiver.accept(notice, now);
+            }
+            drop(receiver);
+            channel.wake.notify_one();
+        }
+    }
+
+    /// Goes on without the outbox: alerts are more important than their record.
+    fn give_up(&mut self, error: &str) {
+        tracing::error!(
+            error,
+            "alerts are sent but no longer stored: they may come twice, or be lost, if this process ends"
+        );
+        self.outbox = None;
+        *self.failure.write().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
+    }
+}

@@ -1,0 +1,128 @@
+//! The symbols of a remote write 2.0 request: every string once, referred to by its place.
+//!
+//! A symbol is hashed once a request. The wire key of a series is put together from the hashes of the symbols it
+//! refers to, in order, so that no label is decoded for a series already known: with `h` the two 64-bit halves of a
+//! symbol's hash and `k` odd keys by position, each half of the wire key is the sum of `h[i] * k[i]` modulo 2^64 (a
+//! multilinear hash: Lemire and Kaser, "Strongly universal string hashing is fast", 2014). The hash and the keys by
+//! position are keyed with the process's secret. Two different series collide with a chance of about 2^-120.
+
+use std::ops::Range;
+
+use super::batch::WireKey;
+use super::error::{DecodeError, SeriesError};
+use super::limits::Limits;
+use super::protobuf::{ProtobufError, Reader};
+
+/// The wire key of series whose references are no label set. None is ever registered under it.
+const FLAWED: u128 = 0;
+
+/// The symbols of one request and what is worked out for them. Made to be reused.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Symbols {
+    /// Ranges of the request.
+    spans: Vec<Range<usize>>,
+    /// By symbol.
+    hashes: Vec<[u64; 2]>,
+    /// By position among a series' references.
+    positions: Vec<[u64; 2]>,
+}
+
+/// Symbols and the text they are part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SymbolTable<'a> {
+    text: &'a [u8],
+    spans: &'a [Range<usize>],
+}
+
+impl<'a> SymbolTable<'a> {
+    pub(super) fn get(&self, reference: u32) -> Result<&'a [u8], SeriesError> {
+        let span = self.spans.get(reference as usize);
+        let span = span.ok_or(SeriesError::ReferenceOutOfRange { reference, symbols: self.spans.len() })?;
+        Ok(&self.text[span.clone()])
+    }
+}
+
+const fn halves(hash: u128) -> [u64; 2] {
+    [hash as u64, (hash >> 64) as u64]
+}
+
+impl Symbols {
+    pub(super) const fn new() -> Self {
+        Self { spans: Vec::new(), hashes: Vec::new(), positions: Vec::new() }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.spans.clear();
+        self.hashes.clear();
+        self.positions.clear();
+    }
+
+    pub(super) fn push(
+        &mut self,
+        symbol: &[u8],
+        start: usize,
+        limits: &Limits,
+        key: &WireKey,
+    ) -> Result<(), DecodeError> {
+        if self.spans.len() == limits.symbols_limit {
+            return Err(DecodeError::TooManySymbols { limit: limits.symbols_limit });
+        }
+        if self.spans.is_empty() && !symbol.is_empty() {
+            return Err(DecodeError::FirstSymbol);
+        }
+        self.spans.push(start..start + symbol.len());
+        self.hashes.push(halves(key.hash(symbol)));
+        Ok(())
+    }
+
+    pub(super) fn table<'a>(&'a self, text: &'a [u8]) -> SymbolTable<'a> {
+        SymbolTable { text, spans: &self.spans }
+    }
+
+    /// The wire key of a series with these references. Those that no label set can have (an odd number, out of range,
+    /// too many) share one that is never known, so that decoding their labels says what is wrong.
+    #[inline]
+    pub(super) fn wire_hash(
+        &mut self,
+        references: &[u8],
+        limits: &Limits,
+        key: &WireKey,
+    ) -> Result<u128, ProtobufError> {
+        let mut references = Reader::new(references);
+        let (mut low, mut high, mut count) = (0_u64, 0_u64, 0_usize);
+        let mut known = true;
+        while !references.is_empty() {
+            let reference = references.varint()? as u32;
+            if let (Some(hash), Some(position)) = (self.hashes.get(reference as usize), self.positions.get(count)) {
+                low = low.wrapping_add(hash[0].wrapping_mul(position[0]));
+                high = high.wrapping_add(hash[1].wrapping_mul(position[1]));
+            } else if let Some(&hash) = self.hashes.get(reference as usize)
+                && count < limits.labels_per_series_limit.saturating_mul(2)
+            {
+                let position = self.add_position(key);
+                low = low.wrapping_add(hash[0].wrapping_mul(position[0]));
+                high = high.wrapping_add(hash[1].wrapping_mul(position[1]));
+            } else {
+                known = false;
+            }
+            count += 1;
+        }
+        let hash = u128::from(high) << 64 | u128::from(low);
+        Ok(if known && count.is_multiple_of(2) { hash } else { FLAWED })
+    }
+
+    #[cold]
+    fn add_position(&mut self, key: &WireKey) -> [u64; 2] {
+        // No symbol that is text starts with this byte.
+        let mut name = [0xff; 9];
+        name[1..].copy_from_slice(&(self.positions.len() as u64).to_le_bytes());
+        let position = halves(key.hash(&name)).map(|half| half | 1);
+        self.positions.push(position);
+        position
+    }
+
+    pub(super) fn capacity_bytes(&self) -> usize {
+        self.spans.capacity() * size_of::<Range<usize>>()
+            + (self.hashes.capacity() + self.positions.capacity()) * size_of::<[u64; 2]>()
+    }
+}
