@@ -7,6 +7,7 @@ pub mod alert;
 pub mod api;
 pub mod app;
 pub mod burn;
+pub mod canary;
 pub mod cli;
 pub mod clock;
 pub mod config;

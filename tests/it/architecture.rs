@@ -15,7 +15,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sli", &["types", "wire", "series", "spec"]),
     ("burn", &["types", "wire", "series", "sli", "spec"]),
     ("alert", &["types", "wire", "series", "sli", "burn", "spec"]),
-    ("engine", &["types", "wire", "series", "sli", "burn", "alert", "spec", "generate"]),
+    ("canary", &["types", "wire", "series", "sli", "burn", "spec"]),
+    ("engine", &["types", "wire", "series", "sli", "burn", "alert", "canary", "spec", "generate"]),
     ("replay", &["types", "wire", "series", "sli", "burn", "alert", "spec", "engine"]),
     // The shells.
     ("clock", &["types"]),
@@ -41,7 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 const PURE: &[&str] =
-    &["types", "promql", "spec", "generate", "wire", "series", "sli", "burn", "alert", "engine", "replay"];
+    &["types", "promql", "spec", "generate", "wire", "series", "sli", "burn", "alert", "canary", "engine", "replay"];
 
 /// What a pure module may not name.
 const SHELL_WORDS: &[&str] = &[

@@ -1,0 +1,285 @@
+//! The judge of one rollout: from its streams' increments to a verdict.
+
+use serde::{Deserialize, Serialize};
+
+use super::verdict::digest;
+use super::{
+    Action, Arm, Blocks, Check, CheckError, CheckSpec, Decision, Measure, Outcome, Refused, State, Terms, Test, Verdict,
+};
+use crate::types::{Span, Timestamp};
+
+/// Checks of one rollout.
+pub const CHECKS_MAX: usize = 64;
+/// Strata of one check.
+pub const STRATA_MAX: usize = 32;
+
+/// What a rollout is judged by. Fixed before its first event: another policy is another rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The chance that a harmless canary is never taken back, 0 to 1 and exclusive: 0.99.
+    pub confidence: f64,
+    /// Of threshold tests and of rates shown.
+    pub window: Span,
+    /// Between two looks of threshold tests.
+    pub every: Span,
+    /// From the start of the rollout to the pause at the latest.
+    pub deadline: Span,
+    /// In their order.
+    pub steps: Vec<StepSpec>,
+    /// With the SLI each looks at.
+    pub checks: Vec<PolicyCheck>,
+}
+
+/// A check, the SLI and the strata it looks at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PolicyCheck {
+    /// The SLI's name.
+    pub sli: String,
+    /// Cohorts that are compared within themselves; empty for all events together.
+    pub strata: Vec<String>,
+    /// What is asked.
+    pub check: CheckSpec,
+}
+
+/// A step of exposure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepSpec {
+    /// Its name.
+    pub name: String,
+    /// How long it lasts at least.
+    pub hold: Span,
+}
+
+/// A stream of increments that the judge wants: for each arm the events of an SLI in a stratum.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamSpec {
+    /// The SLI's name.
+    pub sli: String,
+    /// The cohort; `None` for all events.
+    pub stratum: Option<String>,
+    /// What is counted: good and bad events, or the buckets of a layout.
+    pub measure: Measure,
+}
+
+/// Why there is no judge.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PolicyError {
+    /// A check makes no sense.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// Not a confidence.
+    #[error("confidence {0} is not between 0 and 1")]
+    Confidence(f64),
+    /// More checks or strata than there may be.
+    #[error("{found} {what}, at most {limit} are possible")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// No step to be in.
+    #[error("a rollout needs at least one step")]
+    NoStep,
+}
+
+/// A rollout's judge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judge {
+    rollout: String,
+    revision: String,
+    policy: Policy,
+    policy_digest: String,
+    started: Timestamp,
+    step: usize,
+    step_began: Timestamp,
+    streams: Vec<Stream>,
+    checks: Vec<Check>,
+    decided: Option<Verdict>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Stream {
+    spec: StreamSpec,
+    blocks: Blocks,
+    /// Check and stratum that take its blocks.
+    takers: Vec<(usize, usize)>,
+}
+
+impl Judge {
+    /// A judge who has seen nothing, in the first step.
+    pub fn new(rollout: &str, revision: &str, policy: Policy, started: Timestamp) -> Result<Self, PolicyError> {
+        if !(policy.confidence > 0.0 && policy.confidence < 1.0) {
+            return Err(PolicyError::Confidence(policy.confidence));
+        }
+        if policy.steps.is_empty() {
+            return Err(PolicyError::NoStep);
+        }
+        let limited = |what, found, limit| {
+            if found > limit { Err(PolicyError::TooMany { what, found, limit }) } else { Ok(()) }
+        };
+        limited("checks", policy.checks.len(), CHECKS_MAX)?;
+        let sequential = policy.checks.iter().filter(|c| c.check.test == Test::Sequential).count();
+        let alpha = (1.0 - policy.confidence) / sequential.max(1) as f64;
+        let (mut streams, mut checks): (Vec<Stream>, Vec<Check>) = (Vec::new(), Vec::new());
+        for (at, policy_check) in policy.checks.iter().enumerate() {
+            limited("strata of one check", policy_check.strata.len(), STRATA_MAX)?;
+            let (steps, strata) = (policy.steps.len(), policy_check.strata.len().max(1));
+            let Policy { deadline, window, every, .. } = policy;
+            let terms = Terms { alpha, steps, deadline, window, every, strata };
+            checks.push(Check::new(policy_check.check.clone(), terms)?);
+            let mut wanted: Vec<Option<String>> = policy_check.strata.iter().cloned().map(Some).collect();
+            if wanted.is_empty() {
+                wanted.push(None);
+            }
+            for (stratum_at, stratum) in wanted.into_iter().enumerate() {
+                let measure = counted(&policy_check.check.measure);
+                let spec = StreamSpec { sli: policy_check.sli.clone(), stratum, measure };
+                if let Some(stream) = streams.iter_mut().find(|stream| stream.spec == spec) {
+                    stream.takers.push((at, stratum_at));
+                } else {
+                    let blocks = Blocks::new(spec.kinds(), started);
+                    streams.push(Stream { spec, blocks, takers: vec![(at, stratum_at)] });
+                }
+            }
+        }
+        // Never fails: the policy holds strings and numbers only.
+        let text = serde_json::to_string(&policy).unwrap_or_default();
+        Ok(Self {
+            rollout: rollout.to_owned(),
+            revision: revision.to_owned(),
+            policy_digest: digest(&[&text]),
+            policy,
+            started,
+            step: 0,
+            step_began: started,
+            streams,
+            checks,
+            decided: None,
+        })
+    }
+
+    /// The streams it wants; their place in the list is their name in [`observe`](Self::observe).
+    pub fn streams(&self) -> impl Iterator<Item = &StreamSpec> {
+        self.streams.iter().map(|stream| &stream.spec)
+    }
+
+    /// The checks at work.
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// What the baseline did before the rollout: where to look, not evidence.
+    pub fn learn(&mut self, stream: usize, baseline: &[f64]) {
+        let Self { streams, checks, .. } = self;
+        let Some(stream) = streams.get(stream) else { return };
+        if baseline.len() == stream.spec.kinds() && baseline.iter().all(|c| c.is_finite() && *c >= 0.0) {
+            stream.takers.iter().for_each(|(check, stratum)| checks[*check].learn(*stratum, baseline));
+        }
+    }
+
+    /// Takes what an arm's counters rose by in `(from, to]`; an unknown stream is ignored.
+    pub fn observe(
+        &mut self,
+        stream: usize,
+        arm: Arm,
+        from: Timestamp,
+        to: Timestamp,
+        counts: &[f64],
+    ) -> Result<(), Refused> {
+        self.streams.get_mut(stream).map_or(Ok(()), |stream| stream.blocks.observe(arm, from, to, counts))
+    }
+
+    /// All of an arm's targets have been seen up to `to`: judges what both arms have covered.
+    pub fn cover(&mut self, stream: usize, arm: Arm, to: Timestamp) {
+        let Self { streams, checks, .. } = self;
+        let Some(stream) = streams.get_mut(stream) else { return };
+        stream.blocks.cover(arm, to);
+        while let Some(block) = stream.blocks.next_block() {
+            stream.takers.iter().for_each(|(check, stratum)| checks[*check].observe(*stratum, &block));
+        }
+    }
+
+    /// The rollout went on to another step.
+    pub fn begin_step(&mut self, step: usize, now: Timestamp) {
+        self.step = step.min(self.policy.steps.len() - 1);
+        self.step_began = now;
+        self.decided = None;
+        self.checks.iter_mut().for_each(Check::step_began);
+    }
+
+    /// The verdict at `now`; `is_frozen` while the budget policy lets nothing go on.
+    pub fn judge(&mut self, now: Timestamp, is_frozen: bool) -> Verdict {
+        if let Some(verdict) = &self.decided {
+            return verdict.clone();
+        }
+        let outcomes: Vec<Outcome> = self.checks.iter().map(Check::outcome).collect();
+        let (decision, reason) = self.decide(&outcomes, now, is_frozen);
+        let step = self.policy.steps[self.step].name.clone();
+        let parts = [&self.rollout, &self.revision, &step, &self.policy_digest, decision.as_str()];
+        let verdict = Verdict { id: digest(&parts), step, at: now, decision, reason, checks: outcomes };
+        if decision.is_terminal() {
+            self.decided = Some(verdict.clone());
+        }
+        verdict
+    }
+
+    fn decide(&self, outcomes: &[Outcome], now: Timestamp, is_frozen: bool) -> (Decision, String) {
+        let harm = |action: Action| {
+            let mut harmed = self.checks.iter().zip(outcomes).filter(|(_, outcome)| outcome.state == State::Harm);
+            harmed.find(|(check, _)| check.spec().action == action).map(|(_, outcome)| outcome.reason.clone())
+        };
+        if let Some(reason) = harm(Action::Rollback) {
+            return (Decision::Rollback, reason);
+        }
+        if let Some(reason) = harm(Action::Pause) {
+            return (Decision::Pause, reason);
+        }
+        if is_frozen {
+            return (Decision::Pause, "the error budget policy lets no release go on".to_owned());
+        }
+        let step = &self.policy.steps[self.step];
+        let open: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.state != State::Safe).collect();
+        let held = now.since(self.step_began);
+        let is_safe = open.is_empty() && !outcomes.is_empty();
+        if is_safe && held >= step.hold {
+            return (Decision::Promote, format!("all {} checks are safe after {held}", outcomes.len()));
+        }
+        if now.since(self.started) >= self.policy.deadline {
+            let reason = match open.first() {
+                Some(outcome) => format!("the deadline of {} passed; {}", self.policy.deadline, outcome.reason),
+                None => format!("the deadline of {} passed", self.policy.deadline),
+            };
+            return (Decision::Pause, reason);
+        }
+        if let Some(outcome) = open.first() {
+            return (Decision::Continue, outcome.reason.clone());
+        }
+        let reason = if is_safe {
+            format!("all checks are safe; the step holds for {}", step.hold)
+        } else {
+            "no checks".to_owned()
+        };
+        (Decision::Continue, reason)
+    }
+}
+
+impl StreamSpec {
+    /// Counts of an increment: 2 for good and bad events, in this order, or one for each bucket.
+    pub fn kinds(&self) -> usize {
+        match &self.measure {
+            Measure::Success | Measure::Errors => 2,
+            Measure::Latency { layout, .. } => layout.kinds(),
+        }
+    }
+}
+
+/// What a stream counts: success and errors are the same events; quantiles of the same buckets too.
+fn counted(measure: &Measure) -> Measure {
+    match measure {
+        Measure::Success | Measure::Errors => Measure::Errors,
+        Measure::Latency { layout, .. } => Measure::Latency { quantile: 0.5, layout: layout.clone() },
+    }
+}
