@@ -283,6 +283,7 @@ async fn a_receiver_that_is_gone_is_left_alone() {
     assert!(status.disabled);
     assert_eq!((status.dead_letters, status.queued), (2, 0));
     notifier.send(&[firing("C")]);
+    notifier.flush().await;
     assert_eq!(notifier.status()[0].dropped, 1);
     assert!(server.seen.try_recv().is_err());
 }
