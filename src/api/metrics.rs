@@ -83,6 +83,8 @@ impl Collector for Reader {
         let seconds = ConstGauge::new(reload.succeeded_at.as_millis() as f64 / 1_000.0);
         let help = "When rule files were last taken";
         single(&mut encoder, "config_last_reload_success_timestamp_seconds", help, &seconds)?;
+        let unstored = ConstGauge::new(u64::from(state.notifier.outbox_failure().is_some()));
+        single(&mut encoder, "notify_unstored", "1 when alerts are sent without being stored first", &unstored)?;
         receivers(&mut encoder, &state.notifier.status())
     }
 }
@@ -107,12 +109,12 @@ fn journal(encoder: &mut DescriptorEncoder<'_>, journal: &JournalStatus) -> Resu
         ("journal_lost_records", "Records found missing or damaged", lost),
         ("journal_checkpoint_records", "Records in the latest checkpoint", checkpoint.map_or(0, |c| c.sequence)),
         ("journal_checkpoint_bytes", "Size of the latest checkpoint", checkpoint.map_or(0, |c| c.bytes)),
-        ("journal_checkpoint_milliseconds", "What it took", checkpoint.map_or(0, |c| c.took_millis as u64)),
     ];
     for (name, help, value) in gauges {
         single(encoder, name, help, &ConstGauge::new(value))?;
     }
-    Ok(())
+    let seconds = ConstGauge::new(checkpoint.map_or(0.0, |c| c.took_millis as f64 / 1_000.0));
+    single(encoder, "journal_checkpoint_duration_seconds", "What making the latest checkpoint took", &seconds)
 }
 
 /// Reads one figure of a receiver.

@@ -577,8 +577,9 @@ fn the_flag_works_end_to_end() {
     folder.write("web.yml", &format!("{TLS}basic_auth_users: {{alice: {}}}\n", hash("open sesame")));
     let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/rules");
     let listen = ["serve", "--rules", rules, "--web.listen-address", "127.0.0.1:0", "--log.format", "json"];
-    let mut daemon =
-        sloburn(&listen).arg("--web.enable-lifecycle").env("SLOBURN_WEB_CONFIG_FILE", folder.path()).spawn().unwrap();
+    let mut command = sloburn(&listen);
+    command.args(["--web.enable-lifecycle", "--storage.path="]).env("SLOBURN_WEB_CONFIG_FILE", folder.path());
+    let mut daemon = command.spawn().unwrap();
     let mut log = String::new();
     let mut lines = BufReader::new(daemon.stderr.take().unwrap()).lines().map_while(Result::ok);
     let ready = lines.by_ref().inspect(|line| log += line).find(|line| line.contains("ready for samples"));
