@@ -1,6 +1,6 @@
 //! The journal: what arrived, on disk before it is acknowledged, and how to come back to where the engine was.
 //!
-//! A folder holds segments of a log ([`format`]: request bodies as they came, numbered, with their arrival times) and two
+//! A folder holds segments of a log ([`mod@format`]: request bodies as they came, numbered, with their arrival times) and two
 //! checkpoints of the engine's state ([`Checkpoint`]). Recovery is the newest good checkpoint and the log from
 //! there through the same `Engine::step`. A killed process loses nothing acknowledged under any [`Fsync`]; with
 //! the power goes what was not synced: nothing, the last second, or what the system had not got round to.
@@ -126,7 +126,7 @@ impl std::fmt::Debug for Journal {
 }
 
 impl Journal {
-    /// The journal on a disk. Only one writer may exist; see [`Folder::lock`].
+    /// The journal on a disk. Only one writer may exist: the daemon locks the folder.
     pub fn new(disk: Arc<dyn Disk>, options: Options) -> Self {
         Self { disk, options }
     }
