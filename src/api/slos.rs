@@ -10,6 +10,7 @@ use crate::api::error::{ApiError, success};
 use crate::api::{ApiState, alerts};
 use crate::engine::{SloView, TierView, VersionView};
 use crate::journal::Gap;
+use crate::sli::Quantiles;
 use crate::spec::naming;
 use crate::types::{Span, Timestamp};
 
@@ -51,6 +52,7 @@ pub(super) async fn one(
             let mut value = summary(slo, &state, snapshot.at, &gaps);
             if let Value::Object(object) = &mut value {
                 object.insert("tiers".to_owned(), slo.tiers.iter().map(tier).collect());
+                object.insert("values".to_owned(), json!(slo.values.map(values)));
                 object.insert("versions".to_owned(), slo.versions.iter().map(version).collect());
             }
             value
@@ -172,6 +174,12 @@ fn why(view: &TierView) -> String {
         (false, true) => format!("burned over {factor} in {long}, no longer in {short}"),
         (false, false) => format!("burns at or under {factor} in both {short} and {long}"),
     }
+}
+
+/// Quantiles of a gauge's values over the last hour or two.
+fn values(quantiles: Quantiles) -> Value {
+    let Quantiles { count, p50, p90, p99, max } = quantiles;
+    json!({"count": count, "p50": p50, "p90": p90, "p99": p99, "max": max})
 }
 
 fn version(view: &VersionView) -> Value {

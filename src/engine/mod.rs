@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
 use crate::series::{Change, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
-use crate::sli::{Catalog, Counts, Match, Signal, Versions};
+use crate::sli::{Catalog, Counts, Match, Signal, Values, Versions};
 use crate::spec::{Counting, Reads, Role, Service};
 use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
@@ -113,6 +113,8 @@ struct SliRun {
     counting: Counting,
     version_label: Option<Box<str>>,
     versions: Versions,
+    /// Of a gauge.
+    values: Option<Values>,
     /// Indices of the SLOs that use it.
     slos: Vec<usize>,
 }
@@ -165,6 +167,7 @@ impl Engine {
                     counting: sli.inputs().counting,
                     version_label: service.version_label.as_deref().map(Into::into),
                     versions: Versions::default(),
+                    values: sli.inputs().shows_values.then(Values::new),
                     slos: Vec::new(),
                 });
             }
@@ -291,6 +294,10 @@ impl Engine {
         for (matched, version, judges) in binding.uses() {
             match matched.reads {
                 Reads::Gauge(good) if value.to_bits() != STALE_NAN_BITS => {
+                    // A group's series is fed once for each SLI, whatever it groups by.
+                    if let (Role::Total, Some(values)) = (matched.role, &mut self.slis[matched.sli.0 as usize].values) {
+                        values.add(at, value);
+                    }
                     let counts = Counts { numerator: f64::from(!good.holds(value)), total: 1.0 };
                     self.add(matched, version, judges, at, counts, now);
                 }

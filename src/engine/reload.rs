@@ -76,12 +76,13 @@ impl Engine {
     }
 }
 
-/// Releases stay with an SLI of the same service and name that counts the same.
+/// Releases and values stay with an SLI of the same service and name that counts the same.
 fn adopt_versions(slis: &mut [SliRun], old: Vec<SliRun>) {
-    let mut versions: BTreeMap<Arc<str>, _> = old.into_iter().map(|sli| (sli.definition, sli.versions)).collect();
+    let kept = old.into_iter().map(|sli| (sli.definition, (sli.versions, sli.values)));
+    let mut kept: BTreeMap<Arc<str>, _> = kept.collect();
     for sli in slis {
-        if let Some(versions) = versions.remove(&sli.definition) {
-            sli.versions = versions;
+        if let Some(kept) = kept.remove(&sli.definition) {
+            (sli.versions, sli.values) = kept;
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::alert::{Alert, AlertRule, AlertState, Machine, Standing};
 use crate::burn::{Budget, WindowBurn, is_tripped};
 use crate::engine::view::{RuleView, SloState, SloView, TierView, VersionView};
 use crate::engine::{RestoreError, SliRun, rules};
-use crate::sli::{Account, Counts, LOOKBACK, Rules};
+use crate::sli::{Account, Counts, LOOKBACK, Rules, Values};
 use crate::spec::{Counting, NoData, Service, Slo, Tier, naming};
 use crate::types::{Labels, Span, Timestamp};
 
@@ -397,6 +397,7 @@ impl Judge {
             tiers: tiers.collect(),
             rules: self.rules(),
             versions: versions.collect(),
+            values: sli.values.as_ref().and_then(Values::quantiles),
             last_sample: self.account.last_sample(),
             revision: self.revision,
         }

@@ -15,7 +15,7 @@ use crate::engine::slo::Saved;
 use crate::engine::time::Time;
 use crate::engine::{Binding, Engine, Settings};
 use crate::series::{Table, Tag};
-use crate::sli::{Signal, Versions};
+use crate::sli::{Signal, Values, Versions};
 use crate::spec::Service;
 use crate::types::Labels;
 use crate::wire::{WIRE_KEY_SIZE_BYTES, WireKey};
@@ -45,6 +45,7 @@ struct State<'a> {
     table: Cow<'a, Table>,
     bindings: Cow<'a, [Arc<Binding>]>,
     versions: Vec<Cow<'a, Versions>>,
+    values: Vec<Option<Cow<'a, Values>>>,
     judges: Vec<Saved<'a>>,
     signals: Cow<'a, [Signal]>,
     docket: Cow<'a, Docket>,
@@ -60,6 +61,7 @@ impl Engine {
             table: Cow::Borrowed(&self.table),
             bindings: Cow::Borrowed(&self.bindings),
             versions: self.slis.iter().map(|sli| Cow::Borrowed(&sli.versions)).collect(),
+            values: self.slis.iter().map(|sli| sli.values.as_ref().map(Cow::Borrowed)).collect(),
             judges: self.judges.iter().zip(&self.judge_slos).map(|(judge, slo)| judge.saved(*slo)).collect(),
             signals: Cow::Borrowed(&self.signals),
             docket: Cow::Borrowed(&self.docket),
@@ -88,8 +90,9 @@ impl Engine {
         engine.bindings = state.bindings.into_owned();
         engine.tallies = vec![None; engine.bindings.len()];
         engine.tags = (0..).zip(&engine.bindings).map(|(tag, binding)| (Arc::clone(binding), Tag(tag))).collect();
-        for (sli, versions) in engine.slis.iter_mut().zip(state.versions) {
+        for ((sli, versions), values) in engine.slis.iter_mut().zip(state.versions).zip(state.values) {
             sli.versions = versions.into_owned();
+            sli.values = values.map(Cow::into_owned);
         }
         engine.signals = state.signals.into_owned();
         let now = engine.time.now();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::alert::{Alert, AlertRule, AlertState};
 use crate::burn::{Budget, WindowBurn};
 use crate::engine::Written;
-use crate::sli::Events;
+use crate::sli::{Events, Quantiles};
 use crate::spec::{Budgeting, Origin, Tier, naming};
 use crate::types::{Labels, Objective, Span, Timestamp};
 
@@ -118,6 +118,8 @@ pub struct SloView {
     pub rules: Vec<RuleView>,
     /// Events of the SLI by release.
     pub versions: Vec<VersionView>,
+    /// Of a gauge SLI: what its values were like lately.
+    pub values: Option<Quantiles>,
     /// Newest sample of the total.
     pub last_sample: Option<Timestamp>,
     /// Counted from 1; a new one began, without history, when the specs changed what the SLI counts.

@@ -6,6 +6,7 @@ mod catalog;
 mod ledger;
 mod signal;
 mod slices;
+mod values;
 mod versions;
 
 pub use account::{Account, LOOKBACK, PeriodCounts, Rules, UNDECIDED};
@@ -13,6 +14,7 @@ pub use catalog::{Catalog, Match, NativeMatch, SliId};
 pub use ledger::{Counts, Ledger};
 pub use signal::Signal;
 pub use slices::{SLICES_KEPT_COUNT, Slices};
+pub use values::{Quantiles, Values};
 pub use versions::{VERSIONS_LIMIT, Version, Versions};
 
 pub use crate::spec::Counting;

@@ -141,6 +141,8 @@ pub struct Inputs {
     pub terms: Vec<Term>,
     /// The same from a native histogram, where one arrives in place of the counters.
     pub native: Option<Latency>,
+    /// What values its samples have is of interest, beside how many are good.
+    pub shows_values: bool,
 }
 
 /// One selector of an SLI.
@@ -198,7 +200,7 @@ impl Sli {
                     Numerator::Bad(bad) => (Counting::Bad, bad),
                 };
                 let terms = numerator.terms(Role::Numerator).chain(events.total.terms(Role::Total));
-                Inputs { counting, terms: terms.collect(), native: None }
+                Inputs { counting, terms: terms.collect(), native: None, shows_values: false }
             }
             SliKind::Latency(latency) => {
                 let base = latency.histogram.metric_name().unwrap_or_default();
@@ -206,10 +208,10 @@ impl Sli {
                 let fast = Sum::from(bucket.and(Matcher::number("le", latency.threshold)));
                 let count = Sum::from(latency.histogram.with_metric_name(&format!("{base}_count")));
                 let terms = fast.terms(Role::Numerator).chain(count.terms(Role::Total)).collect();
-                Inputs { counting: Counting::Good, terms, native: Some(latency.clone()) }
+                Inputs { counting: Counting::Good, terms, native: Some(latency.clone()), shows_values: false }
             }
             SliKind::Probe(metric) => Inputs::of_gauge(metric, PROBE_SUCCEEDED),
-            SliKind::Gauge(gauge) => Inputs::of_gauge(&gauge.metric, gauge.good),
+            SliKind::Gauge(gauge) => Inputs { shows_values: true, ..Inputs::of_gauge(&gauge.metric, gauge.good) },
         }
     }
 }
@@ -237,7 +239,7 @@ impl Inputs {
     fn of_gauge(metric: &Selector, good: Condition) -> Self {
         let reads = Reads::Gauge(good);
         let term = Term { selector: metric.clone(), role: Role::Total, negative: false, reads };
-        Self { counting: Counting::Bad, terms: vec![term], native: None }
+        Self { counting: Counting::Bad, terms: vec![term], native: None, shows_values: false }
     }
 
     /// The terms of one role.

@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("notify", &["types", "spec", "alert", "clock"]),
     ("testing", &["types", "wire", "series", "spec", "alert", "engine", "notify"]),
     ("ingest", &["types", "wire", "engine", "live"]),
-    ("api", &["types", "spec", "burn", "alert", "engine", "notify", "ingest", "journal", "live", "clock"]),
+    ("api", &["types", "sli", "spec", "burn", "alert", "engine", "notify", "ingest", "journal", "live", "clock"]),
     (
         "app",
         &["types", "spec", "wire", "alert", "engine", "journal", "live", "notify", "ingest", "api", "config", "clock"],

@@ -346,7 +346,10 @@ fn every_kind_of_state_survives_a_restart() {
         scrape(&mut restored, i);
     }
     assert_eq!(restored.save(), engine.save());
-    assert_eq!(engine.snapshot(at(90)).slos.len(), 2);
+    let slos = engine.snapshot(at(90)).slos;
+    assert_eq!(slos.len(), 2);
+    let values = slos[0].values.unwrap();
+    assert_eq!((values.count, values.p50.round(), values.max.round()), (120, 1.0, 2.0), "of both gauges");
 }
 
 /// The limit of groups: one too many is refused and counted, until another has been silent for a whole period.
