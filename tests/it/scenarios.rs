@@ -51,6 +51,7 @@ macro_rules! scenarios {
             let mut files: Vec<String> = std::fs::read_dir(folder())
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name != "README.md")
                 .collect();
             files.sort();
             let mut listed = vec![$(concat!(stringify!($name), ".test")),*];
