@@ -9,7 +9,7 @@ use sloburn::journal::{Kind, Record, body_sum, format::record_header};
 use sloburn::types::Timestamp;
 use sloburn::wire::Protocol;
 
-/// Two whole records around the input, so that there is something to find.
+// Two whole records around the input, so that there is something to find.
 fuzz_target!(|bytes: &[u8]| {
     let _ = SegmentHeader::decode(bytes);
     let header = SegmentHeader { first_sequence: 0, begun_at: Timestamp(0), salt: 7 };
