@@ -5,18 +5,20 @@
 //! set (the *identity*).
 
 mod histogram;
+mod sample;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::series::counter::{Change, Counter, Placed};
-use crate::series::gauge::{Gauge, Taken};
+use crate::series::counter::Counter;
+use crate::series::gauge::Gauge;
 use crate::series::index::{Cache, Index};
 use crate::series::job::Jobs;
 use crate::series::native::Native;
-use crate::series::target::{Increment, PreviousScrape, Reading, Target};
-use crate::series::{IDLE, SeriesId, Tag};
+use crate::series::target::{Increment, Target};
+use crate::series::{SeriesId, Tag};
 use crate::types::{Labels, METRIC_NAME, Timestamp};
 use crate::wire::{Limits, STALE_NAN_BITS};
 
@@ -306,246 +308,6 @@ impl Table {
         self.jobs.add_target(&key.0);
         self.target_ids.insert(key, id);
         id
-    }
-
-    /// Takes one sample; `start` is when it began to count, if the sender says so, and `now` its arrival.
-    ///
-    /// NaN and infinities are no counts and leave no trace, but for a gauge's; the stale marker ends the series.
-    ///
-    /// # Errors
-    /// When the series has another value at the same time.
-    pub fn sample(
-        &mut self,
-        id: SeriesId,
-        at: Timestamp,
-        value: f64,
-        start: Option<Timestamp>,
-        now: Timestamp,
-        out: &mut Output,
-    ) -> Result<(), SampleError> {
-        let series = &mut self.series[id.0 as usize];
-        series.seen = now;
-        if value.to_bits() == STALE_NAN_BITS {
-            self.end(id, at, now, out);
-            return Ok(());
-        }
-        let before = series.newest();
-        let Track::Counter(counter) = &mut series.track else { return Ok(()) };
-        let reading = match &mut series.gauge {
-            None => None,
-            Some(gauge) => match gauge.place(at, value) {
-                Taken::New => Some(value),
-                Taken::Again => return Ok(()),
-                Taken::Conflict => return Err(SampleError::Conflict),
-            },
-        };
-        if reading.is_none() && !value.is_finite() {
-            return Ok(());
-        }
-        let placed = if value.is_finite() { counter.place(at, value, start) } else { Placed::Absorbed };
-        let nothing = Change { at, amount: 0.0 };
-        let (own, other, is_first, live_at) = match placed {
-            Placed::Duplicate | Placed::Absorbed if reading.is_none() => return Ok(()),
-            Placed::Duplicate | Placed::Absorbed => (None, None, false, None),
-            Placed::Conflict => return Err(SampleError::Conflict),
-            Placed::First => (Some(nothing), None, true, None),
-            Placed::Known(change) => (Some(change), None, false, Some(at)),
-            Placed::Between(change, next) => (Some(change), Some(next), false, Some(at)),
-            Placed::BeforeFirst(next) => (Some(nothing), Some(next), true, Some(next.at)),
-        };
-        let arrival = Arrival { at, start, before, is_first, live_at };
-        let was_holding = self.begin(id, arrival, now, out);
-        let series = &self.series[id.0 as usize];
-        if let Some(value) = reading {
-            let (change, reading) = (Change { at, amount: 1.0 }, Some(Reading { series: id, value }));
-            let increment = Increment { tag: series.tag, change, reading };
-            self.targets[series.target as usize].hold(increment, &mut out.increments);
-        }
-        for change in [own, other].into_iter().flatten() {
-            let series = &self.series[id.0 as usize];
-            let tag = series.tag_at(change.at, &mut self.twins);
-            self.targets[series.target as usize].hold(Increment { tag, change, reading: None }, &mut out.increments);
-        }
-        self.finish(id, arrival, was_holding, out);
-        Ok(())
-    }
-
-    /// The series has ended, unless it has a newer sample.
-    fn end(&mut self, id: SeriesId, at: Timestamp, now: Timestamp, out: &mut Output) {
-        let series = &mut self.series[id.0 as usize];
-        let target = &mut self.targets[series.target as usize];
-        let before = series.newest();
-        if series.live && before.is_none_or(|b| b < at) {
-            series.live = false;
-            out.liveness.push(Liveness { tag: series.tag, live: false });
-            if let Track::Native(_) = series.track {
-                self.twins.native_ended(series.twin, at);
-            }
-            target.begin_scrape(at, now, &mut out.increments);
-            target.report(at, before, true, &mut out.increments);
-            if series.gauge.is_some() {
-                let (change, reading) = (Change { at, amount: 0.0 }, Some(Reading { series: id, value: STALE }));
-                out.increments.push(Increment { tag: series.tag, change, reading });
-            }
-        }
-    }
-
-    /// A sample has a place in its series: the series is live, and a new scrape may begin. Returns whether its target
-    /// held changes before.
-    fn begin(&mut self, id: SeriesId, arrival: Arrival, now: Timestamp, out: &mut Output) -> bool {
-        let series = &mut self.series[id.0 as usize];
-        if arrival.before.is_none_or(|b| b < arrival.at) && !series.live {
-            series.live = true;
-            out.liveness.push(Liveness { tag: series.tag, live: true });
-        }
-        let target = &mut self.targets[series.target as usize];
-        if target.is_new() {
-            self.jobs.watched(&self.target_keys[series.target as usize].0, arrival.at);
-        }
-        let was_holding = target.is_holding();
-        target.begin_scrape(arrival.at, now, &mut out.increments);
-        was_holding
-    }
-
-    /// The changes of a sample are held or passed on: births are decided, and the scrape may be complete.
-    fn finish(&mut self, id: SeriesId, arrival: Arrival, was_holding: bool, out: &mut Output) {
-        let series = &self.series[id.0 as usize];
-        let (target_id, metric) = (series.target, series.metric);
-        let at = arrival.at;
-        if arrival.is_first {
-            if self.targets[target_id as usize].was_live(metric, at) || self.started_while_watched(target_id, arrival) {
-                self.count_birth(id, at, out);
-            } else {
-                self.targets[target_id as usize].await_neighbour(id, metric, at);
-            }
-        }
-        if let Some(at) = arrival.live_at {
-            // A known series of the metric has a sample at this time: first samples at it were births.
-            for born in self.targets[target_id as usize].mark_live(metric, at) {
-                self.count_birth(born, at, out);
-            }
-        }
-        let target = &mut self.targets[target_id as usize];
-        if arrival.before.is_none_or(|b| b < at) {
-            target.report(at, arrival.before, false, &mut out.increments);
-        }
-        if target.is_holding() && !was_holding {
-            self.holding.insert(target_id);
-        }
-    }
-
-    /// Whether a first sample's start timestamp says that all of its value happened while its target, or at least
-    /// its job, was being watched.
-    fn started_while_watched(&self, target: u32, arrival: Arrival) -> bool {
-        let Some(start) = arrival.start.filter(|start| *start <= arrival.at) else { return false };
-        match self.targets[target as usize].previous_scrape(arrival.at) {
-            PreviousScrape::At(previous) => start > previous,
-            PreviousScrape::None => self.jobs.watched_at(&self.target_keys[target as usize].0, start, arrival.at),
-            PreviousScrape::Forgotten => false,
-        }
-    }
-
-    fn count_birth(&mut self, id: SeriesId, at: Timestamp, out: &mut Output) {
-        let series = &mut self.series[id.0 as usize];
-        let target = &mut self.targets[series.target as usize];
-        match &mut series.track {
-            Track::Counter(counter) => {
-                if let Some(change) = counter.count_birth(at) {
-                    let tag = series.tag_at(at, &mut self.twins);
-                    target.hold(Increment { tag, change, reading: None }, &mut out.increments);
-                }
-            }
-            Track::Native(native) => {
-                if native.may_be_born(at) && self.twins.counts_native_birth(series.twin, at) {
-                    native.count_birth(at, &self.limits, &mut self.changes);
-                    self.changes.drain(..).for_each(|change| target.hold(change, &mut out.increments));
-                }
-            }
-        }
-    }
-
-    /// Passes on what incomplete scrapes have held for too long.
-    pub fn settle(&mut self, now: Timestamp, out: &mut Vec<Increment>) {
-        let targets = &mut self.targets;
-        self.holding.retain(|&id| targets[id as usize].settle(now, out));
-    }
-
-    /// Forgets the series among the next `count` of the table whose last sample arrived over [`IDLE`] ago;
-    /// those that were live are reported as ended.
-    pub fn sweep(&mut self, now: Timestamp, count: usize, out: &mut Output) {
-        for _ in 0..count.min(self.series.len()) {
-            self.sweep_next = (self.sweep_next + 1) % self.series.len();
-            let slot = self.sweep_next;
-            let series = &mut self.series[slot];
-            if !series.used || now.since(series.seen) < IDLE {
-                continue;
-            }
-            if std::mem::take(&mut series.live) {
-                out.liveness.push(Liveness { tag: series.tag, live: false });
-            }
-            series.used = false;
-            let (identity, target) = (series.identity(), series.target);
-            if let Track::Native(native) = std::mem::replace(&mut series.track, Track::Counter(Counter::new())) {
-                self.native_bytes -= native.message_bytes();
-                self.twins.native_ended(series.twin, Timestamp::MIN);
-            }
-            self.twins.leave(series.twin);
-            self.identities.remove(identity);
-            self.free.push_back((self.rotation + 2, slot as u32));
-            self.release_target(target, out);
-        }
-    }
-
-    fn release_target(&mut self, id: u32, out: &mut Output) {
-        let target = &mut self.targets[id as usize];
-        if target.remove_series() == 0 {
-            target.settle(Timestamp(i64::MAX), &mut out.increments);
-            self.holding.remove(&id);
-            let key = &self.target_keys[id as usize];
-            self.jobs.remove_target(&key.0);
-            self.target_ids.remove(key);
-            self.free_targets.push(id);
-        }
-    }
-
-    /// Forgets wire keys that were not used since the last call: their series decode once more when they
-    /// come back.
-    pub fn rotate_wire_keys(&mut self) {
-        self.wire.rotate();
-        self.rotation += 1;
-    }
-
-    /// Whether a scrape waits for its rest.
-    pub fn is_holding(&self) -> bool {
-        !self.holding.is_empty()
-    }
-
-    /// Binds every series to nothing and forgets every wire key, so that each series is registered anew with its
-    /// next sample, and begins anew for whatever it is bound to then.
-    pub fn unbind(&mut self) {
-        for series in &mut self.series {
-            (series.tag, series.beside_native) = (Tag::NOTHING, Tag::NOTHING);
-            if let Track::Native(native) = &mut series.track {
-                native.unbind();
-            }
-            series.live = false;
-        }
-        self.wire = Cache::new(self.limit_series);
-    }
-
-    /// Makes a table that was stored whole again: the indices that follow from the rest.
-    #[must_use]
-    pub fn rebuilt(mut self, limit_series: usize, limits: &Limits) -> Self {
-        (self.limit_series, self.limits) = (limit_series, *limits);
-        self.twins.rebuild();
-        self.wire = Cache::new(limit_series);
-        for (slot, series) in self.series.iter().enumerate().filter(|(_, series)| series.used) {
-            self.identities.insert(series.identity(), slot as u32);
-        }
-        let free: BTreeSet<u32> = self.free_targets.iter().copied().collect();
-        let keys = (0..).zip(&self.target_keys).filter(|(id, _)| !free.contains(id));
-        self.target_ids = keys.map(|(id, key)| (key.clone(), id)).collect();
-        self
     }
 
     /// How many series are tracked.
