@@ -147,17 +147,20 @@ impl Receiver {
             self.settle(notice.fingerprint, notice.number);
             return;
         }
-        let dropped = match &mut self.plan {
-            Plan::Alertmanager(roster) => roster.put(notice, now),
-            Plan::Webhook(webhook) => match webhook.message(notice) {
-                None => {
-                    self.settle(notice.fingerprint, notice.number);
-                    false
+        match &mut self.plan {
+            Plan::Alertmanager(roster) => {
+                if roster.put(notice, now) {
+                    self.count_dropped();
                 }
-                Some(message) => self.push(message, now),
+            }
+            Plan::Webhook(webhook) => match webhook.message(notice) {
+                None => self.settle(notice.fingerprint, notice.number),
+                Some(message) => {
+                    let dropped = webhook.queue.push(message, now);
+                    self.drop_message(dropped);
+                }
             },
-        };
-        self.count_dropped(dropped);
+        }
     }
 
     /// Takes in a notice that was accepted before a restart and not delivered.
@@ -167,21 +170,11 @@ impl Receiver {
                 if notice.resolved_at.is_none() {
                     webhook.open(notice);
                 }
-                let dropped = self.push(Message::of(notice), now);
-                self.count_dropped(dropped);
+                let dropped = webhook.queue.push(Message::of(notice), now);
+                self.drop_message(dropped);
             }
             Plan::Alertmanager(_) => self.accept(notice, now),
         }
-    }
-
-    /// Queues a message of a webhook; whether another had to go.
-    fn push(&mut self, message: Message, now: Timestamp) -> bool {
-        let Plan::Webhook(webhook) = &mut self.plan else { return false };
-        let dropped = webhook.queue.push(message, now);
-        if let Some(Entry { message, .. }) = &dropped {
-            self.settle(message.fingerprint, message.number);
-        }
-        dropped.is_some()
     }
 
     fn settle(&mut self, fingerprint: Fingerprint, number: u64) {
@@ -272,12 +265,12 @@ impl Receiver {
 
     fn report_batch(&mut self, batch: &[Due], reply: &Reply, now: Timestamp) {
         let Plan::Alertmanager(roster) = &mut self.plan else { return };
-        match reply {
-            Reply::Later { .. } => {}
-            Reply::Accepted => self.settled.extend(roster.settle(batch, now).into_iter().filter(|s| s.number > 0)),
-            Reply::Refused { reason } | Reply::Gone { reason } => {
-                self.settled.extend(roster.settle(batch, now).into_iter().filter(|s| s.number > 0));
-                tracing::error!(receiver = self.name, alerts = batch.len(), reason, "alerts refused");
+        if let Reply::Refused { reason } | Reply::Gone { reason } = reply {
+            tracing::error!(receiver = self.name, alerts = batch.len(), reason, "alerts refused");
+        }
+        if !matches!(reply, Reply::Later { .. }) {
+            for Settled { fingerprint, number } in roster.settle(batch, now) {
+                self.settle(fingerprint, number);
             }
         }
     }
@@ -291,10 +284,7 @@ impl Receiver {
                 let failures = if self.draining { 1 } else { entry.failures };
                 let not_before = now + self.pace.delay(failures);
                 let dropped = webhook.queue.retry(entry, not_before);
-                if let Some(Entry { message, .. }) = &dropped {
-                    self.settle(message.fingerprint, message.number);
-                }
-                self.count_dropped(dropped.is_some());
+                self.drop_message(dropped);
             }
             Reply::Refused { reason } => self.bury(&entry, reason),
             Reply::Gone { reason } => {
@@ -327,11 +317,17 @@ impl Receiver {
         tracing::error!(receiver = self.name, id, event, failed_attempts = attempts, reason, "message given up");
     }
 
-    fn count_dropped(&mut self, dropped: bool) {
-        if dropped {
-            self.tally.dropped += 1;
-            tracing::warn!(receiver = self.name, "queue is full, oldest alert dropped");
+    /// What had to go for another message, if anything, is done with.
+    fn drop_message(&mut self, dropped: Option<Entry>) {
+        if let Some(Entry { message, .. }) = dropped {
+            self.settle(message.fingerprint, message.number);
+            self.count_dropped();
         }
+    }
+
+    fn count_dropped(&mut self) {
+        self.tally.dropped += 1;
+        tracing::warn!(receiver = self.name, "queue is full, oldest alert dropped");
     }
 
     /// From now on the task ends when nothing is left; what waits for our own patience is tried at once.

@@ -9,10 +9,11 @@ use url::Url;
 
 use super::channel::Channel;
 use super::notice::{Fingerprint, Notice};
-use super::outbox::{Outbox, Settled};
+use super::outbox::{Outbox, OutboxError, Settled};
+use super::receiver;
 use crate::alert::{Alert, AlertState};
 use crate::clock::{self, Steady};
-use crate::types::Labels;
+use crate::types::{Labels, Timestamp};
 
 /// Steps of the engine whose alerts may wait for the disk; the engine waits when there are more.
 const QUEUE_LIMIT_COMMANDS: usize = 4_096;
@@ -63,18 +64,14 @@ impl Relay {
             let (firing, pending) = (backlog.firing.len(), backlog.pending.len());
             tracing::info!(firing, pending, "going on with alerts of an earlier run");
         }
-        let now = self.clock.now();
-        for channel in &self.channels {
-            let mut receiver = channel.receiver();
+        self.each_receiver(|key, receiver, now| {
             for notice in &backlog.firing {
                 receiver.resume(notice, now);
             }
-            for (_, notice) in backlog.pending.iter().filter(|(name, _)| *name == *channel.key) {
+            for (_, notice) in backlog.pending.iter().filter(|(name, _)| name == key) {
                 receiver.repeat(notice, now);
             }
-            drop(receiver);
-            channel.wake.notify_one();
-        }
+        });
     }
 
     /// Works until nobody has a way here any more.
@@ -88,19 +85,21 @@ impl Relay {
                 Command::Reconcile(alerts) => self.reconcile(&alerts),
                 Command::Settled(receiver, settled) => {
                     let settled = settled.into_iter().map(|settled| (&*receiver, settled));
-                    let failed = self.outbox.as_ref().and_then(|outbox| outbox.settle(settled).err());
-                    if let Some(error) = failed {
-                        self.give_up(&error.to_string());
-                    }
+                    self.store(|outbox| outbox.settle(settled));
                 }
                 Command::Flush(done) => {
-                    let failed = self.outbox.as_ref().and_then(|outbox| outbox.sync().err());
-                    if let Some(error) = failed {
-                        self.give_up(&error.to_string());
-                    }
+                    self.store(Outbox::sync);
                     let _ = done.send(());
                 }
             }
+        }
+    }
+
+    /// Has the outbox do something, if there is one, and goes on without it when that fails.
+    fn store(&mut self, work: impl FnOnce(&Outbox) -> Result<(), OutboxError>) {
+        let failed = self.outbox.as_ref().and_then(|outbox| work(outbox).err());
+        if let Some(error) = failed {
+            self.give_up(&error.to_string());
         }
     }
 
@@ -140,13 +139,18 @@ impl Relay {
                 }
             },
         };
-        let now = self.clock.now();
-        for channel in &self.channels {
-            let mut receiver = channel.receiver();
+        self.each_receiver(|_, receiver, now| {
             for notice in &fresh {
                 receiver.accept(notice, now);
             }
-            drop(receiver);
+        });
+    }
+
+    /// Has every receiver, by its name in the outbox, take something in, and wakes its task.
+    fn each_receiver(&self, mut take: impl FnMut(&str, &mut receiver::Receiver, Timestamp)) {
+        let now = self.clock.now();
+        for channel in &self.channels {
+            take(&channel.key, &mut channel.receiver(), now);
             channel.wake.notify_one();
         }
     }
