@@ -49,11 +49,10 @@ pub(super) fn run(options: &ReplayOptions) -> anyhow::Result<Outcome> {
     if let Some(folder) = journal::folder(&options.input)? {
         return run_journal(&folder, &rules, against.as_deref(), options);
     }
-    let all = rules.iter().chain(against.iter().flatten()).cloned().collect();
-    let mut recorder = Recorder::new(all, from..=to);
+    let all: Vec<Service> = rules.iter().chain(against.iter().flatten()).cloned().collect();
+    let mut recorder = Recorder::new(all.clone(), from..=to);
     if let Some(url) = &options.from_url {
-        let services: Vec<Service> = rules.iter().chain(against.iter().flatten()).cloned().collect();
-        remote::read(url, &services, options, &mut recorder)?;
+        remote::read(url, &all, options, &mut recorder)?;
     }
     for path in &options.input {
         if let Err(diagnostic) = read_input(path, options, &mut recorder)? {

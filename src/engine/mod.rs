@@ -162,12 +162,13 @@ impl Engine {
             let service = Arc::new(service.clone());
             let first = slis.len();
             for sli in &service.slis {
+                let inputs = sli.inputs();
                 slis.push(SliRun {
-                    definition: format!("{}/{} {}", service.name, sli.name, sli.inputs()).into(),
-                    counting: sli.inputs().counting,
+                    definition: format!("{}/{} {inputs}", service.name, sli.name).into(),
+                    counting: inputs.counting,
                     version_label: service.version_label.as_deref().map(Into::into),
                     versions: Versions::default(),
-                    values: sli.inputs().shows_values.then(Values::new),
+                    values: inputs.shows_values.then(Values::new),
                     slos: Vec::new(),
                 });
             }

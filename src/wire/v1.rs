@@ -73,8 +73,9 @@ impl<'a> Decoder<'a> {
 
     /// The next series, with or without samples; `None` at the end of the request.
     ///
-    /// Samples are appended to `samples`, histograms as ranges of the input to `histograms`. A series whose label fields are not contiguous (legal, though no
-    /// real sender does it) has them copied to the end of `scattered`, so that its bytes are whole as well.
+    /// Samples are appended to `samples`, histograms as ranges of the input to `histograms`. A series whose label
+    /// fields are not contiguous (legal, though no real sender does it) has them copied to the end of `scattered`, so
+    /// that its bytes are whole as well.
     ///
     /// # Errors
     /// When the request is not protobuf or has too many elements; the decoder is of no use afterwards.
