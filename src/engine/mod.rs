@@ -252,7 +252,7 @@ impl Engine {
                 }
             }
         }
-        for Increment { tag, change, reading } in output.increments.drain(..) {
+        for Increment { tag, change, reading, .. } in output.increments.drain(..) {
             if let Some(reading) = reading {
                 self.read(tag, change.at, reading, now);
                 continue;
@@ -277,7 +277,7 @@ impl Engine {
     }
 
     /// Adds the events of counters to every SLI and SLO that a binding names.
-    fn count(&mut self, tag: Tag, Change { at, amount }: Change, now: Timestamp) {
+    fn count(&mut self, tag: Tag, Change { at, amount, .. }: Change, now: Timestamp) {
         let binding = Arc::clone(&self.bindings[tag.0 as usize]);
         for (matched, version, judges) in binding.uses().filter(|(matched, ..)| matched.reads == Reads::Counter) {
             let amount = if matched.negative { -amount } else { amount };
