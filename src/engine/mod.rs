@@ -22,6 +22,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
+use crate::rollout::{Command, CommandError, Record};
 use crate::series::{Change, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
 use crate::sli::{Catalog, Counts, Match, Signal, Values, Versions};
 use crate::spec::{Counting, Reads, Role, Service};
@@ -52,6 +53,8 @@ pub enum Event<'a> {
     /// Nothing but time passed. What that leads to happens at the same moments however often it is said: see
     /// [`Engine::step`].
     Tick,
+    /// Somebody says something about a rollout.
+    Rollout(&'a Command),
     /// Other specs hold from now on.
     Reload(&'a [Service]),
     /// Every SLO is to be judged as of now, whether or not its time has come: where a recording ends.
@@ -67,6 +70,10 @@ pub struct Effects {
     pub written: Written,
     /// What an [`Event::Reload`] meant.
     pub reloaded: Reloaded,
+    /// What happened to rollouts, in order.
+    pub records: Vec<Record>,
+    /// Why an [`Event::Rollout`] had no effect.
+    pub refused: Option<CommandError>,
 }
 
 /// What the engine is told once.
@@ -221,7 +228,7 @@ impl Engine {
                 self.stats.count(&effects.written);
                 self.time.written_at = now;
             }
-            Event::Tick => return effects,
+            Event::Tick | Event::Rollout(_) => return effects,
             Event::Reload(services) => {
                 effects.reloaded = self.reload(services, now, &mut effects.alerts);
                 return effects;
@@ -347,6 +354,11 @@ impl Engine {
     pub fn snapshot(&mut self, now: Timestamp) -> Snapshot {
         let views = self.views();
         let (series, wire_keys) = (self.table.len(), self.table.wire_keys());
-        Snapshot { at: now, slos: views, stats: Stats { series, wire_keys, ..self.stats.clone() } }
+        Snapshot {
+            at: now,
+            slos: views,
+            services: Vec::new(),
+            stats: Stats { series, wire_keys, ..self.stats.clone() },
+        }
     }
 }

@@ -10,6 +10,7 @@
 mod accounting;
 mod alerting;
 mod budget;
+mod canary;
 pub(crate) mod decode;
 pub(crate) mod diagnostic;
 mod indicator;
@@ -27,11 +28,13 @@ mod suggest;
 mod sum;
 mod syntax;
 mod threshold;
+mod week;
 pub(crate) mod yaml;
 
 pub use accounting::{
     Accounting, Budgeting, Calendar, CalendarUnit, Exclusion, NoData, Period, Reset, Schedule, Verdict, When,
 };
+pub use canary::{Action, Amount, ArgoRollout, Baseline, Bound, BudgetPolicy, Canary, CanaryCheck, Step, Test};
 pub use diagnostic::{Diagnostic, Level, Related, Report};
 pub use model::{
     Alerting, Comparison, Condition, Counting, Events, Gauge, Inputs, Latency, Numerator, Origin, Reads, Role, Service,
@@ -40,3 +43,4 @@ pub use model::{
 pub use parse::parse;
 pub use policy::{Policy, Tier};
 pub use source::{Place, SOURCE_LIMIT_BYTES, Source};
+pub use week::{WeekTime, WeekTimeError};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Accounting, Period, Policy, Tier, When};
+use crate::spec::{Accounting, BudgetPolicy, Canary, Period, Policy, Tier, When};
 use crate::types::{Labels, Matcher, Objective, Selector, Span};
 
 /// One service: its SLIs, defined once, and the SLOs that use them.
@@ -24,6 +24,10 @@ pub struct Service {
     pub slis: Vec<Sli>,
     /// In the order written; names are unique.
     pub slos: Vec<Slo>,
+    /// When no release goes on.
+    pub budget_policy: Option<BudgetPolicy>,
+    /// How its releases are judged.
+    pub canary: Option<Arc<Canary>>,
     /// Where the document starts.
     pub origin: Origin,
 }

@@ -58,6 +58,8 @@ pub(crate) fn service(mut fields: Fields<'_>, start: Place, reporter: &mut Repor
         version_label: version_label.map(str::to_owned),
         slis,
         slos,
+        budget_policy: None,
+        canary: None,
         origin: origin(start, reporter),
     };
     Some(Draft { service, name: place, slos: slo_places })
