@@ -64,10 +64,23 @@ fn the_rules_folder_is_clean() {
     let (services, report) = parse(&collect(&[root.join("rules")]).unwrap());
     assert_eq!(report.render(false), "");
     let names: Vec<&str> = services.iter().map(|s| s.name.as_str()).collect();
-    assert_eq!(
-        names,
-        ["api-gateway", "checkout", "invoice-batch", "mail-queue", "payment-auth", "search", "shop-front"]
-    );
+    let expected = [
+        "api-gateway",
+        "checkout-progressive",
+        "checkout",
+        "funds-transfer",
+        "invoice-batch",
+        "mail-queue",
+        "payment-auth",
+        "payroll-api",
+        "payroll-tenants",
+        "quote",
+        "search",
+        "shop-front",
+    ];
+    assert_eq!(names, expected);
+    let judged = services.iter().filter(|service| service.canary.is_some()).count();
+    assert_eq!(judged, 7, "the pipelines people run, and the flags of one");
 }
 
 /// Every field this version has.
@@ -246,7 +259,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_text_panics(which in 0_usize..7, edits in prop::collection::vec(edit(), 1..6)) {
+    fn no_text_panics(which in 0_usize..12, edits in prop::collection::vec(edit(), 1..6)) {
         let text = mutated(&files("rules")[which].1, &edits);
         let source = Source::new("mutated.yaml", text);
         let (services, report) = parse(std::slice::from_ref(&source));

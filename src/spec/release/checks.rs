@@ -119,6 +119,9 @@ fn check(item: Field<'_>, defaults: &Defaults, around: &Around<'_>, reporter: &m
     let bound = limit::bound(kind, field, figure, (slo, lasting), reporter)?;
     let test = test?;
     lint::side(kind, sli, figure, field, reporter);
+    if test == Test::Sequential {
+        lint::no_margin(bound, field.place(), reporter);
+    }
     if let (Test::Threshold { min_samples, .. }, Figure::Rate { .. }) = (test, figure) {
         lint::single_error(bound, min_samples, item.key, reporter);
     }

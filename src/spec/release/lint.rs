@@ -70,6 +70,19 @@ pub(super) fn tiny(kind: Kind, amount: Amount, of_good: bool, field: Field<'_>, 
     }
 }
 
+/// A margin that leaves nothing to be sure of.
+pub(super) fn no_margin(bound: Bound, place: Place, reporter: &mut Reporter<'_>) {
+    let (Bound::DropOver(Amount::Absolute(size) | Amount::Relative(size))
+    | Bound::RegressionOver(Amount::Absolute(size) | Amount::Relative(size))) = bound
+    else {
+        return;
+    };
+    if size == 0.0 {
+        let message = "with a margin of 0 a release as good as its baseline is never known to be safe, nor promoted";
+        reporter.warn(place, message).hint("say how much worse would not matter, such as `0.1pp`, `5%` or `10ms`");
+    }
+}
+
 /// A limit on the side on which all is well.
 pub(super) fn side(kind: Kind, sli: &Sli, figure: Figure<'_>, field: Field<'_>, reporter: &mut Reporter<'_>) {
     let Figure::Rate { of_good, .. } = figure else { return };
