@@ -4,7 +4,7 @@
 //! [`naming`] the metric and label names shared by the engine's output and the generated rules.
 //!
 //! [`parse()`] reads it from YAML: `yaml` makes a tree that knows its places, `decode` gives typed access to it,
-//! `native` and `alerting` build the model, `lint` says what can hardly be meant. Nothing stops at the first
+//! `native`, `alerting` and `release` build the model, `lint` says what can hardly be meant. Nothing stops at the first
 //! error: everything found goes to a [`Report`].
 
 mod accounting;
@@ -21,6 +21,7 @@ pub mod naming;
 mod native;
 mod parse;
 pub mod policy;
+pub(crate) mod release;
 mod render;
 pub(crate) mod selector;
 mod source;
