@@ -35,7 +35,9 @@ pub(crate) mod yaml;
 pub use accounting::{
     Accounting, Budgeting, Calendar, CalendarUnit, Exclusion, NoData, Period, Reset, Schedule, Verdict, When,
 };
-pub use canary::{Action, Amount, ArgoRollout, Baseline, Bound, BudgetPolicy, Canary, CanaryCheck, Step, Test};
+pub use canary::{
+    Action, Amount, ArgoRollout, Baseline, Bound, BudgetPolicy, Canary, CanaryCheck, Step, Stream, Test, strata_names,
+};
 pub use diagnostic::{Diagnostic, Level, Related, Report};
 pub use model::{
     Alerting, Comparison, Condition, Counting, Events, Gauge, Inputs, Latency, Numerator, Origin, Reads, Role, Service,
