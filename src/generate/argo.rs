@@ -111,7 +111,8 @@ fn watched(service: &Service) -> Value {
 fn rollout(service: &Service, canary: &Canary) -> String {
     let name = canary.argo.as_ref().map_or_else(|| object_name(&service.name), |argo| argo.name.clone());
     let label = service.version_label.as_deref().unwrap_or_default();
-    let version = json!({"name": "version", "valueFrom": {"fieldRef": {"fieldPath": format!("spec.template.metadata.labels.{label}")}}});
+    let path = format!("spec.template.metadata.labels.{label}");
+    let version = json!({"name": "version", "valueFrom": {"fieldRef": {"fieldPath": path}}});
     let namespace = canary.argo.as_ref().map(|argo| format!(" -n {}", argo.namespace)).unwrap_or_default();
     let mut comments = vec![
         format!("The steps of the Rollout: kubectl patch rollout {name}{namespace} --type merge --patch-file FILE"),
@@ -123,17 +124,14 @@ fn rollout(service: &Service, canary: &Canary) -> String {
         if let Some(comment) = exposure(step) {
             comments.push(comment);
         }
-        match step.weight {
-            Some(weight) => {
-                if std::mem::take(&mut is_scaled) {
-                    steps.push(json!({"setCanaryScale": {"matchTrafficWeight": true}}));
-                }
-                steps.push(json!({"setWeight": whole(weight)}));
+        if let Some(weight) = step.weight {
+            if std::mem::take(&mut is_scaled) {
+                steps.push(json!({"setCanaryScale": {"matchTrafficWeight": true}}));
             }
-            None => {
-                is_scaled = true;
-                steps.push(json!({"setCanaryScale": {"replicas": 1}}));
-            }
+            steps.push(json!({"setWeight": whole(weight)}));
+        } else {
+            is_scaled = true;
+            steps.push(json!({"setCanaryScale": {"replicas": 1}}));
         }
         let args = [version.clone(), json!({"name": "step", "value": escaped(&step.name)})];
         let templates = [json!({"templateName": template_name(service, "step")})];
@@ -206,8 +204,8 @@ fn notifications(judged: &[(&Service, &Canary)], address: &str) -> String {
         format!("url: {address}/api/v1/argo/events\nheaders:\n- name: Content-Type\n  value: application/json\n");
     let mut data = vec![(format!("service.webhook.{RECEIVER}"), service)];
     for event in EVENTS {
-        let body: String = body(judged, event).lines().map(|line| format!("      {line}\n")).collect();
-        let template = format!("webhook:\n  {RECEIVER}:\n    method: POST\n    body: |\n{body}");
+        let body = body(judged, event).replace('\n', "\n      ");
+        let template = format!("webhook:\n  {RECEIVER}:\n    method: POST\n    body: |\n      {}\n", body.trim_end());
         data.push((format!("template.{RECEIVER}-{event}"), template));
     }
     for event in EVENTS {

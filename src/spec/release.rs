@@ -106,8 +106,8 @@ pub(crate) fn canary(field: Field<'_>, around: &Around<'_>, reporter: &mut Repor
         lint::never(&not_between, field, reporter);
     }
     let start_between = week_times(fields.get("startBetween"), reporter);
-    let weight = sound(fields.get("weight").map(|field| weight(field, &steps, around, reporter)));
-    let argo = sound(fields.get("argo").map(|field| argo(field, reporter)));
+    let weight = fields.get("weight").map(|field| weight(field, &steps, around, reporter).ok_or(Unsound)).transpose();
+    let argo = fields.get("argo").map(|field| argo(field, reporter).ok_or(Unsound)).transpose();
     fields.finish(reporter);
     Some(Canary {
         baseline: baseline?,
@@ -119,8 +119,8 @@ pub(crate) fn canary(field: Field<'_>, around: &Around<'_>, reporter: &mut Repor
         deadline: deadline?,
         not_between,
         start_between,
-        weight: weight?,
-        argo: argo?,
+        weight: weight.ok()?,
+        argo: argo.ok()?,
         origin: origin(field.key, reporter),
     })
 }
@@ -247,10 +247,8 @@ fn object_name(field: Field<'_>, limit_bytes: usize, reporter: &mut Reporter<'_>
     Some(name.to_owned())
 }
 
-/// What was not given is sound.
-fn sound<T>(read: Option<Option<T>>) -> Option<Option<T>> {
-    read.map_or(Some(None), |read| read.map(Some))
-}
+/// What was given, and could not be read.
+struct Unsound;
 
 /// 0.003 for 0.3, and not 0.0029999999999999996.
 fn of_percent(percent: f64) -> f64 {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sloburn::canary::{Amount, Bound, CHECKS_MAX, Check, CheckSpec, Layout, Measure, STRATA_MAX, State, Test};
-use sloburn::spec::{CanaryCheck, Inputs, Service, Source, parse};
+use sloburn::spec::{CanaryCheck, Service, Source, parse};
 use sloburn::types::Span;
 
 use super::{block, spec, terms};
@@ -29,12 +29,11 @@ fn service(checks: &str) -> Option<Service> {
 }
 
 /// What a judge is asked by a check of a spec.
-fn asked(service: &Service, check: &CanaryCheck) -> CheckSpec {
-    let inputs: Inputs = service.slis[check.sli].inputs();
-    let measure = match check.quantile {
-        Some(quantile) => Measure::Latency { quantile, layout: Layout::new(vec![0.1, 1.0]).unwrap() },
-        None if inputs.shows_success() => Measure::Success,
-        None => Measure::Errors,
+fn asked(check: &CanaryCheck) -> CheckSpec {
+    let measure = match (check.quantile, check.bound) {
+        (Some(quantile), _) => Measure::Latency { quantile, layout: Layout::new(vec![0.1, 1.0]).unwrap() },
+        (None, Bound::Below(_) | Bound::DropOver(_)) => Measure::Success,
+        (None, _) => Measure::Errors,
     };
     CheckSpec { name: check.name.clone(), action: check.action, ..spec(measure, check.bound, check.test) }
 }
@@ -65,7 +64,7 @@ fn limits() -> impl Strategy<Value = (String, CheckSpec)> {
             ),
             6 => (
                 format!("{{sli: good, regressionOver: {amount}%}}"),
-                rate(Measure::Success, Bound::RegressionOver(relative)),
+                rate(Measure::Errors, Bound::RegressionOver(relative)),
             ),
             7 => {
                 let bound = Bound::BurnRateOver { factor: f64::from(amount), budget: 0.01, lasting: Span::ZERO };
@@ -93,7 +92,7 @@ proptest! {
         let service = service(&format!("      - {text}\n"));
         prop_assert_eq!(service.is_some(), expected.validate().is_ok(), "{}", text);
         if let Some(service) = service {
-            let check = asked(&service, &service.canary.as_ref().unwrap().checks[0]);
+            let check = asked(&service.canary.as_ref().unwrap().checks[0]);
             prop_assert_eq!((check.measure, check.bound), (expected.measure, expected.bound), "{}", text);
         }
     }
