@@ -264,10 +264,10 @@ STEP   WEIGHT  BEGAN                 PROMOTED
 staff  -       2026-11-01 00:00:00Z  2026-11-01 00:30:00Z
 5%     5%      2026-11-01 00:30:00Z  -
 
-CHECK        CANARY  BASELINE  VALUE  INTERVAL        LIMIT    STATE      NEEDS
-errors       1.2 %   1 %       20 %   -10 % to 50 %   <= 25 %  undecided  3m
-latency p99  210 ms  1.25 s    -80 %  -               <= 20 %  safe       -
-audits       -       -         -      -               -        undecided  -
+CHECK        CANARY  BASELINE  VALUE  INTERVAL       LIMIT    STATE      NEEDS
+errors       1.2 %   1 %       20 %   -10 % to 50 %  <= 25 %  undecided  3m
+latency p99  210 ms  1.25 s    -80 %  -              <= 20 %  safe       -
+audits       -       -         -      -              -        undecided  -
 latency p99: the buckets are too coarse";
         assert_eq!(shown, expected);
     }
