@@ -15,7 +15,8 @@ use crate::clock::Steady;
 use crate::notify;
 use crate::types::{Span, Timestamp};
 
-/// For one question.
+/// For one question, at least and at most: less than it is left for the last one before a deadline.
+const SHORTEST_TIMEOUT: Span = Span::seconds(1);
 const TIMEOUT: Span = Span::seconds(10);
 const ANSWER_LIMIT_BYTES: usize = 16 << 20;
 /// From a failed question to the next.
@@ -71,8 +72,7 @@ impl Client {
         let builder = reqwest::Client::builder()
             .user_agent(concat!("sloburn/", env!("CARGO_PKG_VERSION")))
             // A password is for the daemon alone.
-            .redirect(Policy::none())
-            .timeout(TIMEOUT.to_std());
+            .redirect(Policy::none());
         let builder = match &options.tls_ca_file {
             Some(path) => {
                 let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -113,12 +113,12 @@ impl Client {
 
     /// Asks once.
     pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, ClientError> {
-        self.send(Method::GET, self.at(path, query), None).await
+        self.send(Method::GET, self.at(path, query), None, TIMEOUT).await
     }
 
     /// Says something, once: whether it was taken is not known where the connection broke.
     pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, ClientError> {
-        self.send(Method::POST, self.at(path, &[]), Some(body)).await
+        self.send(Method::POST, self.at(path, &[]), Some(body), TIMEOUT).await
     }
 
     /// Asks until there is an answer or `deadline` has come; `told` is called with what is in the way.
@@ -130,7 +130,8 @@ impl Client {
         mut told: impl FnMut(&str),
     ) -> Result<Value, ClientError> {
         loop {
-            match self.get(path, query).await {
+            let timeout = deadline.since(clock.now()).clamp(SHORTEST_TIMEOUT, TIMEOUT);
+            match self.send(Method::GET, self.at(path, query), None, timeout).await {
                 Err(ClientError::Later(reason)) if clock.now() < deadline => {
                     told(&reason);
                     clock.sleep_until((clock.now() + RETRY_EVERY).min(deadline)).await;
@@ -140,8 +141,14 @@ impl Client {
         }
     }
 
-    async fn send(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Value, ClientError> {
-        let request = self.client.request(method, url);
+    async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&Value>,
+        timeout: Span,
+    ) -> Result<Value, ClientError> {
+        let request = self.client.request(method, url).timeout(timeout.to_std());
         let request = match &self.credentials {
             Credentials::None => request,
             Credentials::Basic { username, password } => {

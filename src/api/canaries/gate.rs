@@ -53,13 +53,14 @@ impl Gate {
         let Some(floor) = view.and_then(|view| view.freeze_below) else {
             return Some(gate(true, "allowed", format!("{name} has no budget policy")));
         };
-        let least = slos.filter_map(|slo| Some((slo.budget.remaining?, slo.title())));
+        // What the policy looks at: early in a period an error does not look like the end.
+        let least = slos.filter_map(|slo| Some((slo.budget.remaining_of_period()?, slo.title())));
         let Some((left, title)) = least.min_by(|a, b| a.0.total_cmp(&b.0)) else {
             return Some(gate(true, "no-data", format!("no budget of {name} is known yet")));
         };
         let percent = |share: f64| (1_000.0 * share).round() / 10.0;
         let floor = percent(floor);
-        let reason = format!("{title} has {} % of its budget left, and {floor} % freeze releases", percent(left));
+        let reason = format!("{title} has {} % of its budget left, and releases stop below {floor} %", percent(left));
         Some(gate(true, "allowed", reason))
     }
 }
@@ -77,6 +78,7 @@ pub(super) fn said(snapshot: &Snapshot, name: &str) -> Result<Value, ApiError> {
             "state": slo.state.as_str(),
             "period": slo.period,
             "budgetRemaining": slo.budget.remaining,
+            "budgetRemainingOfPeriod": slo.budget.remaining_of_period(),
         })
     };
     Ok(json!({
