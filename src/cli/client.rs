@@ -24,7 +24,7 @@ const RETRY_EVERY: Span = Span::seconds(1);
 
 /// What the daemon is asked through.
 pub(super) struct Client {
-    client: reqwest::Client,
+    http: reqwest::Client,
     url: Url,
     credentials: Credentials,
 }
@@ -95,7 +95,7 @@ impl Client {
                 None => Credentials::None,
             },
         };
-        Ok(Self { client: builder.build()?, url: url.clone(), credentials })
+        Ok(Self { http: builder.build()?, url: url.clone(), credentials })
     }
 
     /// A path below the daemon's address, of these parts, and a query.
@@ -141,19 +141,11 @@ impl Client {
         }
     }
 
-    async fn send(
-        &self,
-        method: Method,
-        url: Url,
-        body: Option<&Value>,
-        timeout: Span,
-    ) -> Result<Value, ClientError> {
-        let request = self.client.request(method, url).timeout(timeout.to_std());
+    async fn send(&self, method: Method, url: Url, body: Option<&Value>, timeout: Span) -> Result<Value, ClientError> {
+        let request = self.http.request(method, url).timeout(timeout.to_std());
         let request = match &self.credentials {
             Credentials::None => request,
-            Credentials::Basic { username, password } => {
-                request.basic_auth(username, Some(password.expose_secret()))
-            }
+            Credentials::Basic { username, password } => request.basic_auth(username, Some(password.expose_secret())),
             Credentials::Bearer(token) => request.bearer_auth(token.expose_secret()),
         };
         let request = match body {

@@ -189,12 +189,14 @@ async fn an_abort_in_argo_ends_the_rollout() {
 
 /// Hooks and whether each is answered with yes: a status of at most 202.
 fn hooks(daemon: &Daemon) -> [bool; 6] {
-    ["confirm-rollout", "pre-rollout", "rollout", "confirm-traffic-increase", "confirm-promotion", "rollback"].map(|hook| {
-        let (status, reason) = replay(daemon, &format!("flagger-{hook}"));
-        assert!(matches!(status, 200 | 409), "{hook}: {status} {reason}");
-        assert!(reason.len() > 1, "{hook} says why");
-        status == 200
-    })
+    ["confirm-rollout", "pre-rollout", "rollout", "confirm-traffic-increase", "confirm-promotion", "rollback"].map(
+        |hook| {
+            let (status, reason) = replay(daemon, &format!("flagger-{hook}"));
+            assert!(matches!(status, 200 | 409), "{hook}: {status} {reason}");
+            assert!(reason.len() > 1, "{hook} says why");
+            status == 200
+        },
+    )
 }
 
 #[tokio::test]
@@ -272,4 +274,48 @@ async fn the_gate_closes_when_the_budget_is_spent() {
     assert_eq!(frozen["state"], "frozen");
     let (status, reason) = replay(&daemon, "flagger-confirm-rollout");
     assert_eq!((status, reason.trim_end()), (409, frozen["reason"].as_str().unwrap()));
+}
+
+#[tokio::test]
+async fn a_held_rollout_is_held_after_a_crash() {
+    let daemon = Daemon::start(PAY, &[]);
+    Traffic::begin(&daemon).await;
+    start(&daemon).await;
+    let pause = json!({"actor": "alice", "reason": "lunch"});
+    assert_eq!(say(&daemon, "/api/v1/canaries/pay/pause", &pause).await.status, 200);
+    let before = verdict(&daemon).await;
+    let daemon = daemon.crash_and_restart(|_| {}, &[]);
+    let after = verdict(&daemon).await;
+    assert_eq!((&after["verdict"], &after["reason"]), (&json!("pause"), &json!("paused by alice: lunch")));
+    assert_eq!(after["rollout"], before["rollout"]);
+    let abort = json!({"actor": "alice", "reason": "enough"});
+    assert_eq!(say(&daemon, "/api/v1/canaries/pay/abort", &abort).await.status, 200);
+    assert_eq!(verdict(&daemon).await["verdict"], "rollback");
+}
+
+/// A judge that comes back condemns nobody and confirms nothing.
+#[tokio::test]
+async fn while_it_recovers_pipelines_are_told_to_go_on_as_they_are() {
+    let daemon = Daemon::start(PAY, &[]);
+    Traffic::begin(&daemon).await;
+    start(&daemon).await;
+    let folder = daemon.stop();
+    // A segment that cannot be read before somebody writes it: the recovery stands still there.
+    let pipe = folder.path().join("data/journal/00000002.segment");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let daemon = Daemon::listening(folder);
+    let answer = replay_json(&daemon, "argo-web-provider");
+    assert_eq!((&answer["verdict"], &answer["state"]), (&json!("continue"), &json!("recovering")));
+    assert_eq!(hooks(&daemon), [false, true, true, false, false, false]);
+    assert_eq!(replay(&daemon, "flagger-post-rollout-failed").0, 200);
+    assert_eq!(replay(&daemon, "argo-notification-aborted").0, 503, "it is to be said again");
+    for path in ["/api/v1/canaries", "/api/v1/canaries/pay", "/api/v1/gate?service=pay"] {
+        let answer = daemon.send("GET", path, HeaderMap::new(), Vec::new()).await;
+        assert_eq!((answer.status, answer.headers["retry-after"].to_str().unwrap()), (503, "1"), "{path}");
+    }
+    let abort = say(&daemon, "/api/v1/canaries/pay/abort", &json!({"actor": "alice"})).await;
+    assert_eq!(abort.status, 503, "{}", abort.text);
+    drop(std::fs::OpenOptions::new().write(true).open(&pipe).unwrap());
+    daemon.process.line("that it is ready", |line| line.contains("ready for samples").then_some(()));
+    assert_eq!(verdict(&daemon).await["state"], "in-progress");
 }

@@ -30,8 +30,8 @@ pub(super) struct Message {
     weight: Option<f64>,
     #[serde(default)]
     phase: Option<String>,
-    #[serde(default)]
-    message: Option<String>,
+    #[serde(default, rename = "message")]
+    text: Option<String>,
 }
 
 /// A number, as a template writes it: bare, between quotes, or nothing.
@@ -59,7 +59,7 @@ impl Message {
     }
 
     fn reason(&self) -> String {
-        let said = [Some(self.event.as_str()), self.phase.as_deref(), self.message.as_deref()];
+        let said = [Some(self.event.as_str()), self.phase.as_deref(), self.text.as_deref()];
         let said: Vec<&str> = said.into_iter().flatten().filter(|text| !text.is_empty()).collect();
         line(&said.join(": "))
     }
@@ -78,10 +78,9 @@ pub(super) fn orders(message: &Message, canary: &CanaryView) -> Result<Vec<Order
     };
     match message.event.strip_prefix("on-rollout-").unwrap_or(&message.event) {
         // The weight is that of the revision before.
-        "updated" | "started" if is_stable => Err(format!("{version} is the stable version")),
+        "updated" | "started" | "step-completed" if is_stable => Err(format!("{version} is the stable version")),
         "updated" | "started" if is_current => Err(format!("{version} is being judged already")),
         "updated" | "started" => Ok(vec![start()]),
-        "step-completed" if is_stable => Err(format!("{version} is the stable version")),
         "step-completed" => {
             let step = message.weight().map(|weight| Order::Step(Exposure::Weight(weight)));
             let orders: Vec<Order> = (!is_current).then(start).into_iter().chain(step).collect();

@@ -160,14 +160,14 @@ mod tests {
 
     #[test]
     fn a_start_is_read() {
-        let body = json!({"service": "pay", "version": "v2", "baseline": "v1", "commitTime": "2026-11-01T12:00:00+01:00"});
+        let body =
+            json!({"service": "pay", "version": "v2", "baseline": "v1", "commitTime": "2026-11-01T12:00:00+01:00"});
         let order = Order::Start {
             version: "v2".to_owned(),
             baseline: Some("v1".to_owned()),
             committed_at: Some(Timestamp(1_793_530_800_000)),
         };
-        let expected =
-            Command { service: "pay".to_owned(), order, actor: NOBODY.to_owned(), reason: String::new() };
+        let expected = Command { service: "pay".to_owned(), order, actor: NOBODY.to_owned(), reason: String::new() };
         assert_eq!(start(&body), Ok(expected));
         for (body, says) in [
             (json!({"service": "pay"}), "missing field `version`"),

@@ -266,7 +266,12 @@ async fn told(state: &ApiState, speaker: &Speaker, hook: Hook, message: &Message
     match tell(state, speaker, hook, message).await {
         Ok(()) => "taken".to_owned(),
         Err(reason) => {
-            tracing::debug!(canary = message.name, phase = message.phase, reason, "a message of Flagger without effect");
+            tracing::debug!(
+                canary = message.name,
+                phase = message.phase,
+                reason,
+                "a message of Flagger without effect"
+            );
             reason
         }
     }

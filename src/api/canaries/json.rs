@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::api::canaries::answer::{Answer, Standing};
 use crate::canary::{Amount, Bound, CheckSpec, Effect, Measure, Outcome, Policy, PolicyCheck, Test, Verdict};
 use crate::rollout::{CanaryView, RolloutView, ServiceView, StepView};
-use crate::types::Timestamp;
+use crate::types::{Span, Timestamp};
 
 /// A service's releases; `rollout` is the one in progress.
 pub(super) fn canary(service: &ServiceView, canary: &CanaryView) -> Value {
@@ -93,7 +93,7 @@ fn outcome(outcome: &Outcome) -> Value {
         "baselineEvents": outcome.baseline_events,
         "lnEvidence": evidence.map(|ln| json!({"harm": ln.harm, "safe": ln.safe, "needed": ln.needed})),
         "timeNeeded": outcome.time_needed.map(|span| span.to_string()),
-        "timeNeededSeconds": outcome.time_needed.map(|span| span.as_secs_f64()),
+        "timeNeededSeconds": outcome.time_needed.map(Span::as_secs_f64),
         "notice": outcome.notice,
         "reason": outcome.reason,
     });

@@ -20,7 +20,7 @@ fn at(minutes: i64) -> Timestamp {
     START + Span::minutes(minutes)
 }
 
-fn judged(step: &str, decision: Decision, reason: &str) -> Option<Arc<Verdict>> {
+fn judged(step: &str, decision: Decision, reason: &str) -> Arc<Verdict> {
     let outcome = Outcome {
         check: "errors".to_owned(),
         state: State::Undecided,
@@ -34,7 +34,7 @@ fn judged(step: &str, decision: Decision, reason: &str) -> Option<Arc<Verdict>> 
     };
     let id = format!("{step}-{}", decision.as_str());
     let (step, reason) = (step.to_owned(), reason.to_owned());
-    Some(Arc::new(Verdict { id, step, at: at(2), decision, reason, checks: vec![outcome] }))
+    Arc::new(Verdict { id, step, at: at(2), decision, reason, checks: vec![outcome] })
 }
 
 /// `v2` against `v1`, in the second of three steps; the first one has been promoted.
@@ -54,7 +54,7 @@ fn rollout() -> RolloutView {
         ],
         step: 1,
         policy: None,
-        verdict: judged("5%", Decision::Continue, "5% goes on"),
+        verdict: Some(judged("5%", Decision::Continue, "5% goes on")),
         paused: None,
         ended: None,
         records: 4,
@@ -77,13 +77,8 @@ fn canary(current: Option<RolloutView>, past: Vec<RolloutView>, stable: &str) ->
 
 fn snapshot(canary: CanaryView) -> Snapshot {
     let origin = Origin { file: Arc::new("pay.yaml".into()), line: 3 };
-    let service = ServiceView {
-        name: "pay".to_owned(),
-        origin,
-        freeze_below: Some(0.1),
-        frozen: None,
-        canary: Some(canary),
-    };
+    let service =
+        ServiceView { name: "pay".to_owned(), origin, freeze_below: Some(0.1), frozen: None, canary: Some(canary) };
     let only_gated = ServiceView { name: "gated".to_owned(), canary: None, ..service.clone() };
     Snapshot { at: at(6), services: vec![Arc::new(service), Arc::new(only_gated)], ..Snapshot::default() }
 }
@@ -104,14 +99,14 @@ fn a_rollout_in_progress_goes_on_whatever_its_step_may() {
     let with = |verdict| canary(Some(RolloutView { verdict, ..rollout() }), vec![], "v1");
     let is = |verdict: &str, state: &str| (verdict.to_owned(), state.to_owned());
     assert_eq!(whole(with(None)), is("continue", "in-progress"));
-    assert_eq!(whole(with(judged("5%", Decision::Continue, ""))), is("continue", "in-progress"));
-    assert_eq!(whole(with(judged("5%", Decision::Promote, ""))), is("continue", "in-progress"));
-    assert_eq!(whole(with(judged("5%", Decision::Pause, ""))), is("pause", "paused"));
-    assert_eq!(whole(with(judged("5%", Decision::Rollback, ""))), is("rollback", "in-progress"));
+    assert_eq!(whole(with(Some(judged("5%", Decision::Continue, "")))), is("continue", "in-progress"));
+    assert_eq!(whole(with(Some(judged("5%", Decision::Promote, "")))), is("continue", "in-progress"));
+    assert_eq!(whole(with(Some(judged("5%", Decision::Pause, "")))), is("pause", "paused"));
+    assert_eq!(whole(with(Some(judged("5%", Decision::Rollback, "")))), is("rollback", "in-progress"));
     // Of the step before, which is promoted: nothing has been said about this one.
-    assert_eq!(whole(with(judged("staff", Decision::Promote, ""))), is("continue", "in-progress"));
-    assert_eq!(whole(with(judged("staff", Decision::Pause, ""))), is("continue", "in-progress"));
-    assert_eq!(whole(with(judged("staff", Decision::Rollback, ""))), is("rollback", "in-progress"));
+    assert_eq!(whole(with(Some(judged("staff", Decision::Promote, "")))), is("continue", "in-progress"));
+    assert_eq!(whole(with(Some(judged("staff", Decision::Pause, "")))), is("continue", "in-progress"));
+    assert_eq!(whole(with(Some(judged("staff", Decision::Rollback, "")))), is("rollback", "in-progress"));
 }
 
 #[test]
@@ -119,9 +114,9 @@ fn a_person_can_hold_what_is_promoted_but_not_what_is_harmful() {
     let by = Some(Actor { name: "alice".to_owned(), reason: "a look first".to_owned() });
     let with = |verdict| canary(Some(RolloutView { verdict, paused: by.clone(), ..rollout() }), vec![], "v1");
     for query in ["service=pay&version=v2", "service=pay&version=v2&step=5%25"] {
-        let promoted = said(with(judged("5%", Decision::Promote, "")), query);
+        let promoted = said(with(Some(judged("5%", Decision::Promote, ""))), query);
         assert_eq!((&*promoted.0, &*promoted.1, &*promoted.2), ("pause", "paused", "paused by alice: a look first"));
-        assert_eq!(said(with(judged("5%", Decision::Rollback, "worse")), query).0, "rollback");
+        assert_eq!(said(with(Some(judged("5%", Decision::Rollback, "worse"))), query).0, "rollback");
     }
 }
 
@@ -166,22 +161,22 @@ fn versions_without_a_rollout() {
 #[test]
 fn steps_by_name_weight_and_place() {
     let with = |verdict| canary(Some(RolloutView { verdict, ..rollout() }), vec![], "v1");
-    let may = || with(judged("5%", Decision::Promote, "5% is safe"));
+    let may = || with(Some(judged("5%", Decision::Promote, "5% is safe")));
     let ask = |canary, step: &str| {
         let (verdict, _, reason) = said(canary, &format!("service=pay&version=v2&step={step}"));
         (verdict, reason)
     };
     for promoted in ["staff", "0"] {
-        let (verdict, reason) = ask(with(judged("5%", Decision::Continue, "")), promoted);
+        let (verdict, reason) = ask(with(Some(judged("5%", Decision::Continue, ""))), promoted);
         assert_eq!(verdict, "promote", "{promoted}");
         assert_eq!(reason, "the step staff was promoted at 2026-11-01T00:01:00.000Z");
     }
     for at_hand in ["5%25", "5%", "5", "5.0", "1"] {
         assert_eq!(ask(may(), at_hand), ("promote".to_owned(), "5% is safe".to_owned()), "{at_hand}");
-        assert_eq!(ask(with(judged("5%", Decision::Continue, "")), at_hand).0, "continue", "{at_hand}");
-        assert_eq!(ask(with(judged("5%", Decision::Pause, "")), at_hand).0, "pause", "{at_hand}");
+        assert_eq!(ask(with(Some(judged("5%", Decision::Continue, ""))), at_hand).0, "continue", "{at_hand}");
+        assert_eq!(ask(with(Some(judged("5%", Decision::Pause, ""))), at_hand).0, "pause", "{at_hand}");
         // A verdict about the step before is none about this one.
-        assert_eq!(ask(with(judged("staff", Decision::Promote, "")), at_hand).0, "continue", "{at_hand}");
+        assert_eq!(ask(with(Some(judged("staff", Decision::Promote, ""))), at_hand).0, "continue", "{at_hand}");
     }
     for later in ["50%", "50", "2"] {
         let (verdict, reason) = ask(may(), later);
@@ -202,8 +197,9 @@ fn a_number_that_could_be_two_steps_is_none() {
     let mut two = rollout();
     two.steps[1].weight = Some(2.0);
     two.steps[1].name = "2%".to_owned();
-    two.verdict = judged("2%", Decision::Promote, "2% is safe");
-    let ask = |step: &str| said(canary(Some(two.clone()), vec![], "v1"), &format!("service=pay&version=v2&step={step}"));
+    two.verdict = Some(judged("2%", Decision::Promote, "2% is safe"));
+    let ask =
+        |step: &str| said(canary(Some(two.clone()), vec![], "v1"), &format!("service=pay&version=v2&step={step}"));
     let (verdict, state, reason) = ask("2");
     assert_eq!((&*verdict, &*state), ("continue", "unknown-step"));
     assert_eq!(reason, "the step \"2\" could be any of 2%, 50%: give its name");
@@ -240,7 +236,11 @@ fn an_answer_has_its_figures() {
 
 #[test]
 fn a_service_is_shown_with_a_versions_rollout() {
-    let view = snapshot(canary(Some(rollout()), vec![RolloutView { version: "v0".to_owned(), ..ended(Ending::Aborted) }], "v1"));
+    let view = snapshot(canary(
+        Some(rollout()),
+        vec![RolloutView { version: "v0".to_owned(), ..ended(Ending::Aborted) }],
+        "v1",
+    ));
     let value = shown(&view, "pay", None).unwrap();
     assert_eq!(value["canary"]["rollout"]["version"], "v2");
     assert_eq!(value["canary"]["rollout"]["verdict"]["verdict"], "continue");
@@ -295,7 +295,8 @@ fn each_hook_says_yes_to_its_own_verdicts() {
     use Hook::{ConfirmPromotion, ConfirmRollout, ConfirmTrafficIncrease, PreRollout, Rollback, Rollout};
     let going_on = canary(Some(rollout()), vec![], "v1");
     assert_eq!(yes(&going_on, None), [ConfirmRollout, PreRollout, Rollout, ConfirmTrafficIncrease]);
-    let with = |decision| canary(Some(RolloutView { verdict: judged("5%", decision, ""), ..rollout() }), vec![], "v1");
+    let with =
+        |decision| canary(Some(RolloutView { verdict: Some(judged("5%", decision, "")), ..rollout() }), vec![], "v1");
     assert_eq!(yes(&with(Decision::Pause), None), [ConfirmRollout, PreRollout, Rollout]);
     assert_eq!(yes(&with(Decision::Rollback), None), [ConfirmRollout, Rollback]);
     let promoted = canary(None, vec![ended(Ending::Promoted)], "v2");
@@ -350,11 +351,11 @@ fn events_of_flagger_move_and_end_the_rollout() {
         let metadata = [&[("eventMessage", text), ("eventType", "Normal")], more].concat();
         flagger::order(Hook::Event, &hook(phase, &metadata), &going_on)
     };
+    assert_eq!(event("Progressing", "Advance pay.shop canary weight 50", &[]), Ok(Order::Step(Exposure::Weight(50.0))));
     assert_eq!(
-        event("Progressing", "Advance pay.shop canary weight 50", &[]),
-        Ok(Order::Step(Exposure::Weight(50.0)))
+        event("Succeeded", "Promotion completed! Scaling down pay.shop", &[]),
+        Ok(Order::End { promoted: true })
     );
-    assert_eq!(event("Succeeded", "Promotion completed! Scaling down pay.shop", &[]), Ok(Order::End { promoted: true }));
     assert_eq!(event("Failed", "Canary failed! Scaling down pay.shop", &[]), Ok(Order::End { promoted: false }));
     let start = Order::Start { version: "v3".to_owned(), baseline: None, committed_at: None };
     assert_eq!(event("Progressing", "New revision detected! Scaling up pay.shop", &[("version", "v3")]), Ok(start));

@@ -61,13 +61,13 @@ pub struct DaemonOptions {
     /// Address of the daemon.
     #[arg(long, global = true, value_name = "URL", env = "SLOBURN_URL", default_value = "http://127.0.0.1:9797")]
     pub url: Url,
-    /// User of its --web.config.file; the password comes from --password-file or SLOBURN_PASSWORD.
+    /// User of its --web.config.file; the password comes from --password-file or `SLOBURN_PASSWORD`.
     #[arg(long, global = true, value_name = "NAME", env = "SLOBURN_USERNAME")]
     pub username: Option<String>,
     /// File with the user's password.
     #[arg(long, global = true, value_name = "PATH", env = "SLOBURN_PASSWORD_FILE")]
     pub password_file: Option<PathBuf>,
-    /// File with a token for a proxy in front of it; or the token itself in SLOBURN_BEARER_TOKEN.
+    /// File with a token for a proxy in front of it; or the token itself in `SLOBURN_BEARER_TOKEN`.
     #[arg(long, global = true, value_name = "PATH", env = "SLOBURN_BEARER_TOKEN_FILE", conflicts_with = "username")]
     pub bearer_token_file: Option<PathBuf>,
     /// File with the certificates of the authorities to trust for an https URL, instead of the system's.

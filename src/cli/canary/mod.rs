@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use crate::cli::client::{Client, ClientError};
 use crate::cli::{Outcome, console};
 use crate::clock::Steady;
-use args::{ActOptions, ActorOptions, CanaryCommand, CanaryOptions, GetOptions, OutputFormat, StartOptions, WatchOptions};
+use crate::types::Timestamp;
+use args::{
+    ActOptions, ActorOptions, CanaryCommand, CanaryOptions, GetOptions, OutputFormat, StartOptions, WatchOptions,
+};
 
 /// Variables that say who runs this, the more telling first.
 const ACTOR_VARIABLES: [&str; 3] = ["GITHUB_ACTOR", "USER", "LOGNAME"];
@@ -147,7 +150,7 @@ async fn start(client: &Client, options: &StartOptions, format: OutputFormat) ->
         "service": options.service,
         "version": options.version,
         "baseline": options.baseline,
-        "commitTime": options.commit_time.map(|at| at.to_rfc3339()),
+        "commitTime": options.commit_time.map(Timestamp::to_rfc3339),
         "actor": actor(&options.actor),
         "reason": options.reason,
     });

@@ -50,7 +50,8 @@ pub(super) fn list(canaries: &[Value]) -> String {
             ended => ended,
         };
         let verdict = text(&rollout["verdict"]["verdict"], "-");
-        let mut cells = row([text(&canary["service"], ""), text(&canary["stable"], "-"), text(&rollout["version"], "-")]);
+        let mut cells =
+            row([text(&canary["service"], ""), text(&canary["stable"], "-"), text(&rollout["version"], "-")]);
         cells.extend(row([text(&rollout["state"], "none"), text(&rollout["stepName"], "-"), verdict]));
         cells.push(moment(since));
         rows.push(cells);
@@ -184,7 +185,8 @@ fn checks(checks: &[Value], policy: &Value) -> String {
             _ => "-".to_owned(),
         };
         let sign = if check["isLowerLimit"] == true { ">= " } else { "<= " };
-        let limit = if check["limit"].is_null() { "-".to_owned() } else { format!("{sign}{}", amount(&check["limit"], unit)) };
+        let limit =
+            if check["limit"].is_null() { "-".to_owned() } else { format!("{sign}{}", amount(&check["limit"], unit)) };
         let needs = text(&check["timeNeeded"], "-").to_owned();
         let (name, state) = (text(&check["check"], "").to_owned(), text(&check["state"], "").to_owned());
         let figures = [&check["canary"], &check["baseline"]].map(|value| amount(value, figure));
@@ -192,8 +194,8 @@ fn checks(checks: &[Value], policy: &Value) -> String {
         rows.push(vec![name, canary, baseline, amount(&check["value"], unit), interval, limit, state, needs]);
     }
     let notices = checks.iter().filter_map(|check| Some((check["check"].as_str()?, check["notice"].as_str()?)));
-    let notices: String = notices.map(|(check, notice)| format!("\n{check}: {notice}")).collect();
-    format!("{}{notices}", table(&rows))
+    let notices = notices.map(|(check, notice)| format!("{check}: {notice}"));
+    std::iter::once(table(&rows)).chain(notices).collect::<Vec<_>>().join("\n")
 }
 
 /// A figure in its unit, with three digits that count.

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
 
 use super::releases::{PAY, Traffic, decided, last_day, rollout, say, start};
@@ -65,7 +66,8 @@ async fn people_steer_from_the_command_line() {
     Traffic::begin(&daemon).await;
     let (code, _, err) = run(&daemon, &["canary", "pause", "pay", "--reason", "early"]);
     assert_eq!(code, 1, "nothing to pause: {err}");
-    let started = ["canary", "start", "pay", "v2", "--baseline", "v1", "--commit-time", "1793491200", "--format", "json"];
+    let started =
+        ["canary", "start", "pay", "v2", "--baseline", "v1", "--commit-time", "1793491200", "--format", "json"];
     let (code, out, err) = run(&daemon, &started);
     assert_eq!(code, 0, "{err}");
     let shown: Value = serde_json::from_str(&out).unwrap();
@@ -182,4 +184,40 @@ async fn credentials_come_from_files_and_the_environment() {
     let (code, _, err) = run(&daemon, &list);
     assert_eq!(code, 1);
     assert!(err.contains("--username needs a password"), "{err}");
+}
+
+#[tokio::test]
+async fn an_authority_of_ones_own_is_trusted_when_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    let file = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    file("ca.crt", authority.pem());
+    file("server.crt", certificate.pem());
+    file("server.key", key.serialize_pem());
+    file("web.yml", "tls_server_config: {cert_file: server.crt, key_file: server.key}\n".to_owned());
+    let web = format!("--web.config.file={}", folder.path().join("web.yml").display());
+    let rules = folder.path().join("spec.yaml");
+    file("spec.yaml", PAY.to_owned());
+    let mut serve = sloburn();
+    serve.args(["serve", "--web.listen-address=127.0.0.1:0", "--log.format=json", "--storage.path=", &web]);
+    let process = Process::start("sloburn", serve.arg(format!("--rules={}", rules.display())));
+    let address = process.line("the address it listens on", |line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        line["address"].as_str().map(str::to_owned)
+    });
+    let list = |more: &[&str]| {
+        let url = format!("--url=https://{address}");
+        sloburn().args(["gate", "--service", "pay", "--timeout", "10ms", &url]).args(more).output().unwrap()
+    };
+    let known = list(&["--tls-ca-file", folder.path().join("ca.crt").to_str().unwrap()]);
+    assert_eq!(known.status.code(), Some(4), "no budget is known: {known:?}");
+    let stranger = list(&[]);
+    assert_eq!(stranger.status.code(), Some(5), "{stranger:?}");
+    let no_certificate = list(&["--tls-ca-file", rules.to_str().unwrap()]);
+    assert_eq!(no_certificate.status.code(), Some(1));
+    assert!(String::from_utf8(no_certificate.stderr).unwrap().contains("no certificate in"));
 }

@@ -1,7 +1,9 @@
 //! Requests as pipelines put them on the wire: `tests/exchanges/*.http`, sent byte for byte.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -16,28 +18,51 @@ pub fn stored(name: &str) -> Vec<u8> {
     let head = lines[..end].join("\r\n");
     let body = lines[end + 1..].join("\n");
     let length = lines[..end].iter().find_map(|line| line.strip_prefix("Content-Length: "));
-    assert_eq!(length.map_or(0, |length| length.parse().unwrap()), body.len(), "{name}: its length is that of its body");
+    assert_eq!(
+        length.map_or(0, |length| length.parse().unwrap()),
+        body.len(),
+        "{name}: its length is that of its body"
+    );
     format!("{head}\r\n\r\n{body}").into_bytes()
 }
 
-/// The status and body of the answer to a stored request.
+/// The status and body of the answer to a stored request. Go's client takes an answer compressed, so this does.
 pub fn replay(daemon: &Daemon, name: &str) -> (u16, String) {
-    let mut stream = daemon.connect();
-    stream.write_all(&stored(name)).unwrap();
-    let mut answer = Vec::new();
-    let mut chunk = [0; 4_096];
-    loop {
-        let read = stream.read(&mut chunk).unwrap();
-        assert_ne!(read, 0, "{name}: the connection ended early: {}", String::from_utf8_lossy(&answer));
-        answer.extend_from_slice(&chunk[..read]);
-        let text = String::from_utf8_lossy(&answer);
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-        if body.len() == length.unwrap_or(0_usize) {
-            let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-            return (status, body.to_owned());
+    let mut stream = BufReader::new(daemon.connect());
+    stream.get_mut().write_all(&stored(name)).unwrap();
+    let line = |stream: &mut BufReader<TcpStream>| {
+        let mut line = String::new();
+        assert_ne!(stream.read_line(&mut line).unwrap(), 0, "{name}: the connection ended early");
+        line.trim_end().to_ascii_lowercase()
+    };
+    let status = line(&mut stream).split(' ').nth(1).unwrap().parse().unwrap();
+    let head: Vec<String> = std::iter::repeat_with(|| line(&mut stream)).take_while(|line| !line.is_empty()).collect();
+    let header = |name: &str| head.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let mut body = Vec::new();
+    if header("transfer-encoding") == Some("chunked") {
+        loop {
+            let length = u64::from_str_radix(&line(&mut stream), 16).unwrap();
+            (&mut stream).take(length).read_to_end(&mut body).unwrap();
+            line(&mut stream);
+            if length == 0 {
+                break;
+            }
         }
+    } else {
+        let length = header("content-length").map_or(0, |length| length.parse().unwrap());
+        (&mut stream).take(length).read_to_end(&mut body).unwrap();
     }
+    if header("content-encoding") == Some("gzip") {
+        body = unzipped(&body);
+    }
+    (status, String::from_utf8(body).unwrap())
+}
+
+fn unzipped(bytes: &[u8]) -> Vec<u8> {
+    let gzip = Command::new("gzip").arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // Answers here are smaller than a pipe's buffer.
+    gzip.stdin.as_ref().unwrap().write_all(bytes).unwrap();
+    gzip.wait_with_output().unwrap().stdout
 }
 
 /// The answer to a stored request, which must be JSON with status 200.
