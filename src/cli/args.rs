@@ -7,6 +7,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
+use crate::cli::canary::args::{CanaryOptions, GateOptions};
 use crate::config;
 use crate::generate::{DEFAULT_ADDRESS, Format};
 use crate::journal::Fsync;
@@ -26,8 +27,10 @@ Examples:
   sloburn generate -i rules/ -o prometheus.yaml  the same SLOs as Prometheus rules
   sloburn replay --rules rules/ --input dump.om  what would have paged, from recorded samples
   sloburn test tests/                            unit tests of specs, in promtool's notation
+  sloburn canary list                            releases that are being judged
+  sloburn gate --service checkout                whether a budget lets a deployment start
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 lint, 4 no data."
+Exit codes: 0 ok, 1 failed, 2 usage, 3 lint, 4 no data or undecided, 5 timeout."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -48,6 +51,10 @@ pub enum Command {
     Replay(ReplayOptions),
     /// Run the unit tests of specs.
     Test(TestOptions),
+    /// See and steer the rollouts of a running daemon, and wait for their verdicts.
+    Canary(Box<CanaryOptions>),
+    /// Ask a running daemon whether a service's error budget lets a deployment start.
+    Gate(GateOptions),
     /// Run the daemon against simulated services, with nothing installed.
     Demo(DemoOptions),
 }
@@ -372,7 +379,7 @@ pub enum DemoMilestone {
     Resolved,
 }
 
-fn duration(text: &str) -> Result<Span, String> {
+pub fn duration(text: &str) -> Result<Span, String> {
     text.parse::<Span>().map_err(|error| error.to_string())
 }
 
@@ -390,7 +397,7 @@ fn format(text: &str) -> Result<Format, String> {
 }
 
 /// A point in time: RFC 3339, or seconds since 1970 with up to three decimals.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub fn moment(text: &str) -> Result<Timestamp, String> {
     let wrong = || format!("{text:?} is no time: write 2026-11-01T00:00:00Z, or seconds since 1970");
     if let Ok(point) = text.parse::<jiff::Timestamp>() {
         return Ok(Timestamp(point.as_millisecond()));
