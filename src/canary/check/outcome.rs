@@ -43,14 +43,17 @@ pub enum Unit {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
     /// The canary's figure: a rate, or a quantile.
+    #[serde(with = "crate::types::any_f64")]
     pub canary: f64,
     /// The baseline's, where it has events.
     pub baseline: Option<f64>,
     /// What the limit is about: the figure, its difference from the baseline's for the worse, or the like.
+    #[serde(with = "crate::types::any_f64")]
     pub value: f64,
     /// Where the value lies, at every look together, with the check's confidence; `None` for a window.
     pub interval: Option<Interval>,
     /// What the value may be.
+    #[serde(with = "crate::types::any_f64")]
     pub limit: f64,
     /// The limit is a lower one.
     pub is_lower_limit: bool,
@@ -85,10 +88,13 @@ pub struct Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LnEvidence {
     /// That the limit is exceeded.
+    #[serde(with = "crate::types::any_f64")]
     pub harm: f64,
     /// That it is kept.
+    #[serde(with = "crate::types::any_f64")]
     pub safe: f64,
     /// What either needs.
+    #[serde(with = "crate::types::any_f64")]
     pub needed: f64,
 }
 
