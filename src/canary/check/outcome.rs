@@ -111,7 +111,8 @@ impl Effect {
         if self.is_lower_limit { self.limit - self.value } else { self.value - self.limit }
     }
 
-    fn show(&self, value: f64) -> String {
+    /// A value of its unit for people: `0.3 points`, `250 ms`, `2x`.
+    pub fn show(&self, value: f64) -> String {
         match self.unit {
             Unit::Points => format!("{} points", short(100.0 * value)),
             Unit::Percent | Unit::Relative => format!("{} %", short(100.0 * value)),
@@ -123,7 +124,7 @@ impl Effect {
 }
 
 /// Three significant digits, without trailing zeros.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return format!("{value}");
     }
