@@ -1,5 +1,7 @@
 //! What people and pipelines say about a rollout.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::types::Timestamp;
@@ -63,6 +65,16 @@ pub enum Exposure {
     Index(usize),
     /// By its percentage of the traffic.
     Weight(f64),
+}
+
+impl fmt::Display for Exposure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "{name:?}"),
+            Self::Index(index) => write!(f, "{index}"),
+            Self::Weight(percent) => write!(f, "of {percent} %"),
+        }
+    }
 }
 
 /// Why a command has no effect.

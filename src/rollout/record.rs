@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::canary::{Arm, Policy, Verdict};
+use crate::canary::{Block, Hold, Policy, Verdict};
 use crate::types::Timestamp;
 
 /// One thing that happened. A rollout's records are numbered from 0 without a gap; lived through again, the same
@@ -47,6 +47,8 @@ pub enum Happened {
         policy_digest: String,
         /// From when on events count.
         since: Timestamp,
+        /// The step at hand.
+        step: usize,
     },
     /// What the judge was given since the record before, in order.
     Evidence {
@@ -124,32 +126,12 @@ impl Ending {
     }
 }
 
-/// Why a verdict is held back whatever the checks say.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind", content = "reason")]
-pub enum Hold {
-    /// Nothing goes on: `pause`. The budget policy, a person, a start at the wrong time.
-    Pause(String),
-    /// Nothing is promoted now: `continue`.
-    NotNow(String),
-}
-
-/// One call of the judge, short: there are many.
+/// What the judge is given. Both arms' counts come to it as blocks of time that both have covered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Input {
-    /// What the baseline did before.
-    #[serde(rename = "l")]
+    /// What the baseline did before, by the judge's stream.
     Learn(usize, Vec<f64>),
-    /// What an arm's counters rose by, from and to in milliseconds.
-    #[serde(rename = "o")]
-    Observe(usize, Arm, Timestamp, Timestamp, Vec<f64>),
-    /// All of an arm's targets have been seen up to here.
-    #[serde(rename = "c")]
-    Cover(usize, Arm, Timestamp),
-    /// A step began.
-    #[serde(rename = "s")]
-    Step(usize, Timestamp),
-    /// The judge was asked, with a reason to hold.
-    #[serde(rename = "j")]
-    Judge(Timestamp, Option<Hold>),
+    /// What both arms did in the same stretch of time, by the judge's stream.
+    Block(usize, Block),
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{Origin, WeekTime};
-use crate::types::{Matcher, Selector, Span};
+use crate::types::{Labels, Matcher, Selector, Span};
 
 /// When the budget policy lets no release go on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -97,6 +97,42 @@ pub struct CanaryCheck {
     pub origin: Origin,
 }
 
+/// Events of one SLI that the judge wants told apart by version and cohort.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// Index into the service's SLIs.
+    pub sli: usize,
+    /// By bucket of its histogram; else good and bad.
+    pub is_latency: bool,
+    /// A series belongs to the first cohort that it is in, else to one more for the rest; empty for all together.
+    pub strata: Vec<Vec<Matcher>>,
+}
+
+impl Stream {
+    /// The place of a series among the strata.
+    pub fn stratum(&self, labels: &Labels) -> usize {
+        let is_in = |cohort: &[Matcher]| cohort.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")));
+        self.strata.iter().position(|cohort| is_in(cohort)).unwrap_or(self.strata.len())
+    }
+
+    /// The strata's names, that of the rest among them; empty for all together.
+    pub fn names(&self) -> Vec<String> {
+        strata_names(&self.strata)
+    }
+}
+
+/// `merchant=~"test-.*"`
+pub fn cohort_name(cohort: &[Matcher]) -> String {
+    cohort.iter().map(Matcher::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The names of strata, that of the rest among them; empty for all together.
+pub fn strata_names(strata: &[Vec<Matcher>]) -> Vec<String> {
+    let cohorts: Vec<String> = strata.iter().map(|cohort| cohort_name(cohort)).collect();
+    let rest = (!cohorts.is_empty()).then(|| format!("all but {}", cohorts.join(" and ")));
+    cohorts.into_iter().chain(rest).collect()
+}
+
 /// How much an arm may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Amount {
@@ -156,6 +192,21 @@ pub enum Action {
 }
 
 impl Canary {
+    /// What the checks look at, each once.
+    pub fn streams(&self) -> Vec<Stream> {
+        let mut streams: Vec<Stream> = Vec::new();
+        for check in &self.checks {
+            let stream = Stream { sli: check.sli, is_latency: check.quantile.is_some(), strata: check.strata.clone() };
+            let is_same = |other: &Stream| {
+                (other.sli, other.is_latency) == (stream.sli, stream.is_latency) && other.names() == stream.names()
+            };
+            if !streams.iter().any(is_same) {
+                streams.push(stream);
+            }
+        }
+        streams
+    }
+
     /// The step that a weight of so many percent belongs to: the first that is not below it, else the last.
     pub fn step_of_weight(&self, percent: f64) -> Option<usize> {
         let weights = || self.steps.iter().enumerate().filter_map(|(at, step)| Some((at, step.weight?)));

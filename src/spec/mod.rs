@@ -4,7 +4,7 @@
 //! [`naming`] the metric and label names shared by the engine's output and the generated rules.
 //!
 //! [`parse()`] reads it from YAML: `yaml` makes a tree that knows its places, `decode` gives typed access to it,
-//! `native` and `alerting` build the model, `lint` says what can hardly be meant. Nothing stops at the first
+//! `native`, `alerting` and `release` build the model, `lint` says what can hardly be meant. Nothing stops at the first
 //! error: everything found goes to a [`Report`].
 
 mod accounting;
@@ -21,6 +21,7 @@ pub mod naming;
 mod native;
 mod parse;
 pub mod policy;
+pub(crate) mod release;
 mod render;
 pub(crate) mod selector;
 mod source;
@@ -34,7 +35,9 @@ pub(crate) mod yaml;
 pub use accounting::{
     Accounting, Budgeting, Calendar, CalendarUnit, Exclusion, NoData, Period, Reset, Schedule, Verdict, When,
 };
-pub use canary::{Action, Amount, ArgoRollout, Baseline, Bound, BudgetPolicy, Canary, CanaryCheck, Step, Test};
+pub use canary::{
+    Action, Amount, ArgoRollout, Baseline, Bound, BudgetPolicy, Canary, CanaryCheck, Step, Stream, Test, strata_names,
+};
 pub use diagnostic::{Diagnostic, Level, Related, Report};
 pub use model::{
     Alerting, Comparison, Condition, Counting, Events, Gauge, Inputs, Latency, Numerator, Origin, Reads, Role, Service,

@@ -5,10 +5,13 @@ use std::str::FromStr;
 
 use jiff::tz::TimeZone;
 
-use crate::types::Timestamp;
+use crate::types::{Span, Timestamp};
 
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const DAY_MINUTES: u16 = 24 * 60;
+const WEEK_MINUTES: u32 = 7 * DAY_MINUTES as u32;
+/// 2026-11-02T00:00:00Z: no clock changes in the week after.
+const A_MONDAY: Timestamp = Timestamp(1_793_577_600_000);
 
 /// Some days of the week, from one time of day to another, in a time zone. One that ends before it begins goes on into
 /// the next day.
@@ -50,6 +53,24 @@ impl WeekTime {
             return self.days[day] && (self.from_minute..self.to_minute).contains(&minute);
         }
         self.days[day] && minute >= self.from_minute || self.days[(day + 6) % 7] && minute < self.to_minute
+    }
+
+    /// Whether some stretches together leave no minute of an ordinary week.
+    pub fn cover_the_week(times: &[Self]) -> bool {
+        let minutes: u32 = times.iter().map(Self::minutes).sum();
+        let covered = |minute: i64| {
+            let at = A_MONDAY + Span::minutes(minute);
+            times.iter().any(|time| time.contains(at))
+        };
+        // Most lists are too short, and asking a time zone takes its time.
+        minutes >= WEEK_MINUTES && (0..i64::from(WEEK_MINUTES)).all(covered)
+    }
+
+    /// In a week.
+    fn minutes(&self) -> u32 {
+        let length = if self.from_minute < self.to_minute { 0 } else { DAY_MINUTES };
+        let days = self.days.iter().filter(|day| **day).count() as u32;
+        u32::from(self.to_minute + length - self.from_minute) * days
     }
 }
 
@@ -128,6 +149,25 @@ mod tests {
         assert!(!nights.contains(at("2026-11-27T05:00:00Z")) && !nights.contains(at("2026-11-27T22:00:00Z")));
         assert!(nights.contains(at("2026-07-05T20:30:00Z")), "a Sunday in summer");
         assert_eq!(nights.to_string(), "Mon-Thu,Sun 22:00-06:00 Europe/Berlin");
+    }
+
+    #[test]
+    fn whole_weeks() {
+        let times = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<WeekTime>>();
+        for (texts, is_whole) in [
+            (&["00:00-24:00 UTC"][..], true),
+            (&["Mon-Sun 00:00-24:00 Asia/Kolkata"], true),
+            (&["Mon-Thu 00:00-24:00 UTC", "Fri-Sun 00:00-24:00 UTC"], true),
+            (&["12:00-11:59 UTC", "11:00-12:00 UTC"], true),
+            (&["12:00-11:59 UTC"], false),
+            (&["Mon-Fri 00:00-24:00 UTC", "Mon-Fri 00:00-24:00 Europe/Berlin"], false),
+            (&["Mon-Sat 00:00-24:00 UTC", "Sun 01:00-24:00 UTC"], false),
+            (&["Mon-Fri 00:00-24:00 UTC", "Sat 00:00-24:00 Europe/Berlin", "Sun 00:00-24:00 Europe/Berlin"], false),
+            (&[], false),
+        ] {
+            assert_eq!(WeekTime::cover_the_week(&times(texts)), is_whole, "{texts:?}");
+        }
+        assert_eq!(at("2026-11-02T00:00:00Z"), A_MONDAY);
     }
 
     #[test]
