@@ -2,6 +2,7 @@
 //! Prometheus', health, metrics.
 
 mod alerts;
+mod audit;
 mod error;
 mod health;
 mod metrics;
@@ -58,6 +59,7 @@ pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/api/v1/write", write)
         .merge(figures)
+        .route("/api/v1/audit", get(audit::export))
         .route("/api/v1/status/walreplay", get(health::wal_replay))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))

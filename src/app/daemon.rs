@@ -143,7 +143,7 @@ impl Daemon {
             (Some(lock), EngineHandle::recover(specs, engine_settings, durability, on_news))
         } else {
             let engine = Engine::new(services, engine_settings, clock::now());
-            (None, EngineHandle::start(engine, move |alerts| tell(&sink, News::Changed(alerts))))
+            (None, EngineHandle::start(engine, move |news| tell(&sink, news)))
         };
         let budget = Budget::new(settings.in_flight_limit_bytes);
         let receiver = Receiver::new(engine.clone(), settings.limits, settings.key, budget);

@@ -7,6 +7,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
+use crate::cli::audit::args::{AuditOptions, ReportOptions};
 use crate::config;
 use crate::generate::Format;
 use crate::journal::Fsync;
@@ -48,6 +49,10 @@ pub enum Command {
     Replay(ReplayOptions),
     /// Run the unit tests of specs.
     Test(TestOptions),
+    /// Show, export and verify the record of every rollout.
+    Audit(AuditOptions),
+    /// Report how releases went, by service and week.
+    Report(ReportOptions),
     /// Run the daemon against simulated services, with nothing installed.
     Demo(DemoOptions),
 }
@@ -367,7 +372,7 @@ pub enum DemoMilestone {
     Resolved,
 }
 
-fn duration(text: &str) -> Result<Span, String> {
+pub fn duration(text: &str) -> Result<Span, String> {
     text.parse::<Span>().map_err(|error| error.to_string())
 }
 
@@ -385,7 +390,7 @@ fn format(text: &str) -> Result<Format, String> {
 }
 
 /// A point in time: RFC 3339, or seconds since 1970 with up to three decimals.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub fn moment(text: &str) -> Result<Timestamp, String> {
     let wrong = || format!("{text:?} is no time: write 2026-11-01T00:00:00Z, or seconds since 1970");
     if let Ok(point) = text.parse::<jiff::Timestamp>() {
         return Ok(Timestamp(point.as_millisecond()));
