@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
 use crate::cli::audit::args::{AuditOptions, ReportOptions};
+use crate::cli::canary::args::{CanaryOptions, GateOptions};
 use crate::config;
-use crate::generate::Format;
+use crate::generate::{DEFAULT_ADDRESS, Format};
 use crate::journal::Fsync;
 use crate::types::{Labels, Span, Timestamp};
 
@@ -27,8 +28,10 @@ Examples:
   sloburn generate -i rules/ -o prometheus.yaml  the same SLOs as Prometheus rules
   sloburn replay --rules rules/ --input dump.om  what would have paged, from recorded samples
   sloburn test tests/                            unit tests of specs, in promtool's notation
+  sloburn canary list                            releases that are being judged
+  sloburn gate --service checkout                whether a budget lets a deployment start
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 lint, 4 no data."
+Exit codes: 0 ok, 1 failed, 2 usage, 3 lint, 4 no data or undecided, 5 timeout."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -43,7 +46,7 @@ pub enum Command {
     Serve(Box<ServeOptions>),
     /// Validate and lint specs and configuration files.
     Check(CheckOptions),
-    /// Compile specs to Prometheus rules.
+    /// Compile specs to Prometheus rules, or to what Argo Rollouts and Flagger need.
     Generate(GenerateOptions),
     /// Backtest specs: what would have fired over recorded samples, when, at what cost.
     Replay(ReplayOptions),
@@ -53,6 +56,10 @@ pub enum Command {
     Audit(AuditOptions),
     /// Report how releases went, by service and week.
     Report(ReportOptions),
+    /// See and steer the rollouts of a running daemon, and wait for their verdicts.
+    Canary(Box<CanaryOptions>),
+    /// Ask a running daemon whether a service's error budget lets a deployment start.
+    Gate(GateOptions),
     /// Run the daemon against simulated services, with nothing installed.
     Demo(DemoOptions),
 }
@@ -238,7 +245,8 @@ pub enum Lint {
 #[command(after_help = "\
 Examples:
   sloburn generate -i rules/ -o slo-rules.yaml
-  sloburn generate -i checkout.yaml -o - --format operator | kubectl apply -f -")]
+  sloburn generate -i checkout.yaml -o - --format operator | kubectl apply -f -
+  sloburn generate -i checkout.yaml -o argo.yaml --format argo     steps that wait for verdicts")]
 pub struct GenerateOptions {
     /// Specs: a file, a folder, or - for standard input. May be repeated.
     #[arg(short, long, required = true, value_name = "PATH")]
@@ -246,9 +254,13 @@ pub struct GenerateOptions {
     /// Where to write; - is standard output.
     #[arg(short, long, value_name = "PATH", default_value = "-")]
     pub output: PathBuf,
-    /// Plain rule file, or PrometheusRule objects for the Prometheus operator.
+    /// prometheus: a rule file; operator: PrometheusRule objects; argo, flagger: what makes Argo Rollouts or Flagger
+    /// ask for verdicts, for services with a `canary` block.
     #[arg(long, default_value = "prometheus", value_parser = format)]
     pub format: Format,
+    /// Where Argo Rollouts or Flagger reach sloburn.
+    #[arg(long, value_name = "URL", default_value = DEFAULT_ADDRESS)]
+    pub address: Url,
 }
 
 #[derive(Debug, Args)]

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use url::Url;
 
 use crate::audit::Hash;
 use crate::cli::args::{duration, moment};
+use crate::cli::canary::args::DaemonOptions;
 use crate::types::{Span, Timestamp};
 
 #[derive(Debug, Args)]
@@ -20,11 +20,15 @@ Examples:
   sloburn audit verify audit.jsonl --recompute              offline: chain and verdicts
   sloburn audit verify --storage.path data                  what a stopped daemon left
 
+Without a FILE or --storage.path the daemon at --url is asked.
+
 Exit codes: 0 ok, 1 a broken chain or another verdict, 4 nothing found."
 )]
 pub struct AuditOptions {
     #[command(subcommand)]
     pub command: AuditCommand,
+    #[command(flatten)]
+    pub daemon: DaemonOptions,
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,7 +41,7 @@ pub enum AuditCommand {
     Verify(VerifyOptions),
 }
 
-/// Where the log is: a file, the folder of a stopped daemon, else a running daemon.
+/// Where the log is, unless a running daemon is to be asked.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Source")]
 pub struct SourceOptions {
@@ -47,9 +51,6 @@ pub struct SourceOptions {
     /// Folder of a daemon that does not run.
     #[arg(long = "storage.path", value_name = "PATH")]
     pub storage: Option<PathBuf>,
-    /// Address of the daemon.
-    #[arg(long, value_name = "URL", env = "SLOBURN_URL", default_value = "http://127.0.0.1:9797")]
-    pub url: Url,
 }
 
 /// Which records.
@@ -128,6 +129,8 @@ pub struct ReportOptions {
     pub format: ReportFormat,
     #[command(flatten)]
     pub source: SourceOptions,
+    #[command(flatten)]
+    pub daemon: DaemonOptions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

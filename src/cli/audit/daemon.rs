@@ -2,19 +2,18 @@
 
 use std::io::{self, Read};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bytes::{Buf, Bytes};
 use serde::Deserialize;
 use tokio::runtime::Runtime;
-use url::Url;
 
 use crate::audit::{Budget, Filter};
-use crate::notify;
+use crate::cli::canary::args::DaemonOptions;
+use crate::cli::client::{Client, ClientError};
 use crate::types::Span;
 
 /// From one part of an answer to the next.
 const READ_TIMEOUT: Span = Span::seconds(30);
-const SLOS_LIMIT_BYTES: u64 = 256 << 20;
 
 /// An answer's body, read as it comes.
 pub(super) struct Answer {
@@ -26,7 +25,9 @@ pub(super) struct Answer {
 impl Read for Answer {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {
-            let chunk = self.runtime.block_on(self.response.chunk());
+            let Self { runtime, response, .. } = self;
+            let chunk = runtime.block_on(async { tokio::time::timeout(READ_TIMEOUT.to_std(), response.chunk()).await });
+            let chunk = chunk.map_err(|_| io::Error::other(format!("nothing for {READ_TIMEOUT}")))?;
             match chunk.map_err(|error| io::Error::other(error.without_url()))? {
                 Some(chunk) => self.rest = chunk,
                 None => return Ok(0),
@@ -38,13 +39,32 @@ impl Read for Answer {
     }
 }
 
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
 /// The lines of its audit log.
-pub(super) fn audit(url: &Url, filter: &Filter) -> anyhow::Result<Answer> {
-    let mut query = Vec::new();
-    query.extend(filter.service.clone().map(|service| ("service", service)));
-    query.extend(filter.rollout.clone().map(|rollout| ("rollout", rollout)));
-    query.extend(filter.since.map(|since| ("since", since.to_rfc3339())));
-    get(url, "audit", &query)
+pub(super) fn audit(options: &DaemonOptions, filter: &Filter) -> anyhow::Result<Answer> {
+    let since = filter.since.map(|since| since.to_rfc3339());
+    let wanted = [("service", &filter.service), ("rollout", &filter.rollout), ("since", &since)];
+    let query: Vec<(&str, &str)> = wanted.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+    let (client, runtime) = (Client::new(options)?, runtime()?);
+    let response = runtime.block_on(async {
+        let response = client.open(&["audit"], &query).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        // It says what is wrong.
+        client.taken(response).await?;
+        Err(ClientError::Later(format!("no audit log in the answer of {}", options.url)))
+    });
+    let response = response.map_err(|error: ClientError| match error {
+        ClientError::Later(reason) => {
+            anyhow::anyhow!("{reason}\n  = hint: of a daemon that does not run, name its --storage.path")
+        }
+        error @ ClientError::Refused { .. } => error.into(),
+    })?;
+    Ok(Answer { runtime, response, rest: Bytes::new() })
 }
 
 #[derive(Deserialize)]
@@ -67,48 +87,14 @@ struct Slo {
 }
 
 /// What each SLO has spent of its budget.
-pub(super) fn budgets(url: &Url) -> anyhow::Result<Vec<Budget>> {
-    let mut body = Vec::new();
-    get(url, "slos", &[])?.take(SLOS_LIMIT_BYTES).read_to_end(&mut body).context("the SLOs")?;
-    let answer: Slos = serde_json::from_slice(&body).context("not an answer of sloburn about SLOs")?;
+pub(super) fn budgets(options: &DaemonOptions) -> anyhow::Result<Vec<Budget>> {
+    let client = Client::new(options)?;
+    let answer = runtime()?.block_on(client.get(&["slos"], &[]))?;
+    let answer: Slos = serde_json::from_value(answer).context("not an answer of sloburn about SLOs")?;
     let budget = |slo: Slo| {
         let name = slo.id.strip_prefix(&format!("{}/", slo.service)).unwrap_or(&slo.id).to_owned();
         let (service, period) = (slo.service, slo.period.to_string());
         Budget { service, slo: name, period, spent: slo.budget_remaining.map(|left| 1.0 - left) }
     };
     Ok(answer.data.slos.into_iter().map(budget).collect())
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    error: String,
-}
-
-fn get(url: &Url, path: &str, query: &[(&str, String)]) -> anyhow::Result<Answer> {
-    anyhow::ensure!(matches!(url.scheme(), "http" | "https"), "--url takes an http or https URL, not {url}");
-    notify::install_tls_provider();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut address = url.clone();
-    address.set_path(&format!("{}/api/v1/{path}", url.path().trim_end_matches('/')));
-    address.set_query(None);
-    if !query.is_empty() {
-        address.query_pairs_mut().extend_pairs(query);
-    }
-    let builder = reqwest::Client::builder().connect_timeout(READ_TIMEOUT.to_std()).read_timeout(READ_TIMEOUT.to_std());
-    let client = if url.scheme() == "http" { builder.tls_certs_only([]) } else { builder }.build()?;
-    let response = runtime.block_on(client.get(address).send());
-    let hint = "is the daemon running? of one that is not, name its --storage.path";
-    let response =
-        response.map_err(reqwest::Error::without_url).with_context(|| format!("no answer from {url} ({hint})"))?;
-    let status = response.status();
-    let mut answer = Answer { runtime, response, rest: Bytes::new() };
-    if !status.is_success() {
-        let mut body = Vec::new();
-        // What it says beside the status is a courtesy.
-        let _ = answer.by_ref().take(1 << 16).read_to_end(&mut body);
-        let said = serde_json::from_slice::<Refusal>(&body).map(|refusal| refusal.error);
-        let said = said.unwrap_or_else(|_| String::from_utf8_lossy(&body).trim().chars().take(200).collect());
-        bail!("{url} answers {status}: {said}");
-    }
-    Ok(answer)
 }

@@ -15,6 +15,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::audit::{Filter, Line, Verifier, describe};
+use crate::cli::canary::args::DaemonOptions;
 use crate::cli::{Outcome, console};
 use crate::rollout::Happened;
 use args::{AuditCommand, AuditOptions, ExportOptions, FilterOptions, ShowFormat, ShowOptions, VerifyOptions};
@@ -23,9 +24,9 @@ use source::{Found, Source};
 
 pub(super) fn run(options: &AuditOptions) -> anyhow::Result<Outcome> {
     match &options.command {
-        AuditCommand::Show(options) => show(options),
-        AuditCommand::Export(options) => export(options),
-        AuditCommand::Verify(options) => verify(options),
+        AuditCommand::Show(show) => self::show(show, &options.daemon),
+        AuditCommand::Export(export) => self::export(export, &options.daemon),
+        AuditCommand::Verify(verify) => self::verify(verify, &options.daemon),
     }
 }
 
@@ -36,11 +37,11 @@ impl From<&FilterOptions> for Filter {
     }
 }
 
-fn show(options: &ShowOptions) -> anyhow::Result<Outcome> {
+fn show(options: &ShowOptions, daemon: &DaemonOptions) -> anyhow::Result<Outcome> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut shown = 0_u64;
     let filter = Filter::from(&options.filter);
-    Source::from(&options.source).each(&filter, &mut |Found { place, text, line }| {
+    Source::of(&options.source, daemon).each(&filter, &mut |Found { place, text, line }| {
         let Line::Entry(entry) = line else { return Ok(ControlFlow::Continue(())) };
         if options.format == ShowFormat::Json {
             shown += 1;
@@ -61,7 +62,7 @@ fn show(options: &ShowOptions) -> anyhow::Result<Outcome> {
     Ok(Outcome::Ok)
 }
 
-fn export(options: &ExportOptions) -> anyhow::Result<Outcome> {
+fn export(options: &ExportOptions, daemon: &DaemonOptions) -> anyhow::Result<Outcome> {
     let output: Box<dyn Write> = if options.output == Path::new("-") {
         Box::new(io::stdout().lock())
     } else {
@@ -70,7 +71,7 @@ fn export(options: &ExportOptions) -> anyhow::Result<Outcome> {
     };
     let mut out = BufWriter::new(output);
     let (mut verifier, mut broken) = (Verifier::default(), None);
-    Source::from(&options.source).each(&Filter::default(), &mut |Found { place, text, line }| {
+    Source::of(&options.source, daemon).each(&Filter::default(), &mut |Found { place, text, line }| {
         if broken.is_none() {
             broken = verifier.take(&line).err().map(|error| format!("{place}: {error}"));
         }
@@ -91,11 +92,11 @@ fn export(options: &ExportOptions) -> anyhow::Result<Outcome> {
     Ok(Outcome::Ok)
 }
 
-fn verify(options: &VerifyOptions) -> anyhow::Result<Outcome> {
+fn verify(options: &VerifyOptions, daemon: &DaemonOptions) -> anyhow::Result<Outcome> {
     let mut verifier = Verifier::new(options.head);
     let mut recounter = options.recompute.then(Recounter::default);
     let mut broken = None;
-    Source::from(&options.source).each(&Filter::default(), &mut |Found { place, line, .. }| {
+    Source::of(&options.source, daemon).each(&Filter::default(), &mut |Found { place, line, .. }| {
         if let Err(error) = verifier.take(&line) {
             broken = Some(format!("{place}: {error}"));
             return Ok(ControlFlow::Break(()));

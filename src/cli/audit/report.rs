@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 use anyhow::Context;
 
 use super::args::{ReportFormat, ReportOptions};
-use super::daemon;
 use super::source::{Found, Source};
 use crate::audit::{Filter, Line, Reporter};
 use crate::cli::{Outcome, console};
@@ -19,7 +18,7 @@ const LOOK_BACK: Span = Span::days(30);
 pub(in crate::cli) fn run(options: &ReportOptions) -> anyhow::Result<Outcome> {
     let since = clock::now() - options.since;
     let mut reporter = Reporter::new(since);
-    let source = Source::from(&options.source);
+    let source = Source::of(&options.source, &options.daemon);
     let filter = Filter { since: Some(since - LOOK_BACK), ..Filter::default() };
     source.each(&filter, &mut |Found { place, line, .. }| {
         if let Line::Entry(entry) = line
@@ -32,8 +31,8 @@ pub(in crate::cli) fn run(options: &ReportOptions) -> anyhow::Result<Outcome> {
         Ok(ControlFlow::Continue(()))
     })?;
     let mut report = reporter.finish();
-    if let Source::Daemon(url) = source {
-        match daemon::budgets(url) {
+    if let Source::Daemon(daemon) = source {
+        match super::daemon::budgets(daemon) {
             Ok(budgets) => report.budgets = Some(budgets),
             Err(error) => console::message(&format!("warning: budgets left out: {error:#}")),
         }

@@ -6,12 +6,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use url::Url;
 
 use crate::app::outbox_file;
 use crate::audit::{Filter, LINE_LIMIT_BYTES, Line, Log};
 use crate::cli::audit::args::SourceOptions;
 use crate::cli::audit::daemon;
+use crate::cli::canary::args::DaemonOptions;
 use crate::cli::sources;
 
 /// A line of a log.
@@ -28,22 +28,21 @@ pub(super) struct Found<'a> {
 pub(super) enum Source<'a> {
     File(&'a Path),
     Storage(&'a Path),
-    Daemon(&'a Url),
-}
-
-impl<'a> From<&'a SourceOptions> for Source<'a> {
-    fn from(options: &'a SourceOptions) -> Self {
-        match options {
-            SourceOptions { file: Some(path), .. } => Self::File(path),
-            SourceOptions { storage: Some(path), .. } => Self::Storage(path),
-            SourceOptions { url, .. } => Self::Daemon(url),
-        }
-    }
+    Daemon(&'a DaemonOptions),
 }
 
 type Take<'t> = &'t mut dyn FnMut(Found<'_>) -> anyhow::Result<ControlFlow<()>>;
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// A file first, then a folder, else a daemon.
+    pub(super) fn of(options: &'a SourceOptions, daemon: &'a DaemonOptions) -> Self {
+        match options {
+            SourceOptions { file: Some(path), .. } => Self::File(path),
+            SourceOptions { storage: Some(path), .. } => Self::Storage(path),
+            SourceOptions { file: None, storage: None } => Self::Daemon(daemon),
+        }
+    }
+
     /// Tells every line that is wanted, in order, until `take` breaks off.
     pub(super) fn each(&self, filter: &Filter, take: Take<'_>) -> anyhow::Result<()> {
         match self {
@@ -56,9 +55,9 @@ impl Source<'_> {
                 lines(&name, &mut BufReader::new(file), filter, take)
             }
             Self::Storage(path) => stored(path, filter, take),
-            Self::Daemon(url) => {
-                let answer = daemon::audit(url, filter)?;
-                lines(url.as_str(), &mut BufReader::new(answer), filter, take)
+            Self::Daemon(options) => {
+                let answer = daemon::audit(options, filter)?;
+                lines(options.url.as_str(), &mut BufReader::new(answer), filter, take)
             }
         }
     }
