@@ -297,6 +297,7 @@ pub(super) mod tests {
                 at: Timestamp(60_000 * (self.records as i64 + 1)),
                 decision,
                 reason: format!("because {} & more", decision.as_str()),
+                check: Some("errors".to_owned()),
                 checks: vec![outcome(state)],
             };
             self.record(Happened::Verdict { verdict, hold: None, by })

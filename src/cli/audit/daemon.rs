@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use crate::audit::{Budget, Filter};
 use crate::cli::canary::args::DaemonOptions;
 use crate::cli::client::{Client, ClientError};
-use crate::types::Span;
+use crate::types::{Span, Timestamp};
 
 /// From one part of an answer to the next.
 const READ_TIMEOUT: Span = Span::seconds(30);
@@ -45,7 +45,7 @@ fn runtime() -> anyhow::Result<Runtime> {
 
 /// The lines of its audit log.
 pub(super) fn audit(options: &DaemonOptions, filter: &Filter) -> anyhow::Result<Answer> {
-    let since = filter.since.map(|since| since.to_rfc3339());
+    let since = filter.since.map(Timestamp::to_rfc3339);
     let wanted = [("service", &filter.service), ("rollout", &filter.rollout), ("since", &since)];
     let query: Vec<(&str, &str)> = wanted.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
     let (client, runtime) = (Client::new(options)?, runtime()?);
@@ -82,7 +82,7 @@ struct SlosData {
 struct Slo {
     id: String,
     service: String,
-    period: Span,
+    period: String,
     budget_remaining: Option<f64>,
 }
 
@@ -93,8 +93,8 @@ pub(super) fn budgets(options: &DaemonOptions) -> anyhow::Result<Vec<Budget>> {
     let answer: Slos = serde_json::from_value(answer).context("not an answer of sloburn about SLOs")?;
     let budget = |slo: Slo| {
         let name = slo.id.strip_prefix(&format!("{}/", slo.service)).unwrap_or(&slo.id).to_owned();
-        let (service, period) = (slo.service, slo.period.to_string());
-        Budget { service, slo: name, period, spent: slo.budget_remaining.map(|left| 1.0 - left) }
+        let spent = slo.budget_remaining.map(|left| 1.0 - left);
+        Budget { service: slo.service, slo: name, period: slo.period, spent }
     };
     Ok(answer.data.slos.into_iter().map(budget).collect())
 }

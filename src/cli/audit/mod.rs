@@ -101,7 +101,7 @@ fn verify(options: &VerifyOptions, daemon: &DaemonOptions) -> anyhow::Result<Out
             broken = Some(format!("{place}: {error}"));
             return Ok(ControlFlow::Break(()));
         }
-        if let (Some(recounter), Line::Entry(entry)) = (&mut recounter, line) {
+        if let (Some(recounter), Line::Entry(entry)) = (&mut recounter, &line) {
             recounter.take(entry).with_context(|| place.to_owned())?;
         }
         Ok(ControlFlow::Continue(()))

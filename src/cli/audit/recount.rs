@@ -33,7 +33,7 @@ struct Open {
 impl Recounter {
     /// # Errors
     /// For a record that means nothing, and where too much would have to be held.
-    pub(super) fn take(&mut self, entry: Entry) -> anyhow::Result<()> {
+    pub(super) fn take(&mut self, entry: &Entry) -> anyhow::Result<()> {
         let bytes = entry.json.len();
         let record = entry.record()?;
         let rollout = record.rollout.clone();
@@ -93,7 +93,9 @@ impl Recounter {
             let _ = write!(text, "; {headless} rollouts left out, as their beginning has been pruned");
         }
         text.push('\n');
-        findings.iter().for_each(|finding| text.extend(["differs: ", finding, "\n"]));
+        for finding in &findings {
+            text.extend(["differs: ", finding, "\n"]);
+        }
         (text, findings.is_empty())
     }
 }

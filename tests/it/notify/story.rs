@@ -56,6 +56,7 @@ impl Story {
             at: clock::now(),
             decision,
             reason: format!("a reason to {}", decision.as_str()),
+            check: Some("errors".to_owned()),
             checks: vec![check],
         };
         self.record(Happened::Verdict { verdict, hold: None, by: None })
