@@ -107,7 +107,12 @@ async fn take(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) ->
         tracing::error!("a webhook message with a bad signature was refused");
         return StatusCode::UNAUTHORIZED;
     }
-    let Ok(alert) = AlertMessage::parse(&body) else { return StatusCode::BAD_REQUEST };
+    let Ok(alert) = AlertMessage::parse(&body) else {
+        // Releases are told of too; the story is about alerts.
+        let is_of_rollout =
+            serde_json::from_slice::<Kind>(&body).is_ok_and(|Kind { kind }| !kind.starts_with("alert."));
+        return if is_of_rollout { StatusCode::NO_CONTENT } else { StatusCode::BAD_REQUEST };
+    };
     match desk.deliveries.try_send(Delivery { arrived_at, alert }) {
         Ok(()) => StatusCode::NO_CONTENT,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -134,6 +139,12 @@ fn is_signed(key: &[u8], headers: &HeaderMap, body: &[u8], now: Timestamp) -> bo
     let given = signatures.split(' ').filter_map(|signature| STANDARD.decode(signature.strip_prefix("v1,")?).ok());
     // Compares in constant time.
     given.into_iter().any(|signature| mac.clone().verify_slice(&signature).is_ok())
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(rename = "type")]
+    kind: String,
 }
 
 impl AlertMessage {

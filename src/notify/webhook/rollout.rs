@@ -181,6 +181,7 @@ mod tests {
     use crate::canary::Decision;
     use crate::notify::telling::Desk;
     use crate::notify::telling::tests::{Story, surroundings, told};
+    use crate::rollout::Ending;
 
     fn message(desk: &mut Desk, record: &crate::rollout::Record) -> Message {
         Message::of_rollout(&told(desk, record), &surroundings().external_url).unwrap()

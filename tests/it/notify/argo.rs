@@ -3,11 +3,14 @@
 
 use axum::http::Method;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use sloburn::canary::Decision;
 use sloburn::notify::ArgoTarget;
 use sloburn::rollout::Record;
 use sloburn::spec::ArgoRollout;
+use tokio_rustls::TlsAcceptor;
 
 use super::story::Story;
 use super::*;
@@ -111,6 +114,13 @@ struct Kubernetes {
 impl Kubernetes {
     /// With one Rollout, in its second step of five, at which it waits.
     async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (kubernetes, app) = Self::new(format!("http://{}/", listener.local_addr().unwrap()));
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        kubernetes
+    }
+
+    fn new(server: String) -> (Self, Router) {
         let rollout = json!({
             "metadata": {"name": "pay", "namespace": "shop", "resourceVersion": "100"},
             "spec": {"strategy": {"canary": {"steps": [
@@ -130,15 +140,13 @@ impl Kubernetes {
             calls: Vec::new(),
         };
         let cluster = Arc::new(Mutex::new(cluster));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         let app = Router::new().fallback(handle).with_state(Arc::clone(&cluster));
-        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let server = server.parse().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let token_file = folder.path().join("token");
         std::fs::write(&token_file, "first\n").unwrap();
         let target = ArgoTarget { server, token_file: Some(token_file), ca_file: None, timeout: Span::seconds(10) };
-        Self { cluster, target, folder }
+        (Self { cluster, target, folder }, app)
     }
 
     fn notifier(&self) -> Notifier {
@@ -286,4 +294,45 @@ async fn a_newer_rollout_makes_orders_about_the_one_before_pointless() {
     assert_eq!(finished(&notifier).await[0].sent, 1);
     assert_eq!(kubernetes.rollout()["status"]["abort"], Value::Null, "the new version is not taken back");
     assert_eq!(kubernetes.rollout()["spec"]["paused"], true);
+}
+
+/// A certificate for the loopback interface that vouches for itself.
+fn certificate() -> (String, TlsAcceptor) {
+    install_tls_provider();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let private = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let chain = vec![certificate.der().clone()];
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, private).unwrap();
+    (certificate.pem(), TlsAcceptor::from(Arc::new(config)))
+}
+
+#[tokio::test]
+async fn the_clusters_own_authority_is_trusted_and_read_anew() {
+    let ((pem, acceptor), (other, _)) = (certificate(), certificate());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (mut kubernetes, app) = Kubernetes::new(format!("https://{}/", listener.local_addr().unwrap()));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            let service = TowerToHyperService::new(app.clone());
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    let file = kubernetes.folder.path().join("ca.crt");
+    std::fs::write(&file, other).unwrap();
+    kubernetes.target.ca_file = Some(file.clone());
+    let notifier = kubernetes.notifier();
+    let mut story = Story::of("2");
+    notifier.record(&[story.started(), story.verdict(Decision::Rollback, "5%")]);
+    each_has_failed(&notifier).await;
+    assert_eq!(kubernetes.calls(), "", "the token is for this cluster alone");
+    std::fs::write(&file, pem).unwrap();
+    assert_eq!(finished(&notifier).await[0].sent, 1);
+    assert_eq!(kubernetes.rollout()["status"]["abort"], true);
+    kubernetes.target.ca_file = Some("/nowhere/ca.crt".into());
+    let receivers = Receivers { argos: vec![kubernetes.target.clone()], ..Receivers::default() };
+    let error = Notifier::start(&settings(), receivers, None).unwrap_err().to_string();
+    assert!(error.contains("cannot read /nowhere/ca.crt"), "{error}");
 }
