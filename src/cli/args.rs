@@ -7,6 +7,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
+use crate::cli::audit::args::{AuditOptions, ReportOptions};
 use crate::cli::canary::args::{CanaryOptions, GateOptions};
 use crate::config;
 use crate::generate::{DEFAULT_ADDRESS, Format};
@@ -51,6 +52,10 @@ pub enum Command {
     Replay(ReplayOptions),
     /// Run the unit tests of specs.
     Test(TestOptions),
+    /// Show, export and verify the record of every rollout.
+    Audit(AuditOptions),
+    /// Report how releases went, by service and week.
+    Report(ReportOptions),
     /// See and steer the rollouts of a running daemon, and wait for their verdicts.
     Canary(Box<CanaryOptions>),
     /// Ask a running daemon whether a service's error budget lets a deployment start.
