@@ -1,6 +1,6 @@
 //! The engine: a deterministic state machine that owns everything counted and judged.
 //!
-//! It has no clock, no IO, no threads and no randomness: [`Engine::step`] takes an event and the time, and
+//! It has no clock, no IO, no threads of its own and no randomness: [`Engine::step`] takes an event and the time, and
 //! returns what follows from them. The same events at the same times give the same effects, byte for byte, so
 //! one implementation serves the daemon, a backtest over recorded samples and a specification's own tests.
 
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
-use crate::series::{Change, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
+use crate::series::{Change, Increment, Inline, Output, Reading, STALE_NAN_BITS, Table, Tag, Workers};
 use crate::sli::{Catalog, Counts, Match, Signal, Values, Versions};
 use crate::spec::{Counting, Reads, Role, Service};
 use crate::types::Timestamp;
@@ -124,6 +124,8 @@ struct SliRun {
 pub struct Engine {
     settings: Settings,
     table: Table,
+    /// Run the table's shards.
+    workers: Box<dyn Workers>,
     catalog: Catalog,
     /// By tag.
     bindings: Vec<Arc<Binding>>,
@@ -184,6 +186,7 @@ impl Engine {
         let ha = settings.ha.clone().map(|pairs| Ha::new(pairs, settings.series_limit));
         let mut engine = Self {
             table: Table::new(settings.series_limit, &settings.limits),
+            workers: Box::new(Inline),
             settings,
             catalog: Catalog::new(services),
             bindings: vec![Arc::clone(&nothing)],
@@ -205,6 +208,13 @@ impl Engine {
         };
         engine.make_judges(now);
         engine
+    }
+
+    /// Spreads the series over this many shards, which these workers run: one, inline, unless said otherwise. Nothing
+    /// that the engine says or saves depends on it.
+    pub fn spread(&mut self, shards: usize, workers: Box<dyn Workers>) {
+        self.table.spread(shards);
+        self.workers = workers;
     }
 
     /// Takes one event at `now` and returns what follows.
@@ -235,7 +245,7 @@ impl Engine {
 
     /// Counts what the series table lets through `until` then, and judges what that touches.
     fn settle(&mut self, until: Timestamp, now: Timestamp, alerts: &mut Vec<Alert>) {
-        self.table.settle(until, &mut self.output.increments);
+        self.table.settle(until, &mut self.output);
         self.apply(now);
         self.judge(now, alerts);
     }
