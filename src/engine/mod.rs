@@ -22,12 +22,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
-use crate::series::{Change, Increment, Inline, Output, Reading, STALE_NAN_BITS, Table, Tag, Workers};
+use crate::series::{Change, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
 use crate::sli::{Catalog, Counts, Match, Signal, Values, Versions};
 use crate::spec::{Counting, Reads, Role, Service};
 use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
 
+pub use crate::series::{Inline, SHARDS_LIMIT_COUNT, Shard, Workers};
 pub use crate::sli::LOOKBACK;
 pub use groups::GROUPS_LIMIT_COUNT;
 pub use ha::{HaPairs, REPLICAS_LIMIT_COUNT};
