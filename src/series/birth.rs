@@ -31,10 +31,9 @@ struct Metric {
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Birth {
-    /// Index of the series in its target.
+    /// Index of the series in its target; its first sample says of which time the birth would be.
     series: u32,
     metric: u32,
-    at: Timestamp,
 }
 
 impl Births {
@@ -54,7 +53,13 @@ impl Births {
     }
 
     /// Notes that a known series of `metric` has a sample at `at`; returns the series whose births this decides.
-    pub(super) fn mark_live(&mut self, metric: u32, at: Timestamp) -> Vec<u32> {
+    /// `first_at` is the time of a series' first sample, while that is known.
+    pub(super) fn mark_live(
+        &mut self,
+        metric: u32,
+        at: Timestamp,
+        first_at: impl Fn(u32) -> Option<Timestamp>,
+    ) -> Vec<u32> {
         let known = &mut self.metrics[metric as usize];
         if known.live.contains(&at) {
             return Vec::new();
@@ -64,16 +69,32 @@ impl Births {
         if self.waiting.is_empty() {
             return Vec::new();
         }
-        let decided = self.waiting.iter().filter(|b| b.metric == metric && b.at == at).map(|b| b.series).collect();
-        self.waiting.retain(|b| !(b.metric == metric && b.at == at) && b.at + WAIT >= at);
+        let mut decided = Vec::new();
+        self.waiting.retain(|birth| {
+            if birth.metric != metric {
+                return true;
+            }
+            let first_at = first_at(birth.series);
+            if first_at == Some(at) {
+                decided.push(birth.series);
+            }
+            first_at.is_some_and(|first_at| first_at != at && first_at + WAIT >= at)
+        });
+        if self.waiting.is_empty() {
+            // All series of a new target have waited; most likely that was it.
+            self.waiting = Vec::new();
+        }
         decided
     }
 
     /// Remembers a first sample whose neighbours may still arrive.
-    pub(super) fn await_neighbour(&mut self, series: u32, metric: u32, at: Timestamp) {
+    pub(super) fn await_neighbour(&mut self, series: u32, metric: u32) {
         if self.waiting.len() == WAITING_LIMIT_BIRTHS {
             self.waiting.remove(0);
         }
-        self.waiting.push(Birth { series, metric, at });
+        if self.waiting.len() == self.waiting.capacity() {
+            self.waiting.reserve_exact((self.waiting.len() / 8).max(4));
+        }
+        self.waiting.push(Birth { series, metric });
     }
 }

@@ -119,9 +119,14 @@ impl Native {
         position
     }
 
+    /// The time of the first histogram ever, while it is remembered.
+    pub(super) fn first_at(&self) -> Option<Timestamp> {
+        self.recent.front().filter(|_| self.holds_first).map(|point| point.at)
+    }
+
     /// Whether the first value, of this time, could still be counted from zero.
     pub(super) fn may_be_born(&self, at: Timestamp) -> bool {
-        self.holds_first && !self.birth_counted && self.recent.front().is_some_and(|point| point.at == at)
+        !self.birth_counted && self.first_at() == Some(at)
     }
 
     /// Counts the first value from zero.

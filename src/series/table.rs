@@ -15,7 +15,7 @@ mod upkeep;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::series::index::{Cache, Identities};
+use crate::series::index::Cache;
 use crate::series::job::Jobs;
 use crate::series::native::Native;
 use crate::series::shard::{Refused, Shard};
@@ -85,11 +85,11 @@ pub struct Table {
     /// Not part of the state: whatever is missing is worked out again. [`SeriesId::NONE`] is a series that no SLI
     /// refers to.
     wire: Cache<SeriesId>,
-    /// Follows from the series.
-    identities: Identities,
     shards: Vec<Shard>,
     /// Follows from the targets.
     target_ids: BTreeMap<Arc<Key>, u32>,
+    /// Follows from the targets.
+    series_count: usize,
     /// How many targets there are, free ones included.
     target_count: u32,
     /// Targets to use again, with the rotation from which on no wire key can stand for their last series.
@@ -115,9 +115,9 @@ impl Table {
     pub fn new(limit_series: usize, limits: &Limits) -> Self {
         Self {
             wire: Cache::new(limit_series.saturating_mul(2)),
-            identities: Identities::default(),
             shards: vec![Shard::new(0, 1, limits)],
             target_ids: BTreeMap::new(),
+            series_count: 0,
             target_count: 0,
             free_targets: VecDeque::new(),
             rotation: 0,
@@ -174,9 +174,10 @@ impl Table {
         tag: Tag,
         is_gauge: bool,
     ) -> Result<SeriesId, RegisterError> {
-        let id = match self.find(identity) {
+        let key = Key::of(labels);
+        let id = match self.find(identity, &key) {
             Some(id) => id,
-            None => self.add(identity, labels, None)?,
+            None => self.add(identity, key, labels, None)?,
         };
         let series = self.target_mut(id.target).series_mut(id.index);
         series.bind(tag);
@@ -200,8 +201,8 @@ impl Table {
         labels: &Labels,
         uses: NativeUse,
     ) -> Result<SeriesId, RegisterError> {
-        let (tag, uses) = (uses.total, Arc::new(uses));
-        let id = match self.find(identity) {
+        let (key, tag, uses) = (Key::of(labels), uses.total, Arc::new(uses));
+        let id = match self.find(identity, &key) {
             Some(id) => {
                 if let Some(native) = self.target_mut(id.target).series_mut(id.index).native() {
                     native.uses(uses);
@@ -212,7 +213,7 @@ impl Table {
                 return Err(RegisterError::NativeFull(NATIVE_LIMIT_BYTES));
             }
             None => {
-                let id = self.add(identity, labels, Some(Special::Native(Native::new(uses))))?;
+                let id = self.add(identity, key, labels, Some(Special::Native(Native::new(uses))))?;
                 self.target_mut(id.target).is_native_form(id.index, histogram);
                 id
             }
@@ -228,15 +229,23 @@ impl Table {
         self.target_mut(id.target).give_way_to_native(id.index, histogram, beside_native);
     }
 
-    fn find(&self, identity: u128) -> Option<SeriesId> {
-        self.identities.get(identity, |id| self.target(id.target).series()[id.index as usize].identity() == identity)
+    /// The series with this identity, if it is known, of the target with this key.
+    fn find(&self, identity: u128, key: &Key) -> Option<SeriesId> {
+        let target = *self.target_ids.get(key)?;
+        Some(SeriesId { target, index: self.target(target).find(identity)? })
     }
 
-    fn add(&mut self, identity: u128, labels: &Labels, special: Option<Special>) -> Result<SeriesId, RegisterError> {
-        if self.len() >= self.limit_series {
+    fn add(
+        &mut self,
+        identity: u128,
+        key: Key,
+        labels: &Labels,
+        special: Option<Special>,
+    ) -> Result<SeriesId, RegisterError> {
+        if self.series_count >= self.limit_series {
             return Err(RegisterError::Full(self.limit_series));
         }
-        let target = self.target_of(labels);
+        let target = self.target_of(key);
         let name = labels.get(METRIC_NAME).unwrap_or_default();
         let next_metric = self.metric_ids.len() as u32;
         let name = match self.metric_ids.get(name) {
@@ -245,13 +254,11 @@ impl Table {
         };
         let rotation = self.rotation;
         let index = self.target_mut(target).add(identity, name, special, rotation);
-        let id = SeriesId { target, index };
-        self.identities.insert(identity, id);
-        Ok(id)
+        self.series_count += 1;
+        Ok(SeriesId { target, index })
     }
 
-    fn target_of(&mut self, labels: &Labels) -> u32 {
-        let key = Key::of(labels);
+    fn target_of(&mut self, key: Key) -> u32 {
         if let Some(&id) = self.target_ids.get(&key) {
             return id;
         }
@@ -274,7 +281,7 @@ impl Table {
 
     /// How many series are tracked.
     pub fn len(&self) -> usize {
-        self.identities.len()
+        self.series_count
     }
 
     /// Whether no series is tracked.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::series::birth::Births;
 use crate::series::counter::{Change, Counter};
 use crate::series::gauge::Gauge;
+use crate::series::index::Identities;
 use crate::series::native::Native;
 use crate::series::scrape::Scrape;
 use crate::series::{Liveness, Output, SeriesId, Tag};
@@ -64,8 +65,8 @@ pub(super) struct Series {
     counter: Counter,
     /// `None` for a counter.
     special: Option<Box<Special>>,
-    /// When the latest sample arrived.
-    seen: Timestamp,
+    /// When the latest sample arrived, in seconds since the Unix epoch: nothing depends on the rest.
+    seen: u32,
     tag: Tag,
     /// In place of `tag` for what a native histogram of the same labels counts already.
     beside_native: Tag,
@@ -87,13 +88,18 @@ pub(super) enum Special {
 
 const NO_TWIN: u32 = u32::MAX;
 
+/// Whole seconds since the Unix epoch, from 0 up to the year 2106.
+fn seconds(at: Timestamp) -> u32 {
+    (at.as_millis().max(0) / 1_000).try_into().unwrap_or(u32::MAX)
+}
+
 impl Series {
     fn new(identity: u128, metric: u32, special: Option<Special>) -> Self {
         Self {
             identity: ((identity >> 64) as u64, identity as u64),
             counter: Counter::new(),
             special: special.map(Box::new),
-            seen: Timestamp::MIN,
+            seen: 0,
             tag: Tag::NOTHING,
             beside_native: Tag::NOTHING,
             twin: NO_TWIN,
@@ -107,12 +113,8 @@ impl Series {
         Self { used: false, ..Self::new(0, 0, None) }
     }
 
-    pub(super) const fn identity(&self) -> u128 {
+    const fn identity(&self) -> u128 {
         (self.identity.0 as u128) << 64 | self.identity.1 as u128
-    }
-
-    pub(super) const fn is_used(&self) -> bool {
-        self.used
     }
 
     /// The time of its newest sample.
@@ -121,6 +123,14 @@ impl Series {
             None => self.counter.newest(),
             Some(Special::Gauge(gauge)) => gauge.newest(),
             Some(Special::Native(native)) => native.newest(),
+        }
+    }
+
+    /// The time of the first sample ever, while it is remembered.
+    fn first_at(&self) -> Option<Timestamp> {
+        match self.special.as_deref() {
+            Some(Special::Native(native)) => native.first_at(),
+            _ => self.counter.first().map(|(at, _)| at),
         }
     }
 
@@ -161,6 +171,9 @@ impl Series {
 pub struct Target {
     pub(super) key: Arc<Key>,
     series: Vec<Series>,
+    /// Follows from the series.
+    #[serde(skip)]
+    identities: Identities,
     used_count: u32,
     /// Indices to use again, with the rotation from which on no wire key can stand for their last series.
     free: VecDeque<(u64, u32)>,
@@ -178,17 +191,25 @@ impl Target {
     pub(super) fn add(&mut self, identity: u128, name: u32, special: Option<Special>, rotation: u64) -> u32 {
         let series = Series::new(identity, self.births.metric(name), special);
         self.used_count += 1;
-        if self.free.front().is_some_and(|(from, _)| *from <= rotation) {
+        let index = if self.free.front().is_some_and(|(from, _)| *from <= rotation) {
             let (_, index) = self.free.pop_front().unwrap_or_default();
             self.series[index as usize] = series;
-            return index;
-        }
-        if self.series.len() == self.series.capacity() {
-            // An eighth more, not twice as much: there are many targets, and few that grow.
-            self.series.reserve_exact((self.series.len() / 8).max(2));
-        }
-        self.series.push(series);
-        self.series.len() as u32 - 1
+            index
+        } else {
+            if self.series.len() == self.series.capacity() {
+                // An eighth more, not twice as much: there are many targets, and few that grow.
+                self.series.reserve_exact((self.series.len() / 8).max(2));
+            }
+            self.series.push(series);
+            self.series.len() as u32 - 1
+        };
+        self.identities.insert(identity, index, |index| self.series[index as usize].identity());
+        index
+    }
+
+    /// The place of the series with this identity.
+    pub(super) fn find(&self, identity: u128) -> Option<u32> {
+        self.identities.get(identity, |index| self.series[index as usize].identity())
     }
 
     /// Places for series, used or not.
@@ -207,25 +228,26 @@ impl Target {
         (index as usize) < self.series.len() && (self.free.is_empty() || self.series[index as usize].used)
     }
 
-    pub(super) fn series(&self) -> &[Series] {
-        &self.series
+    /// How many series it has.
+    pub(super) const fn len(&self) -> usize {
+        self.used_count as usize
     }
 
     pub(super) fn series_mut(&mut self, index: u32) -> &mut Series {
         &mut self.series[index as usize]
     }
 
-    /// Forgets the series in this place if its last sample arrived before `until`; its identity and the bytes of native
-    /// histograms that it kept. One that was live is reported as ended. The place is used again from a rotation on.
+    /// Forgets the series in this place if its last sample arrived at `until` or before; the bytes of native histograms
+    /// that it kept. One that was live is reported as ended. The place is used again from a rotation on.
     pub(super) fn forget(
         &mut self,
         index: u32,
         until: Timestamp,
         rotation: u64,
         out: &mut Vec<Liveness>,
-    ) -> Option<(u128, usize)> {
+    ) -> Option<usize> {
         let series = &mut self.series[index as usize];
-        if !series.used || series.seen > until {
+        if !series.used || series.seen > seconds(until) {
             return None;
         }
         if series.live {
@@ -240,9 +262,10 @@ impl Target {
             _ => 0,
         };
         self.twins.leave(forgotten.twin);
+        self.identities.remove(forgotten.identity(), index);
         self.used_count -= 1;
         self.free.push_back((rotation, index));
-        Some((forgotten.identity(), native_bytes))
+        Some(native_bytes)
     }
 
     /// Has had no scrape.
@@ -268,6 +291,10 @@ impl Target {
     /// Makes a target that was stored whole again; the bytes of native histograms that it keeps.
     pub(super) fn rebuild(&mut self) -> usize {
         self.twins.rebuild();
+        for index in (0..self.series.len() as u32).filter(|index| self.series[*index as usize].used) {
+            let identity_of = |index: u32| self.series[index as usize].identity();
+            self.identities.insert(identity_of(index), index, identity_of);
+        }
         let natives = self.series.iter_mut().filter_map(Series::native);
         natives.map(|native| native.message_bytes()).sum()
     }
@@ -279,6 +306,6 @@ mod tests {
 
     #[test]
     fn a_series_is_small() {
-        assert!(size_of::<Series>() <= 120, "{}", size_of::<Series>());
+        assert!(size_of::<Series>() <= 112, "{}", size_of::<Series>());
     }
 }

@@ -54,9 +54,7 @@ impl Table {
             if target.is_used() {
                 table.target_ids.insert(Arc::clone(&target.key), id);
             }
-            for (index, series) in (0..).zip(target.series()).filter(|(_, series)| series.is_used()) {
-                table.identities.insert(series.identity(), SeriesId { target: id, index });
-            }
+            table.series_count += target.len();
             table.target_count += 1;
             let is_holding = target.is_holding();
             table.shards[0].targets.push(target);

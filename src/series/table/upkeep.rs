@@ -60,9 +60,9 @@ impl Table {
     fn forget(&mut self, id: SeriesId, now: Timestamp, out: &mut Output) {
         let from = self.rotation + REUSE_AFTER_ROTATIONS;
         let target = self.target_mut(id.target);
-        if let Some((identity, native_bytes)) = target.forget(id.index, now - IDLE, from, &mut out.liveness) {
+        if let Some(native_bytes) = target.forget(id.index, now - IDLE, from, &mut out.liveness) {
             self.native_bytes -= native_bytes;
-            self.identities.remove(identity, id);
+            self.series_count -= 1;
         }
     }
 
