@@ -20,6 +20,7 @@ pub mod live;
 pub mod notify;
 pub mod promql;
 pub mod replay;
+pub mod rollout;
 pub mod series;
 pub mod sli;
 pub mod spec;

@@ -20,6 +20,7 @@ use crate::ingest::{Budget, Receiver};
 use crate::live::{self, EngineHandle, News, Specs};
 use crate::notify::outbox::{Outbox, OutboxError};
 use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
+use crate::rollout::{Happened, Record};
 use crate::spec::{Service, Source, naming};
 use crate::types::Span;
 use crate::wire::{Limits, WireKey};
@@ -243,6 +244,7 @@ fn tell(sink: &Notifier, news: News<'_>) {
         // What was told before is known by its id.
         News::Repeated(alerts) => sink.send(alerts),
         News::Standing(alerts) => sink.reconcile(alerts),
+        News::Rollouts(records) => records.iter().for_each(log_record),
     }
 }
 
@@ -257,6 +259,18 @@ fn log(alert: &Alert) {
         value = alert.value,
         "alert {}",
         alert.state.as_str()
+    );
+}
+
+fn log_record(record: &Record) {
+    let Happened::Verdict { verdict, by, .. } = &record.event else { return };
+    tracing::info!(
+        rollout = record.rollout,
+        step = verdict.step,
+        by = by.as_ref().map_or("checks", |actor| actor.name.as_str()),
+        reason = verdict.reason,
+        "verdict {}",
+        verdict.decision.as_str()
     );
 }
 

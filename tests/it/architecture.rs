@@ -16,33 +16,45 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("burn", &["types", "wire", "series", "sli", "spec"]),
     ("alert", &["types", "wire", "series", "sli", "burn", "spec"]),
     ("canary", &["types", "wire", "series", "sli", "burn", "spec"]),
-    ("engine", &["types", "wire", "series", "sli", "burn", "alert", "canary", "spec", "generate"]),
-    ("replay", &["types", "wire", "series", "sli", "burn", "alert", "spec", "engine"]),
+    ("rollout", &["types", "spec", "canary"]),
+    ("engine", &["types", "wire", "series", "sli", "burn", "alert", "canary", "rollout", "spec", "generate"]),
+    ("replay", &["types", "wire", "series", "sli", "burn", "alert", "canary", "rollout", "spec", "engine"]),
     // The shells.
     ("clock", &["types"]),
     ("journal", &["types", "wire", "clock"]),
     ("config", &["types", "spec", "journal"]),
-    ("live", &["types", "spec", "wire", "alert", "engine", "journal", "clock"]),
-    ("notify", &["types", "spec", "alert", "clock"]),
+    ("live", &["types", "spec", "wire", "alert", "rollout", "engine", "journal", "clock"]),
+    ("notify", &["types", "spec", "alert", "canary", "rollout", "clock"]),
     ("testing", &["types", "wire", "series", "spec", "alert", "engine", "notify"]),
     ("ingest", &["types", "wire", "engine", "live"]),
-    ("api", &["types", "sli", "spec", "burn", "alert", "engine", "notify", "ingest", "journal", "live", "clock"]),
+    (
+        "api",
+        &[
+            "types", "sli", "spec", "burn", "alert", "canary", "rollout", "engine", "notify", "ingest", "journal",
+            "live", "clock",
+        ],
+    ),
     (
         "app",
-        &["types", "spec", "wire", "alert", "engine", "journal", "live", "notify", "ingest", "api", "config", "clock"],
+        &[
+            "types", "spec", "wire", "alert", "rollout", "engine", "journal", "live", "notify", "ingest", "api",
+            "config", "clock",
+        ],
     ),
     ("demo", &["types", "spec", "wire", "series", "engine", "live", "notify", "app", "config", "clock"]),
     (
         "cli",
         &[
-            "types", "spec", "wire", "generate", "engine", "replay", "journal", "testing", "notify", "app", "config",
-            "demo", "clock",
+            "types", "spec", "wire", "generate", "canary", "rollout", "engine", "replay", "journal", "testing",
+            "notify", "app", "config", "demo", "clock",
         ],
     ),
 ];
 
-const PURE: &[&str] =
-    &["types", "promql", "spec", "generate", "wire", "series", "sli", "burn", "alert", "canary", "engine", "replay"];
+const PURE: &[&str] = &[
+    "types", "promql", "spec", "generate", "wire", "series", "sli", "burn", "alert", "canary", "rollout", "engine",
+    "replay",
+];
 
 /// What a pure module may not name.
 const SHELL_WORDS: &[&str] = &[
