@@ -247,7 +247,7 @@ impl Target {
         out: &mut Vec<Liveness>,
     ) -> Option<usize> {
         let series = &mut self.series[index as usize];
-        if !series.used || series.seen > seconds(until) {
+        if !series.used || i64::from(series.seen) > until.as_millis().div_euclid(1_000) {
             return None;
         }
         if series.live {

@@ -19,6 +19,8 @@ use sloburn::types::{Span, Timestamp};
 #[derive(Debug, PartialEq)]
 struct End {
     alerts: Vec<String>,
+    /// Of rollouts.
+    records: Vec<String>,
     written: Vec<Written>,
     state: Vec<u8>,
 }
@@ -41,6 +43,7 @@ struct Run {
     services: Vec<Service>,
     is_edited: bool,
     alerts: Vec<String>,
+    records: Vec<String>,
     written: Vec<Written>,
 }
 
@@ -48,12 +51,13 @@ impl Run {
     fn new() -> Self {
         let services = services(false);
         let engine = Engine::new(&services, settings(), START);
-        Self { engine, services, is_edited: false, alerts: Vec::new(), written: Vec::new() }
+        Self { engine, services, is_edited: false, alerts: Vec::new(), records: Vec::new(), written: Vec::new() }
     }
 
     fn step(&mut self, event: Event<'_>, now: Timestamp) {
         let effects = self.engine.step(event, now);
         self.alerts.extend(effects.alerts.iter().map(|alert| format!("{alert:?}")));
+        self.records.extend(effects.records.iter().map(|record| format!("{record:?}")));
         if let Event::Write(_) = event {
             self.written.push(effects.written);
         }
@@ -76,7 +80,7 @@ impl Run {
     fn end(mut self) -> End {
         let now = self.engine.now() + Span::hours(3);
         self.step(Event::Tick, now);
-        End { alerts: self.alerts, written: self.written, state: self.engine.save() }
+        End { alerts: self.alerts, records: self.records, written: self.written, state: self.engine.save() }
     }
 }
 
@@ -145,11 +149,13 @@ fn disturbed(life: &[(Timestamp, Happening)], seed: u64, bug: Bug) -> End {
             run.engine = Engine::restore(&run.services, &settings(), &saved).unwrap();
             spread(&mut run.engine, rng);
             if bug != Bug::WriteLost {
-                let (again, written) = (run.alerts.len(), run.written.len());
+                let (again, records, written) = (run.alerts.len(), run.records.len(), run.written.len());
                 let later = if bug == Bug::WriteRepeatedLater { Span::seconds(20) } else { Span::ZERO };
                 run.take(happening, *now + later);
-                let repeated = (run.alerts.split_off(again), run.written.split_off(written));
-                let is_told = run.alerts.ends_with(&repeated.0) && run.written.ends_with(&repeated.1);
+                let (again, written) = (run.alerts.split_off(again), run.written.split_off(written));
+                let records = run.records.split_off(records);
+                let is_told =
+                    run.alerts.ends_with(&again) && run.records.ends_with(&records) && run.written.ends_with(&written);
                 assert!(bug != Bug::None || is_told, "seed {seed}");
             }
         }
@@ -164,22 +170,25 @@ fn seeds() -> u64 {
 /// A state is too long to be shown.
 fn assert_same(one: &End, other: &End, what: &str, seed: u64) {
     assert_eq!(one.alerts, other.alerts, "seed {seed}, {what}: alerts differ");
+    assert_eq!(one.records, other.records, "seed {seed}, {what}: what happened to rollouts differs");
     assert_eq!(one.written, other.written, "seed {seed}, {what}: what is said of requests differs");
     assert!(one.state == other.state, "seed {seed}, {what}: the final states differ");
 }
 
 #[test]
 fn restarts_onlookers_and_shards_change_nothing() {
-    let (mut alerts, mut refused) = (0, 0);
+    let (mut alerts, mut records, mut refused) = (0, 0, 0);
     for seed in 0..seeds() {
         let life = life(seed);
         let calm = undisturbed(&life);
         assert_same(&calm, &on_threads(&life, seed), "on threads", seed);
         assert_same(&calm, &disturbed(&life, seed, Bug::None), "disturbed", seed);
         alerts += calm.alerts.len();
+        records += calm.records.len();
         refused += calm.written.iter().filter(|written| !written.rejected.is_empty()).count();
     }
     assert!(alerts > 500, "{alerts} alerts are too few to show anything");
+    assert!(records > 500, "{records} records of rollouts are too few to show anything");
     assert!(refused > 100, "{refused} requests with refused samples are too few to show anything");
 }
 

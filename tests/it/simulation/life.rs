@@ -26,6 +26,10 @@ spec:
     - {name: hosts, sli: errors, objective: 99, period: 1d, groupBy: [instance]}
     - {name: speed, sli: latency, objective: 95, period: 1d}
     - {name: up, sli: prober, objective: 90, period: 1d, exclude: [{while: maintenance, reason: test}]}
+  canary:
+    every: 15s
+    steps: [{weight: 50, hold: 2m}]
+    checks: [{sli: errors, above: 1%}, {sli: errors, dropOver: 1pp}]
 ";
 /// The bound of the latency's threshold.
 const BOUND: f64 = 0.25;
