@@ -104,7 +104,7 @@ impl Engine {
                     continue;
                 }
                 if is_met && value.is_finite() {
-                    self.table.expect(id, at);
+                    self.table.watch_from(id, at);
                 }
                 let start = series.starts.get(i).copied().flatten();
                 self.table.queue_sample(id, source, at, value, start);

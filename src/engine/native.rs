@@ -47,7 +47,7 @@ impl Engine {
             for message in series.messages() {
                 let Some(histogram) = self.timely_histogram(series, message, now, written) else { continue };
                 if is_met && !histogram.is_stale() {
-                    self.table.expect(id, histogram.timestamp);
+                    self.table.watch_from(id, histogram.timestamp);
                 }
                 self.table.queue_histogram(id, source, histogram, message);
                 written.histograms += 1;

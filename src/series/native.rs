@@ -1,8 +1,8 @@
 //! One series of native histograms: its recent ones, and what each new one adds to the counts of events.
 //!
 //! The same rules as for a [`Counter`](super::Counter), with events counted twice: all of them, and those within each
-//! threshold that somebody asks for. The messages are kept as they came (a few hundred bytes each, against some 88 for
-//! a counter: but one such series stands for ten to fifty buckets of a classic histogram), because a reset is seen in
+//! threshold that somebody asks for. The messages are kept as they came (a few hundred bytes each, against 64 for a
+//! counter: but one such series stands for ten to fifty buckets of a classic histogram), because a reset is seen in
 //! any bucket and a late histogram needs both its neighbours.
 
 use std::collections::VecDeque;

@@ -1,6 +1,7 @@
 //! The integration tests, in one binary.
 
 mod architecture;
+mod canaries;
 mod canary;
 mod cli;
 mod counting;
@@ -21,6 +22,7 @@ mod promql;
 mod receiver;
 mod reload;
 mod replay;
+mod rollout;
 mod scenarios;
 mod sender;
 mod simulation;

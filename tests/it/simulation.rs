@@ -203,6 +203,25 @@ fn planted_bugs_are_found() {
     }
 }
 
+/// Leaves undone what the last shard has to do.
+#[derive(Debug)]
+struct Lazy;
+
+impl Workers for Lazy {
+    fn run(&mut self, shards: &mut [Shard]) {
+        let (_, others) = shards.split_last_mut().unwrap();
+        Inline.run(others);
+    }
+}
+
+#[test]
+#[should_panic(expected = "workers leave every shard in its place, and its work done")]
+fn work_that_is_left_undone_is_noticed() {
+    let mut run = Run::new();
+    run.engine.spread(1, Box::new(Lazy));
+    life(0).iter().for_each(|(now, happening)| run.take(happening, *now));
+}
+
 #[test]
 fn a_state_is_refused_with_its_reason() {
     use sloburn::engine::{RestoreError, STATE_VERSION};

@@ -18,7 +18,7 @@ struct Cursor {
 impl Table {
     /// Says that a new series will have a sample at `at`, which leaves a trace: its target is being watched since then
     /// for all samples of the run, whether they come before or after this one.
-    pub fn expect(&mut self, id: SeriesId, at: Timestamp) {
+    pub fn watch_from(&mut self, id: SeriesId, at: Timestamp) {
         let target = self.target(id.target);
         if target.is_new() {
             let key = Arc::clone(&target.key);
