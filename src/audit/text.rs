@@ -14,7 +14,7 @@ pub fn describe(record: &Record) -> String {
             let baseline = record.baseline.as_deref().unwrap_or("a baseline to be found");
             format!("started by {by} against {baseline}, steps {}", steps.join(", "))
         }
-        Happened::Judged { policy, policy_digest, since } => {
+        Happened::Judged { policy, policy_digest, since, .. } => {
             let digest = policy_digest.get(..12).unwrap_or(policy_digest);
             let (checks, since) = (policy.checks.len(), since.to_rfc3339());
             format!("judged by {checks} checks since {since}, policy {digest}")

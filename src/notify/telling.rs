@@ -296,6 +296,7 @@ pub(super) mod tests {
                 step: step.to_owned(),
                 at: Timestamp(60_000 * (self.records as i64 + 1)),
                 decision,
+                check: None,
                 reason: format!("because {} & more", decision.as_str()),
                 checks: vec![outcome(state)],
             };
