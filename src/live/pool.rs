@@ -8,6 +8,9 @@ use crate::engine::{Engine, Shard, Workers};
 /// Fewer samples than this in one request are not worth waking threads for.
 pub const INLINE_LIMIT_SAMPLES: usize = 512;
 
+/// A panic on a thread is one of the engine's.
+const LOST: &str = "a thread of a shard does not end before the engine";
+
 /// One thread less than there are shards: the engine's own takes the first.
 #[derive(Debug)]
 pub struct Pool {
@@ -70,7 +73,6 @@ impl Workers for Pool {
             own.run();
             return others.iter_mut().for_each(Shard::run);
         }
-        const LOST: &str = "a thread of a shard does not end before the engine";
         let away: Vec<bool> = others.iter().map(|shard| shard.pending() > 0).collect();
         for ((shard, worker), _) in others.iter_mut().zip(&self.threads).zip(&away).filter(|(_, away)| **away) {
             worker.work.as_ref().expect(LOST).send(std::mem::take(shard)).expect(LOST);

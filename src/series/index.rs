@@ -248,7 +248,7 @@ mod tests {
     fn an_identity_is_checked_with_its_series() {
         let mut identities = Identities::default();
         // Some differ in what does not decide on their place in the table.
-        let all: Vec<u128> = (0..100).map(|i: u128| i / 2 | (i % 2) << 100).collect();
+        let all: Vec<u128> = (0..100).map(|i: u128| (i / 2) | ((i % 2) << 100)).collect();
         let identity_of = |place: u32| all[place as usize];
         for (place, identity) in (0..).zip(&all) {
             identities.insert(*identity, place, identity_of);
