@@ -187,9 +187,10 @@ fn restarts_onlookers_and_shards_change_nothing() {
         records += calm.records.len();
         refused += calm.written.iter().filter(|written| !written.rejected.is_empty()).count();
     }
-    assert!(alerts > 500, "{alerts} alerts are too few to show anything");
-    assert!(records > 500, "{records} records of rollouts are too few to show anything");
-    assert!(refused > 100, "{refused} requests with refused samples are too few to show anything");
+    let enough = seeds() as usize / 2;
+    assert!(alerts > enough, "{alerts} alerts are too few to show anything");
+    assert!(records > enough, "{records} records of rollouts are too few to show anything");
+    assert!(refused > enough, "{refused} requests with refused samples are too few to show anything");
 }
 
 #[test]
