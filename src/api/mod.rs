@@ -2,6 +2,7 @@
 //! health, metrics. And what is said about releases, on its way to the engine.
 
 mod alerts;
+mod audit;
 mod canaries;
 mod error;
 mod health;
@@ -60,6 +61,7 @@ pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/api/v1/write", write)
         .merge(figures)
+        .route("/api/v1/audit", get(audit::export))
         .merge(canaries::routes(&state))
         .route("/api/v1/status/walreplay", get(health::wal_replay))
         .route("/-/healthy", get(health::healthy))

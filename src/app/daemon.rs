@@ -146,7 +146,7 @@ impl Daemon {
         } else {
             let mut engine = Engine::new(services, engine_settings, clock::now());
             live::spread(&mut engine, settings.shards);
-            (None, EngineHandle::start(engine, move |alerts| tell(&sink, News::Changed(alerts))))
+            (None, EngineHandle::start(engine, move |news| tell(&sink, news)))
         };
         let budget = Budget::new(settings.in_flight_limit_bytes);
         let receiver = Receiver::new(engine.clone(), settings.limits, settings.key, budget);

@@ -7,6 +7,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
+use crate::cli::audit::args::{AuditOptions, ReportOptions};
 use crate::cli::canary::args::{CanaryOptions, GateOptions};
 use crate::config;
 use crate::generate::{DEFAULT_ADDRESS, Format};
@@ -51,6 +52,10 @@ pub enum Command {
     Replay(ReplayOptions),
     /// Run the unit tests of specs.
     Test(TestOptions),
+    /// Show, export and verify the record of every rollout.
+    Audit(AuditOptions),
+    /// Report how releases went, by service and week.
+    Report(ReportOptions),
     /// See and steer the rollouts of a running daemon, and wait for their verdicts.
     Canary(Box<CanaryOptions>),
     /// Ask a running daemon whether a service's error budget lets a deployment start.
@@ -354,29 +359,36 @@ pub enum ProgressMode {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Six simulated services send real remote write to a daemon on the loopback interface: 30 days of history, then live.
-A release of one of them goes wrong; a page arrives at a signed webhook within a minute.
+Two releases are tried as canaries: the bad one is taken back, the good one promoted, each by its verdict. A third one
+goes out without a canary, goes wrong, and pages at a signed webhook. All of that takes less than a minute.
 
 Examples:
   sloburn demo
+  sloburn demo --exit-after-verdict              for scripts: 0 once both canaries are decided, else 1
   sloburn demo --exit-after resolved             for scripts: 0 once a page and its end have arrived, else 1
   sloburn demo --print-specs > rules/demo.yaml   the specs of the simulated services, to start from")]
 pub struct DemoOptions {
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:9797, or a free port if that is taken].
     #[arg(long = "web.listen-address", value_name = "HOST:PORT")]
     pub listen_address: Option<String>,
-    /// End with exit code 0 once this alert has been delivered, or with 1 after --timeout.
-    #[arg(long, value_name = "ALERT", value_enum)]
+    /// End with exit code 0 once this has been delivered, or with 1 after --timeout.
+    #[arg(long, value_name = "WHAT", value_enum)]
     pub exit_after: Option<DemoMilestone>,
+    /// The same as --exit-after verdict.
+    #[arg(long, conflicts_with = "exit_after")]
+    pub exit_after_verdict: bool,
     /// How long --exit-after may take.
-    #[arg(long, value_name = "DURATION", default_value = "4m", requires = "exit_after", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "4m", value_parser = duration)]
     pub timeout: Span,
     /// Print the specs of the simulated services and do nothing else.
-    #[arg(long, conflicts_with_all = ["listen_address", "exit_after"])]
+    #[arg(long, conflicts_with_all = ["listen_address", "exit_after", "exit_after_verdict"])]
     pub print_specs: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DemoMilestone {
+    /// One canary was taken back and another promoted: about 30 s.
+    Verdict,
     /// The page about the bad release: about 40 s.
     Page,
     /// The end of a page, after the release was taken back: about 100 s.

@@ -276,18 +276,7 @@ fn slack(config: &SlackConfig) -> anyhow::Result<SlackTarget> {
 
 /// In a pod the API's address is in the environment, and the service account's files have their place.
 fn argo(config: &ArgoConfig) -> anyhow::Result<ArgoTarget> {
-    let server = match &config.server {
-        Some(server) => server.clone(),
-        None => {
-            let variable = |name| {
-                let hint = "argo: not in a pod of Kubernetes: name the API's address with `server`";
-                env::var(name).with_context(|| hint)
-            };
-            let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
-            let host = if host.contains(':') { format!("[{host}]") } else { host };
-            Url::parse(&format!("https://{host}:{port}/")).context("argo: the address in the environment")?
-        }
-    };
+    let server = config.server.clone().map_or_else(in_cluster, Ok)?;
     let is_plain = server.scheme() == "http";
     let default =
         |given: &Option<PathBuf>, name: &str| given.clone().or((!is_plain).then(|| Path::new(ACCOUNT).join(name)));
@@ -297,6 +286,15 @@ fn argo(config: &ArgoConfig) -> anyhow::Result<ArgoTarget> {
         server,
         timeout: config.timeout,
     })
+}
+
+/// The API's address as a pod is told it.
+fn in_cluster() -> anyhow::Result<Url> {
+    let hint = "argo: not in a pod of Kubernetes: name the API's address with `server`";
+    let variable = |name| env::var(name).with_context(|| hint);
+    let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    Url::parse(&format!("https://{host}:{port}/")).context("argo: the address in the environment")
 }
 
 fn retention(config: &AuditConfig) -> audit::Retention {

@@ -212,7 +212,7 @@ impl Relay {
     fn give_up(&mut self, error: &str) {
         tracing::error!(
             error,
-            "alerts are sent but no longer stored: they may come twice, or be lost, if this process ends"
+            "alerts and verdicts are sent but no longer stored: they may come twice, or be lost, if this process ends"
         );
         self.outbox = None;
         *self.failure.write().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());

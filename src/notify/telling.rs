@@ -296,8 +296,8 @@ pub(super) mod tests {
                 step: step.to_owned(),
                 at: Timestamp(60_000 * (self.records as i64 + 1)),
                 decision,
-                check: None,
                 reason: format!("because {} & more", decision.as_str()),
+                check: Some("errors".to_owned()),
                 checks: vec![outcome(state)],
             };
             self.record(Happened::Verdict { verdict, hold: None, by })

@@ -1,6 +1,7 @@
 //! The integration tests, in one binary.
 
 mod architecture;
+mod audit;
 mod canaries;
 mod canary;
 mod cli;

@@ -1,6 +1,10 @@
 //! Delivery over real HTTP on loopback. Servers report every request on a channel and answer as the test says, so
 //! nothing here waits for time to pass except the delays under test.
 
+mod argo;
+mod rollouts;
+mod story;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
