@@ -173,6 +173,7 @@ async fn start_daemon(webhook: Url) -> anyhow::Result<Daemon> {
         key: wire_key(),
         limits: Limits::default(),
         series_limit: 1_000_000,
+        shards: 1,
         in_flight_limit_bytes: 1 << 30,
         ha: None,
         notify: notify::Settings::new(Url::parse("http://127.0.0.1/")?),

@@ -22,6 +22,8 @@ const DEFAULT_RESEND_DELAY: Span = Span::minutes(1);
 const DEFAULT_FAILOVER: Span = Span::seconds(30);
 const RECEIVERS_LIMIT_COUNT: usize = 100;
 const RULE_FILES_LIMIT_COUNT: usize = 1_000;
+/// As the engine has it.
+const SHARDS_LIMIT_COUNT: usize = 64;
 
 /// What the file says, defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +51,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// How senders that scrape the same are told apart; `None`: there are none.
     pub ha: Option<HaConfig>,
+    /// Shards of the engine, as the flag, which goes before it.
+    pub shards: Option<usize>,
 }
 
 /// Each as the flag of the same name, which goes before it.
@@ -165,6 +169,7 @@ impl Default for Config {
             resend_delay: DEFAULT_RESEND_DELAY,
             storage: StorageConfig::default(),
             ha: None,
+            shards: None,
         }
     }
 }
@@ -232,8 +237,30 @@ fn config(document: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Config> {
     if let Some(field) = fields.get("ha") {
         config.ha = ha(field, reporter);
     }
+    if let Some(field) = fields.get("engine") {
+        config.shards = engine(field, reporter);
+    }
     fields.finish(reporter);
     Some(config)
+}
+
+fn engine(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<usize> {
+    let mut fields = Fields::of(field, reporter)?;
+    let shards = fields.get("shards").and_then(|field| parsed(field, reporter, shards));
+    fields.finish(reporter);
+    shards
+}
+
+/// How many shards the engine has.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn shards(text: &str) -> Result<usize, String> {
+    let number = text.parse::<usize>().map_err(|_| "not a number of shards".to_owned())?;
+    if !(1..=SHARDS_LIMIT_COUNT).contains(&number) {
+        return Err(format!("an engine has 1 to {SHARDS_LIMIT_COUNT} shards"));
+    }
+    Ok(number)
 }
 
 fn storage(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<StorageConfig> {
@@ -538,6 +565,7 @@ slack:
 argo: {server: 'https://k8s.example:6443', ca_file: ca.crt}
 audit: {retention: 26w, retention_size: 1GiB}
 resend_delay: 2m
+engine: {shards: 4}
 ",
         );
         assert_eq!(report, "");
@@ -553,6 +581,7 @@ resend_delay: 2m
         assert_eq!((pipeline.timeout, pipeline.send_resolved), (Span::seconds(10), false));
         assert_eq!((&chat.secret, chat.send_resolved), (&Some(SecretSource::Env("CHAT_SECRET".to_owned())), true));
         assert_eq!(config.resend_delay, Span::minutes(2));
+        assert_eq!(config.shards, Some(4));
         let [releases, pages] = config.slack.as_slice() else { panic!("two channels") };
         assert_eq!(releases.url, SecretSource::File("/etc/sloburn/slack.url".into()));
         assert_eq!(releases.dashboard_url.as_deref(), Some("https://grafana.example/d/slo?var-service={service}"));
@@ -585,6 +614,15 @@ resend_delay: 2m
         ] {
             assert!(report.contains(part), "{part}\n{report}");
         }
+    }
+
+    #[test]
+    fn shards_are_counted_from_one() {
+        assert_eq!(["1", "64"].map(shards), [Ok(1), Ok(64)]);
+        assert!(["0", "65", "-1", "", "two"].map(shards).iter().all(Result::is_err));
+        let (config, report) = read("engine: {shards: 65}");
+        assert_eq!(config, None);
+        assert!(report.contains("an engine has 1 to 64 shards"), "{report}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::app::{FolderLock, HttpSettings, Server, ServerError, Storage, Storage
 use crate::clock;
 use crate::engine::{self, Engine};
 use crate::ingest::{Budget, Receiver};
-use crate::live::{EngineHandle, News, Specs};
+use crate::live::{self, EngineHandle, News, Specs};
 use crate::notify::outbox::{Outbox, OutboxError};
 use crate::notify::{self, Notifier, Receivers};
 use crate::rollout::{Happened, Record};
@@ -46,6 +46,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Series tracked at most.
     pub series_limit: usize,
+    /// Shards of the engine, each but the first with a thread of its own.
+    pub shards: usize,
     /// Bytes of all requests at hand.
     pub in_flight_limit_bytes: usize,
     /// Where senders come in pairs that scrape the same targets.
@@ -140,9 +142,10 @@ impl Daemon {
         let (lock, (engine, thread)) = if let Some(((lock, durability), storage)) = opened {
             let specs = Specs { services: services.to_vec(), sources: storage.sources };
             let on_news = move |news: News<'_>| tell(&sink, news);
-            (Some(lock), EngineHandle::recover(specs, engine_settings, durability, on_news))
+            (Some(lock), EngineHandle::recover(specs, engine_settings, settings.shards, durability, on_news))
         } else {
-            let engine = Engine::new(services, engine_settings, clock::now());
+            let mut engine = Engine::new(services, engine_settings, clock::now());
+            live::spread(&mut engine, settings.shards);
             (None, EngineHandle::start(engine, move |news| tell(&sink, news)))
         };
         let budget = Budget::new(settings.in_flight_limit_bytes);

@@ -135,6 +135,10 @@ pub struct ServeOptions {
     /// Label on every alert, as name=value. May be repeated.
     #[arg(long = "external-label", value_name = "NAME=VALUE", env = "SLOBURN_EXTERNAL_LABEL", value_delimiter = ',')]
     pub external_labels: Vec<String>,
+    /// Shards of the engine, each but the first with a thread of its own: figures are the same for any number
+    /// [default: one less than the cores, at most 8].
+    #[arg(long = "engine.shards", value_name = "N", env = "SLOBURN_ENGINE_SHARDS", value_parser = config::shards)]
+    pub shards: Option<usize>,
     #[command(flatten)]
     pub storage: StorageOptions,
     #[command(flatten)]

@@ -1,5 +1,6 @@
 //! `sloburn serve`
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -30,6 +31,7 @@ const DEFAULT_STORAGE_PATH: &str = "data";
 /// Where Kubernetes puts what a pod needs to speak to its API.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const CHECKPOINT_EVERY: Span = Span::minutes(30);
+const DEFAULT_SHARDS_LIMIT: usize = 8;
 
 pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
     let (Some(config), Some(http)) = (read_config(options)?, http(&options.web)?) else { return Ok(Outcome::Failed) };
@@ -170,12 +172,19 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: limits(&options.limits),
         series_limit: options.limits.series,
+        shards: options.shards.or(config.shards).unwrap_or_else(default_shards),
         in_flight_limit_bytes: options.limits.in_flight_bytes,
         ha: config.ha.as_ref().map(pairs),
         notify,
         receivers: Receivers { alertmanagers, webhooks, slacks, argos },
         storage: None,
     })
+}
+
+/// One core is left to the requests; more than a few shards wait for what only one thread does.
+fn default_shards() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    (cores - 1).clamp(1, DEFAULT_SHARDS_LIMIT)
 }
 
 /// Where state is kept: flags first, then the configuration file, then the defaults.

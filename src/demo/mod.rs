@@ -225,6 +225,7 @@ fn settings(address: &str, sink: &Sink) -> Result<app::Settings, DemoError> {
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: Limits::default(),
         series_limit: SERIES_LIMIT,
+        shards: 1,
         in_flight_limit_bytes: IN_FLIGHT_LIMIT_BYTES,
         ha: None,
         notify: notify::Settings::new(default_external_url(address)),

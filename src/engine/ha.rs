@@ -59,7 +59,7 @@ pub(super) struct Ha {
     pairs: HaPairs,
     pub(super) elections: Elections,
     /// From the hash of label bytes to the replica.
-    keys: Cache,
+    keys: Cache<u32>,
 }
 
 /// Whether samples count.
@@ -75,7 +75,7 @@ pub(super) enum Heard {
 
 impl Ha {
     pub(super) fn new(pairs: HaPairs, limit_series: usize) -> Self {
-        Self { pairs, elections: Elections::default(), keys: Cache::new(limit_series) }
+        Self { pairs, elections: Elections::default(), keys: Cache::new(limit_series.saturating_mul(2)) }
     }
 
     /// Whether the samples of a series that arrive at `now` count.

@@ -1,6 +1,6 @@
 //! The engine: a deterministic state machine that owns everything counted and judged.
 //!
-//! It has no clock, no IO, no threads and no randomness: [`Engine::step`] takes an event and the time, and
+//! It has no clock, no IO, no threads of its own and no randomness: [`Engine::step`] takes an event and the time, and
 //! returns what follows from them. The same events at the same times give the same effects, byte for byte, so
 //! one implementation serves the daemon, a backtest over recorded samples and a specification's own tests.
 
@@ -30,6 +30,7 @@ use crate::spec::{Counting, Reads, Role, Service};
 use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
 
+pub use crate::series::{Inline, SHARDS_LIMIT_COUNT, Shard, Workers};
 pub use crate::sli::LOOKBACK;
 pub use groups::GROUPS_LIMIT_COUNT;
 pub use ha::{HaPairs, REPLICAS_LIMIT_COUNT};
@@ -141,6 +142,8 @@ struct SliRun {
 pub struct Engine {
     settings: Settings,
     table: Table,
+    /// Run the table's shards.
+    workers: Box<dyn Workers>,
     catalog: Catalog,
     /// By tag.
     bindings: Vec<Arc<Binding>>,
@@ -208,6 +211,7 @@ impl Engine {
         let ha = settings.ha.clone().map(|pairs| Ha::new(pairs, settings.series_limit));
         let mut engine = Self {
             table: Table::new(settings.series_limit, &settings.limits),
+            workers: Box::new(Inline),
             settings,
             catalog: Catalog::new(services),
             bindings: vec![Arc::clone(&nothing)],
@@ -232,6 +236,13 @@ impl Engine {
         };
         engine.make_judges(now);
         engine
+    }
+
+    /// Spreads the series over this many shards, which these workers run: one, inline, unless said otherwise. Nothing
+    /// that the engine says or saves depends on it.
+    pub fn spread(&mut self, shards: usize, workers: Box<dyn Workers>) {
+        self.table.spread(shards);
+        self.workers = workers;
     }
 
     /// Takes one event at `now` and returns what follows.
@@ -272,7 +283,7 @@ impl Engine {
 
     /// Counts what the series table lets through `until` then, and judges what that touches.
     fn settle(&mut self, until: Timestamp, now: Timestamp, alerts: &mut Vec<Alert>) {
-        self.table.settle(until, &mut self.output.increments);
+        self.table.settle(until, &mut self.output);
         self.apply(now);
         self.judge(now, alerts);
         self.release(now);

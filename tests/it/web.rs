@@ -46,6 +46,7 @@ impl Running {
             key: WireKey::new([7; 192]),
             limits: Limits::default(),
             series_limit: 1_000,
+            shards: 2,
             in_flight_limit_bytes: 1 << 20,
             ha: None,
             notify: sloburn::notify::Settings::new("http://sloburn.example".parse().unwrap()),
