@@ -84,7 +84,12 @@ impl Collector for Reader {
         let help = "When rule files were last taken";
         single(&mut encoder, "config_last_reload_success_timestamp_seconds", help, &seconds)?;
         let unstored = ConstGauge::new(u64::from(state.notifier.outbox_failure().is_some()));
-        single(&mut encoder, "notify_unstored", "1 when alerts are sent without being stored first", &unstored)?;
+        single(
+            &mut encoder,
+            "notify_unstored",
+            "1 when alerts and verdicts are sent without being stored first",
+            &unstored,
+        )?;
         receivers(&mut encoder, &state.notifier.status())
     }
 }
@@ -123,9 +128,9 @@ type Figure = fn(&ReceiverStatus) -> u64;
 fn receivers(encoder: &mut DescriptorEncoder<'_>, status: &[ReceiverStatus]) -> Result<(), std::fmt::Error> {
     let labels = |r: &ReceiverStatus| [("kind", r.kind.as_str().to_owned()), ("receiver", r.name.clone())];
     let counters: [(&str, &str, Figure); 4] = [
-        ("notify_sent_alerts", "Alerts a receiver took, repetitions included", |r| r.sent),
+        ("notify_sent_alerts", "Alerts and messages a receiver took, repetitions included", |r| r.sent),
         ("notify_failed_attempts", "Attempts that failed", |r| r.failed),
-        ("notify_dropped_alerts", "Alerts that had to go for newer ones", |r| r.dropped),
+        ("notify_dropped_alerts", "Alerts and messages that had to go for newer ones", |r| r.dropped),
         ("notify_dead_letters", "Messages given up", |r| r.dead_letters),
     ];
     for (name, help, read) in counters {
@@ -133,7 +138,7 @@ fn receivers(encoder: &mut DescriptorEncoder<'_>, status: &[ReceiverStatus]) -> 
         family(encoder, name, help, &values)?;
     }
     let queued: Vec<_> = status.iter().map(|r| (labels(r), ConstGauge::new(r.queued as u64))).collect();
-    family(encoder, "notify_queued_alerts", "Alerts a receiver has not taken yet", &queued)?;
+    family(encoder, "notify_queued_alerts", "Alerts and messages a receiver has not taken yet", &queued)?;
     let disabled: Vec<_> = status.iter().map(|r| (labels(r), ConstGauge::new(u64::from(r.disabled)))).collect();
     family(encoder, "notify_receiver_disabled", "1 after a receiver answered 410", &disabled)
 }

@@ -1,7 +1,9 @@
-//! Read-only views over HTTP, made from immutable snapshots: SLOs in our own shape, alerts and rules in
-//! Prometheus', health, metrics.
+//! Views over HTTP, made from immutable snapshots: SLOs and releases in our own shape, alerts and rules in Prometheus',
+//! health, metrics. And what is said about releases, on its way to the engine.
 
 mod alerts;
+mod audit;
+mod canaries;
 mod error;
 mod health;
 mod metrics;
@@ -18,6 +20,7 @@ use crate::live::EngineHandle;
 use crate::notify::Notifier;
 use crate::types::Labels;
 
+pub use canaries::AuthenticatedUser;
 pub use error::ApiError;
 pub use health::{LastReload, Readiness, ReloadStatus};
 pub use metrics::Metrics;
@@ -58,6 +61,8 @@ pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/api/v1/write", write)
         .merge(figures)
+        .route("/api/v1/audit", get(audit::export))
+        .merge(canaries::routes(&state))
         .route("/api/v1/status/walreplay", get(health::wal_replay))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))

@@ -10,5 +10,5 @@ pub mod web;
 pub use daemon::{Daemon, Rules, RunError, Settings, StartError, default_external_url};
 pub use reload::ReadSources;
 pub use server::{CONNECTION_LIMIT, HttpSettings, Server, ServerError, Timeouts};
-pub use storage::{FolderLock, Storage, StorageError, journal_folder};
+pub use storage::{FolderLock, Storage, StorageError, journal_folder, outbox_file};
 pub use web::Web;

@@ -7,6 +7,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
+use crate::cli::audit::args::{AuditOptions, ReportOptions};
+use crate::cli::canary::args::{CanaryOptions, GateOptions};
 use crate::config;
 use crate::generate::{DEFAULT_ADDRESS, Format};
 use crate::journal::Fsync;
@@ -26,8 +28,10 @@ Examples:
   sloburn generate -i rules/ -o prometheus.yaml  the same SLOs as Prometheus rules
   sloburn replay --rules rules/ --input dump.om  what would have paged, from recorded samples
   sloburn test tests/                            unit tests of specs, in promtool's notation
+  sloburn canary list                            releases that are being judged
+  sloburn gate --service checkout                whether a budget lets a deployment start
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 lint, 4 no data."
+Exit codes: 0 ok, 1 failed, 2 usage, 3 lint, 4 no data or undecided, 5 timeout."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -48,6 +52,14 @@ pub enum Command {
     Replay(ReplayOptions),
     /// Run the unit tests of specs.
     Test(TestOptions),
+    /// Show, export and verify the record of every rollout.
+    Audit(AuditOptions),
+    /// Report how releases went, by service and week.
+    Report(ReportOptions),
+    /// See and steer the rollouts of a running daemon, and wait for their verdicts.
+    Canary(Box<CanaryOptions>),
+    /// Ask a running daemon whether a service's error budget lets a deployment start.
+    Gate(GateOptions),
     /// Run the daemon against simulated services, with nothing installed.
     Demo(DemoOptions),
 }
@@ -343,36 +355,43 @@ pub enum ProgressMode {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Six simulated services send real remote write to a daemon on the loopback interface: 30 days of history, then live.
-A release of one of them goes wrong; a page arrives at a signed webhook within a minute.
+Two releases are tried as canaries: the bad one is taken back, the good one promoted, each by its verdict. A third one
+goes out without a canary, goes wrong, and pages at a signed webhook. All of that takes less than a minute.
 
 Examples:
   sloburn demo
+  sloburn demo --exit-after-verdict              for scripts: 0 once both canaries are decided, else 1
   sloburn demo --exit-after resolved             for scripts: 0 once a page and its end have arrived, else 1
   sloburn demo --print-specs > rules/demo.yaml   the specs of the simulated services, to start from")]
 pub struct DemoOptions {
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:9797, or a free port if that is taken].
     #[arg(long = "web.listen-address", value_name = "HOST:PORT")]
     pub listen_address: Option<String>,
-    /// End with exit code 0 once this alert has been delivered, or with 1 after --timeout.
-    #[arg(long, value_name = "ALERT", value_enum)]
+    /// End with exit code 0 once this has been delivered, or with 1 after --timeout.
+    #[arg(long, value_name = "WHAT", value_enum)]
     pub exit_after: Option<DemoMilestone>,
+    /// The same as --exit-after verdict.
+    #[arg(long, conflicts_with = "exit_after")]
+    pub exit_after_verdict: bool,
     /// How long --exit-after may take.
-    #[arg(long, value_name = "DURATION", default_value = "4m", requires = "exit_after", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "4m", value_parser = duration)]
     pub timeout: Span,
     /// Print the specs of the simulated services and do nothing else.
-    #[arg(long, conflicts_with_all = ["listen_address", "exit_after"])]
+    #[arg(long, conflicts_with_all = ["listen_address", "exit_after", "exit_after_verdict"])]
     pub print_specs: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DemoMilestone {
+    /// One canary was taken back and another promoted: about 30 s.
+    Verdict,
     /// The page about the bad release: about 40 s.
     Page,
     /// The end of a page, after the release was taken back: about 100 s.
     Resolved,
 }
 
-fn duration(text: &str) -> Result<Span, String> {
+pub fn duration(text: &str) -> Result<Span, String> {
     text.parse::<Span>().map_err(|error| error.to_string())
 }
 
@@ -390,7 +409,7 @@ fn format(text: &str) -> Result<Format, String> {
 }
 
 /// A point in time: RFC 3339, or seconds since 1970 with up to three decimals.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub fn moment(text: &str) -> Result<Timestamp, String> {
     let wrong = || format!("{text:?} is no time: write 2026-11-01T00:00:00Z, or seconds since 1970");
     if let Ok(point) = text.parse::<jiff::Timestamp>() {
         return Ok(Timestamp(point.as_millisecond()));

@@ -25,13 +25,13 @@ use url::Url;
 use crate::app::{self, Daemon, HttpSettings, ServerError, StartError, default_external_url};
 use crate::clock::{self, Steady};
 use crate::live::EngineHandle;
-use crate::notify::{self, WebhookTarget};
+use crate::notify::{self, Receivers, WebhookTarget};
 use crate::types::{Span, Timestamp};
 use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};
 
 use screen::{Ink, Row, Screen, row};
 use sender::{SendError, Sender};
-use sink::{Delivery, Sink};
+use sink::{Delivery, Message, Sink};
 use story::{Cue, Story};
 use traffic::Traffic;
 use view::Mark;
@@ -68,6 +68,8 @@ pub struct Exit {
 /// A point of the story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Milestone {
+    /// A release was taken back by the judge, and another one promoted.
+    Verdict,
     /// The page about the bad release.
     Page,
     /// The end of a page after the release was taken back.
@@ -208,6 +210,13 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 fn settings(address: &str, sink: &Sink) -> Result<app::Settings, DemoError> {
+    let target = WebhookTarget {
+        name: "demo".to_owned(),
+        url: sink.url.clone(),
+        secrets: vec![sink.secret.clone()],
+        timeout: WEBHOOK_TIMEOUT,
+        send_resolved: true,
+    };
     Ok(app::Settings {
         listen_address: address.to_owned(),
         http: HttpSettings::default(),
@@ -219,14 +228,7 @@ fn settings(address: &str, sink: &Sink) -> Result<app::Settings, DemoError> {
         in_flight_limit_bytes: IN_FLIGHT_LIMIT_BYTES,
         ha: None,
         notify: notify::Settings::new(default_external_url(address)),
-        alertmanagers: Vec::new(),
-        webhooks: vec![WebhookTarget {
-            name: "demo".to_owned(),
-            url: sink.url.clone(),
-            secrets: vec![sink.secret.clone()],
-            timeout: WEBHOOK_TIMEOUT,
-            send_resolved: true,
-        }],
+        receivers: Receivers { webhooks: vec![target], ..Receivers::default() },
         storage: None,
     })
 }
@@ -316,6 +318,14 @@ impl Demo {
 
     fn act(&mut self, cue: Cue, now: Timestamp) -> io::Result<()> {
         match cue {
+            Cue::Try => {
+                for release in [traffic::TRIED_IN_VAIN, traffic::TRIED_WELL] {
+                    let (service, version, failing) = release;
+                    self.traffic.expose(release, story::FIRST_SHARE);
+                    self.tell(Mark::Canary, service, &story::trial_text(version, failing))?;
+                }
+                Ok(())
+            }
             Cue::Deploy => {
                 self.traffic.roll_out(now);
                 self.tell(Mark::Deploy, traffic::RELEASED, &story::deploy_text())
@@ -346,9 +356,28 @@ impl Demo {
 
     fn deliver(&mut self, delivery: &Delivery) -> io::Result<()> {
         let since = delivery.arrived_at.since(self.scraped_at);
-        self.screen.say(&view::alert(delivery, since, self.screen.signs()))?;
-        if let Some(story) = &mut self.story {
-            story.hear(&delivery.alert, delivery.arrived_at);
+        let at = delivery.arrived_at;
+        match &delivery.message {
+            Message::Alert(alert) => {
+                self.screen.say(&view::alert(at, alert, since, self.screen.signs()))?;
+                if let Some(story) = &mut self.story {
+                    story.hear(alert, at);
+                }
+            }
+            Message::Rollout(rollout) => {
+                if let Some(line) = view::rollout(at, rollout, since, self.screen.signs()) {
+                    self.screen.say(&line)?;
+                }
+                let tried = [traffic::TRIED_IN_VAIN, traffic::TRIED_WELL];
+                let release = tried.into_iter().find(|(service, ..)| *service == rollout.service);
+                // Here stands the pipeline: it does what the verdict says.
+                if let (Some(release), Some(share)) = (release, story::share_after(rollout)) {
+                    self.traffic.expose(release, share);
+                }
+                if let Some(story) = &mut self.story {
+                    story.hear_of_rollout(rollout);
+                }
+            }
         }
         Ok(())
     }

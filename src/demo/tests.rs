@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::sink::AlertMessage;
+use super::sink::{AlertMessage, Message as Told};
 use super::story::{Cue, Story};
 use super::traffic::{self, Traffic};
 use super::{specs, view};
@@ -52,8 +52,11 @@ impl Stage {
     fn hear(&mut self, effects: &Effects, now: Timestamp) -> Vec<AlertMessage> {
         let url = Url::parse("http://127.0.0.1:9797").unwrap();
         let notices = effects.alerts.iter().filter_map(|alert| Notice::render(alert, &Labels::new(), &url));
-        let messages: Vec<AlertMessage> =
-            notices.map(|notice| AlertMessage::parse(Message::of(&notice).body.as_bytes()).unwrap()).collect();
+        let told = |notice: Notice| match Told::parse(Message::of(&notice).body.as_bytes()).unwrap() {
+            Told::Alert(alert) => alert,
+            Told::Rollout(rollout) => panic!("an alert, not {rollout:?}"),
+        };
+        let messages: Vec<AlertMessage> = notices.map(told).collect();
         let seconds = now.since(START).as_millis() / 1_000;
         self.alerts.extend(messages.iter().map(|m| (seconds, format!("{} {} {}", m.severity, m.state, m.slo))));
         messages
@@ -72,6 +75,8 @@ impl Stage {
             while let Some(cue) = story.cue(now) {
                 cues.push((second, cue));
                 match cue {
+                    // Verdicts are followed up where they arrive: in the demo itself.
+                    Cue::Try => {}
                     Cue::Deploy => self.traffic.roll_out(now),
                     Cue::Rollback => self.traffic.roll_back(now),
                     Cue::FailInvoice => self.traffic.fail_once(traffic::LOW_TRAFFIC),

@@ -154,17 +154,12 @@ impl std::fmt::Debug for Command {
 }
 
 impl EngineHandle {
-    /// Starts an engine that keeps nothing beyond the process; `on_alerts` is called on its thread with every change of
-    /// an alert and must not block. Has to be called within a tokio runtime, which drives the ticks.
-    pub fn start(mut engine: Engine, mut on_alerts: impl FnMut(&[Alert]) + Send + 'static) -> (Self, JoinHandle<()>) {
+    /// Starts an engine that keeps nothing beyond the process; `on_news` is called on its thread and must not block. Has
+    /// to be called within a tokio runtime, which drives the ticks.
+    pub fn start(mut engine: Engine, on_news: impl FnMut(News<'_>) + Send + 'static) -> (Self, JoinHandle<()>) {
         let first = engine.snapshot(clock::now());
         let begin = move |_: &Arc<Status>, _: &mut dyn FnMut(News<'_>)| {
             Ok(Begun { engine, writer: None, specs_since: None, keeper: None })
-        };
-        let on_news = move |news: News<'_>| {
-            if let News::Changed(alerts) = news {
-                on_alerts(alerts);
-            }
         };
         Self::spawn(first, Phase::Running, begin, on_news)
     }

@@ -1,6 +1,8 @@
 //! The integration tests, in one binary.
 
 mod architecture;
+mod audit;
+mod canaries;
 mod canary;
 mod cli;
 mod counting;
@@ -21,6 +23,7 @@ mod promql;
 mod receiver;
 mod reload;
 mod replay;
+mod rollout;
 mod scenarios;
 mod sender;
 mod simulation;
