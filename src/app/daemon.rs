@@ -12,14 +12,15 @@ use url::Url;
 
 use crate::alert::Alert;
 use crate::api::{self, ApiState, Metrics, Readiness, ReloadStatus};
-use crate::app::reload::{ReadSources, Reloader};
+use crate::app::reload::{ReadSources, Reloader, argo_rollouts};
+use crate::app::storage::outbox_file;
 use crate::app::{FolderLock, HttpSettings, Server, ServerError, Storage, StorageError};
 use crate::clock;
 use crate::engine::{self, Engine};
 use crate::ingest::{Budget, Receiver};
 use crate::live::{EngineHandle, News, Specs};
 use crate::notify::outbox::{Outbox, OutboxError};
-use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
+use crate::notify::{self, Notifier, Receivers};
 use crate::rollout::{Happened, Record};
 use crate::spec::{Service, Source, naming};
 use crate::types::Span;
@@ -27,9 +28,6 @@ use crate::wire::{Limits, WireKey};
 
 /// Alerts that wait for a receiver may take this long once the daemon is told to stop.
 const DELIVERY_DRAIN_TIMEOUT: Span = Span::seconds(10);
-
-/// The outbox' file in the storage folder.
-const OUTBOX_NAME: &str = "outbox.redb";
 
 /// Everything a daemon is made from.
 #[derive(Debug)]
@@ -54,10 +52,8 @@ pub struct Settings {
     pub ha: Option<engine::HaPairs>,
     /// What receivers share.
     pub notify: notify::Settings,
-    /// Each gets every alert.
-    pub alertmanagers: Vec<AlertmanagerTarget>,
-    /// Each gets every alert.
-    pub webhooks: Vec<WebhookTarget>,
+    /// Who is told of alerts and verdicts.
+    pub receivers: Receivers,
     /// Where state is kept; `None` forgets everything with the process.
     pub storage: Option<Storage>,
 }
@@ -129,11 +125,11 @@ impl Daemon {
             None => None,
         };
         let outbox = match &opened {
-            Some((_, storage)) => Some(Outbox::open(&storage.path.join(OUTBOX_NAME))?),
+            Some((_, storage)) => Some(Outbox::open(&outbox_file(&storage.path))?),
             None => None,
         };
-        let notifier = Notifier::start(&settings.notify, settings.alertmanagers, settings.webhooks, outbox)?;
-        let notifier = Arc::new(notifier);
+        let notifier = Arc::new(Notifier::start(&settings.notify, settings.receivers, outbox)?);
+        notifier.set_rollouts(argo_rollouts(services));
         let engine_settings = engine::Settings {
             key: settings.key.clone(),
             limits: settings.limits,
@@ -154,8 +150,9 @@ impl Daemon {
         let receiver = Arc::new(receiver.with_body_timeout(settings.http.timeouts.body));
         let (readiness, quit) = (Readiness::default(), Arc::new(Notify::new()));
         let reload = ReloadStatus::default();
-        let reloader =
-            settings.rules.map(|rules| Reloader::new(rules.read, &rules.sources, engine.clone(), reload.clone()));
+        let reloader = settings.rules.map(|Rules { read, sources }| {
+            Reloader::new(read, &sources, engine.clone(), Arc::clone(&notifier), reload.clone())
+        });
         let mut router = api::router(ApiState {
             engine: engine.clone(),
             notifier: Arc::clone(&notifier),
@@ -241,7 +238,11 @@ fn tell(sink: &Notifier, news: News<'_>) {
         // What was told before is known by its id.
         News::Repeated(alerts) => sink.send(alerts),
         News::Standing(alerts) => sink.reconcile(alerts),
-        News::Rollouts(records) => records.iter().for_each(log_record),
+        // What is on record is known by its number.
+        News::Rollouts(records) => {
+            records.iter().for_each(log_record);
+            sink.record(records);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! compared by content every few seconds rather than watched: that also sees a `ConfigMap`'s `..data` link swapped,
 //! an editor's rename and a network file system, and costs a read of files that are small.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -13,7 +14,8 @@ use crate::api::ReloadStatus;
 use crate::clock;
 use crate::engine::Reloaded;
 use crate::live::{EngineHandle, Specs};
-use crate::spec::{self, Source};
+use crate::notify::Notifier;
+use crate::spec::{self, ArgoRollout, Service, Source};
 use crate::types::Span;
 
 /// How often the files are compared.
@@ -26,6 +28,7 @@ pub type ReadSources = Box<dyn Fn() -> Result<Vec<Source>, String> + Send + Sync
 pub struct Reloader {
     read: ReadSources,
     engine: EngineHandle,
+    notifier: Arc<Notifier>,
     status: ReloadStatus,
     /// Of what was read last, whether or not it could be used. Also keeps reloads apart.
     seen: Mutex<[u8; 32]>,
@@ -41,10 +44,16 @@ type ReadResult = Result<Vec<Source>, String>;
 
 impl Reloader {
     /// For an engine that runs under what `sources` say.
-    pub fn new(read: ReadSources, sources: &[Source], engine: EngineHandle, status: ReloadStatus) -> Arc<Self> {
+    pub fn new(
+        read: ReadSources,
+        sources: &[Source],
+        engine: EngineHandle,
+        notifier: Arc<Notifier>,
+        status: ReloadStatus,
+    ) -> Arc<Self> {
         status.succeeded(clock::now());
         let seen = Mutex::new(digest(&Ok(sources.to_vec())));
-        Arc::new(Self { read, engine, status, seen })
+        Arc::new(Self { read, engine, notifier, status, seen })
     }
 
     /// Reads the files and has the engine go on under them.
@@ -75,7 +84,12 @@ impl Reloader {
 
     async fn apply(&self, read: ReadResult) -> Result<Reloaded, String> {
         let outcome = match read.and_then(parse) {
-            Ok(specs) => self.engine.reload(specs).await.ok_or_else(|| "shutting down".to_owned()),
+            Ok(specs) => {
+                let rollouts = argo_rollouts(&specs.services);
+                let reloaded = self.engine.reload(specs).await;
+                self.notifier.set_rollouts(rollouts);
+                reloaded.ok_or_else(|| "shutting down".to_owned())
+            }
             Err(error) => Err(error),
         };
         match &outcome {
@@ -117,6 +131,12 @@ impl Reloader {
             }
         }
     }
+}
+
+/// The Rollout of each service that names one.
+pub fn argo_rollouts(services: &[Service]) -> BTreeMap<String, ArgoRollout> {
+    let named = |service: &Service| Some((service.name.clone(), service.canary.as_ref()?.argo.clone()?));
+    services.iter().filter_map(named).collect()
 }
 
 fn parse(sources: Vec<Source>) -> Result<Specs, String> {

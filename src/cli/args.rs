@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::cli::canary::args::{CanaryOptions, GateOptions};
 use crate::config;
-use crate::generate::Format;
+use crate::generate::{DEFAULT_ADDRESS, Format};
 use crate::journal::Fsync;
 use crate::types::{Labels, Span, Timestamp};
 
@@ -45,7 +45,7 @@ pub enum Command {
     Serve(Box<ServeOptions>),
     /// Validate and lint specs and configuration files.
     Check(CheckOptions),
-    /// Compile specs to Prometheus rules.
+    /// Compile specs to Prometheus rules, or to what Argo Rollouts and Flagger need.
     Generate(GenerateOptions),
     /// Backtest specs: what would have fired over recorded samples, when, at what cost.
     Replay(ReplayOptions),
@@ -240,7 +240,8 @@ pub enum Lint {
 #[command(after_help = "\
 Examples:
   sloburn generate -i rules/ -o slo-rules.yaml
-  sloburn generate -i checkout.yaml -o - --format operator | kubectl apply -f -")]
+  sloburn generate -i checkout.yaml -o - --format operator | kubectl apply -f -
+  sloburn generate -i checkout.yaml -o argo.yaml --format argo     steps that wait for verdicts")]
 pub struct GenerateOptions {
     /// Specs: a file, a folder, or - for standard input. May be repeated.
     #[arg(short, long, required = true, value_name = "PATH")]
@@ -248,9 +249,13 @@ pub struct GenerateOptions {
     /// Where to write; - is standard output.
     #[arg(short, long, value_name = "PATH", default_value = "-")]
     pub output: PathBuf,
-    /// Plain rule file, or PrometheusRule objects for the Prometheus operator.
+    /// prometheus: a rule file; operator: PrometheusRule objects; argo, flagger: what makes Argo Rollouts or Flagger
+    /// ask for verdicts, for services with a `canary` block.
     #[arg(long, default_value = "prometheus", value_parser = format)]
     pub format: Format,
+    /// Where Argo Rollouts or Flagger reach sloburn.
+    #[arg(long, value_name = "URL", default_value = DEFAULT_ADDRESS)]
+    pub address: Url,
 }
 
 #[derive(Debug, Args)]

@@ -24,21 +24,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("journal", &["types", "wire", "clock"]),
     ("config", &["types", "spec", "journal"]),
     ("live", &["types", "spec", "wire", "alert", "rollout", "engine", "journal", "clock"]),
-    ("notify", &["types", "spec", "alert", "canary", "rollout", "clock"]),
+    ("audit", &["types", "canary", "rollout"]),
+    ("notify", &["types", "spec", "alert", "canary", "rollout", "audit", "clock"]),
     ("testing", &["types", "wire", "series", "spec", "alert", "engine", "notify"]),
     ("ingest", &["types", "wire", "engine", "live"]),
     (
         "api",
         &[
-            "types", "sli", "spec", "burn", "alert", "canary", "rollout", "engine", "notify", "ingest", "journal",
-            "live", "clock",
+            "types", "sli", "spec", "burn", "alert", "canary", "rollout", "engine", "audit", "notify", "ingest",
+            "journal", "live", "clock",
         ],
     ),
     (
         "app",
         &[
-            "types", "spec", "wire", "alert", "rollout", "engine", "journal", "live", "notify", "ingest", "api",
-            "config", "clock",
+            "types", "spec", "wire", "alert", "rollout", "engine", "journal", "live", "audit", "notify", "ingest",
+            "api", "config", "clock",
         ],
     ),
     ("demo", &["types", "spec", "wire", "series", "engine", "live", "notify", "app", "config", "clock"]),
@@ -46,7 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "types", "spec", "wire", "generate", "canary", "rollout", "engine", "replay", "journal", "testing",
-            "notify", "app", "config", "demo", "clock",
+            "audit", "notify", "app", "config", "demo", "clock",
         ],
     ),
 ];

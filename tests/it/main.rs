@@ -22,6 +22,7 @@ mod promql;
 mod receiver;
 mod reload;
 mod replay;
+mod rollout;
 mod scenarios;
 mod sender;
 mod simulation;

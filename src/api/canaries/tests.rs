@@ -34,7 +34,7 @@ fn judged(step: &str, decision: Decision, reason: &str) -> Arc<Verdict> {
     };
     let id = format!("{step}-{}", decision.as_str());
     let (step, reason) = (step.to_owned(), reason.to_owned());
-    Arc::new(Verdict { id, step, at: at(2), decision, reason, checks: vec![outcome] })
+    Arc::new(Verdict { id, step, at: at(2), decision, check: None, reason, checks: vec![outcome] })
 }
 
 /// `v2` against `v1`, in the second of three steps; the first one has been promoted.
