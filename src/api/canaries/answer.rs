@@ -90,12 +90,17 @@ impl<'r> Answer<'r> {
     pub(super) fn about(canary: &'r CanaryView, version: &str, step: Option<&str>) -> Self {
         match canary.rollout(Some(version)) {
             Some(rollout) => Self::of(canary, rollout, step),
-            None if canary.stable.as_deref() == Some(version) => Self {
-                decision: Decision::Promote,
-                ..Self::unknown(Standing::Stable, format!("{version} is the stable version"))
-            },
-            None => Self::unknown(Standing::UnknownVersion, format!("no rollout of {version} has begun yet")),
+            None => Self::without_rollout(canary, version),
         }
+    }
+
+    /// About a version that has no rollout.
+    pub(super) fn without_rollout(canary: &CanaryView, version: &str) -> Self {
+        if canary.stable.as_deref() == Some(version) {
+            let stable = Self::unknown(Standing::Stable, format!("{version} is the stable version"));
+            return Self { decision: Decision::Promote, ..stable };
+        }
+        Self::unknown(Standing::UnknownVersion, format!("no rollout of {version} has begun yet"))
     }
 
     /// About a rollout.

@@ -52,6 +52,8 @@ pub enum CanaryCommand {
     Pause(ActOptions),
     /// Go on after a pause.
     Resume(ActOptions),
+    /// Tell that the exposure is now that of another step, where something else than the daemon moves it.
+    Step(StepOptions),
 }
 
 /// Where the daemon is, and what it is told about who asks.
@@ -168,6 +170,19 @@ pub struct PromoteOptions {
     /// All of it: past the last step.
     #[arg(long)]
     pub full: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StepOptions {
+    /// The service.
+    pub service: String,
+    /// The step: its name, or a percentage of the traffic such as 25%.
+    pub step: String,
+    /// Why, for the record.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
+    #[command(flatten)]
+    pub actor: ActorOptions,
 }
 
 #[derive(Debug, Args)]
