@@ -10,7 +10,7 @@ use crate::alert::{Alert, AlertRule, AlertState};
 use crate::api::ApiState;
 use crate::api::error::{ApiError, success};
 use crate::engine::{RuleView, SloView, Snapshot};
-use crate::notify::template::{self, Data};
+use crate::template::{self, Data};
 use crate::types::{Labels, Timestamp, format_value_exponent};
 
 const ALERT_NAME: &str = "alertname";

@@ -27,7 +27,6 @@ pub mod queue;
 mod receiver;
 mod relay;
 pub mod reply;
-pub mod template;
 pub mod webhook;
 
 use std::fmt;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::template::{self, Data};
 use crate::alert::{Alert, AlertState};
+use crate::template::{self, Data};
 use crate::types::{Labels, Span, Timestamp};
 
 /// An alert's identity over its life: a hash of its SLO and its labels before templates and external labels.

@@ -15,6 +15,7 @@ mod needed;
 mod parse;
 mod pin;
 mod storage;
+mod suspect;
 mod value;
 
 pub use ast::{Position, Type};
@@ -22,6 +23,7 @@ pub use eval::{EvalError, EvalLimits, Evaluation, instant, range};
 pub use histogram::{Bucket, BucketRange, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, ResetHint};
 pub use parse::{ParseError, ParseLimits};
 pub use storage::{FloatSample, HistogramSample, STALE, Selection, SeriesView, Storage, StorageError, is_stale};
+pub use suspect::Suspicion;
 pub use value::{Data, Output, Series, Value, VectorSample};
 
 use std::fmt;
@@ -82,6 +84,13 @@ impl Query {
     /// In canonical form; over several lines when it is longer than 100 characters.
     pub fn pretty(&self) -> String {
         format::Pretty { expr: &self.expr, level: 0 }.to_string()
+    }
+
+    /// What it says but can hardly mean, as a condition: comparisons that always hold, units mixed up.
+    pub fn suspicions(&self) -> Vec<Suspicion> {
+        let mut found = Vec::new();
+        suspect::collect(&self.expr, &mut found);
+        found
     }
 
     /// The series it asks for, in the order of the text.

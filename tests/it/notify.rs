@@ -18,7 +18,7 @@ use sloburn::alert::{Alert, AlertRule, AlertState};
 use sloburn::clock;
 use sloburn::notify::outbox::Outbox;
 use sloburn::notify::pace::Backoff;
-use sloburn::notify::template::{Data, expand};
+use sloburn::template::{Data, expand};
 use sloburn::notify::webhook::{WebhookSecret, signatures};
 use sloburn::notify::{
     AlertmanagerTarget, Notifier, ReceiverStatus, Settings, StartError, WebhookTarget, install_tls_provider,
