@@ -20,6 +20,7 @@ pub mod live;
 pub mod notify;
 pub mod promql;
 pub mod replay;
+pub mod ruler;
 pub mod series;
 pub mod sli;
 pub mod spec;
