@@ -23,6 +23,7 @@ pub mod replay;
 pub mod series;
 pub mod sli;
 pub mod spec;
+pub mod store;
 pub mod testing;
 pub mod types;
 pub mod wire;
