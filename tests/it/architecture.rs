@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("canary", &["types", "wire", "series", "sli", "burn", "spec"]),
     ("engine", &["types", "wire", "series", "sli", "burn", "alert", "canary", "spec", "generate"]),
     ("replay", &["types", "wire", "series", "sli", "burn", "alert", "spec", "engine"]),
+    ("figures", &["types", "promql", "wire", "store", "burn", "alert", "spec", "engine"]),
     // The shells.
     ("clock", &["types"]),
     ("journal", &["types", "wire", "clock"]),
