@@ -22,15 +22,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
-use crate::series::{Change, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
+use crate::series::{Change, Ha, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
 use crate::sli::{Catalog, Counts, Match, Signal, Values, Versions};
 use crate::spec::{Counting, Reads, Role, Service};
 use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
 
+pub use crate::series::{HaPairs, REPLICAS_LIMIT_COUNT};
 pub use crate::sli::LOOKBACK;
 pub use groups::GROUPS_LIMIT_COUNT;
-pub use ha::{HaPairs, REPLICAS_LIMIT_COUNT};
 pub use ingest::{FUTURE_LIMIT, PAST_LIMIT, Rejection, Written};
 pub use reload::Reloaded;
 pub use state::{RestoreError, STATE_VERSION};
@@ -38,7 +38,6 @@ pub use view::{RuleView, SloState, SloView, Snapshot, Stats, TierView, VersionVi
 
 use docket::Docket;
 use groups::SloRun;
-use ha::Ha;
 use slo::Judge;
 use time::Time;
 

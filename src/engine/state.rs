@@ -10,11 +10,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::docket::Docket;
-use crate::engine::ha::Elections;
 use crate::engine::slo::Saved;
 use crate::engine::time::Time;
 use crate::engine::{Binding, Engine, Settings};
-use crate::series::{Table, Tag};
+use crate::series::{Elections, Table, Tag};
 use crate::sli::{Signal, Values, Versions};
 use crate::spec::Service;
 use crate::types::Labels;

@@ -53,8 +53,9 @@ mod tests {
         let slot = slot_before(Timestamp(1_793_491_234_567), minute, offset);
         assert!(slot <= Timestamp(1_793_491_234_567) && Timestamp(1_793_491_234_567).since(slot) < minute);
         assert_eq!(slot.0.rem_euclid(60_000), offset / 1_000_000);
-        for ahead in [0, 1, 59_999] {
-            assert_eq!(slot_before(Timestamp(slot.0 + 1 + ahead), minute, offset).0, slot.0 + if ahead == 59_999 { 60_000 } else { 0 });
+        // A slot lies within its millisecond.
+        for (ahead, slots) in [(1, 0), (59_999, 0), (60_001, 1), (120_001, 2)] {
+            assert_eq!(slot_before(Timestamp(slot.0 + ahead), minute, offset).0, slot.0 + slots * 60_000);
         }
     }
 

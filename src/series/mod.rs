@@ -6,6 +6,7 @@
 mod buckets;
 mod counter;
 mod gauge;
+mod ha;
 mod index;
 mod job;
 mod native;
@@ -20,6 +21,7 @@ use crate::types::{Labels, Span};
 pub use crate::wire::STALE_NAN_BITS;
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
 pub use gauge::{Gauge, READINGS_LIMIT_SAMPLES, Taken};
+pub use ha::{Elections, Ha, HaPairs, Heard, REPLICAS_LIMIT_COUNT};
 pub use index::{Cache, Index};
 pub use native::NativeUse;
 pub use table::{Liveness, Lookup, Output, RegisterError, SampleError, Table};

@@ -12,12 +12,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("generate", &["types", "spec"]),
     ("wire", &["types"]),
     ("series", &["types", "wire"]),
+    ("store", &["types", "promql", "wire", "series"]),
     ("sli", &["types", "wire", "series", "spec"]),
     ("burn", &["types", "wire", "series", "sli", "spec"]),
     ("alert", &["types", "wire", "series", "sli", "burn", "spec"]),
     ("canary", &["types", "wire", "series", "sli", "burn", "spec"]),
     ("engine", &["types", "wire", "series", "sli", "burn", "alert", "canary", "spec", "generate"]),
     ("replay", &["types", "wire", "series", "sli", "burn", "alert", "spec", "engine"]),
+    ("figures", &["types", "promql", "wire", "store", "burn", "alert", "spec", "engine"]),
     // The shells.
     ("clock", &["types"]),
     ("journal", &["types", "wire", "clock"]),
@@ -41,8 +43,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-const PURE: &[&str] =
-    &["types", "promql", "spec", "generate", "wire", "series", "sli", "burn", "alert", "canary", "engine", "replay"];
+const PURE: &[&str] = &[
+    "types", "promql", "spec", "generate", "wire", "series", "store", "sli", "burn", "alert", "canary", "engine",
+    "replay",
+];
 
 /// What a pure module may not name.
 const SHELL_WORDS: &[&str] = &[
