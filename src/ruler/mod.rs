@@ -21,6 +21,7 @@ mod record;
 mod restore;
 pub mod schedule;
 mod set;
+mod store;
 mod view;
 
 use std::collections::BTreeMap;

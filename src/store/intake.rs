@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::promql::FloatHistogram;
+use crate::promql::{FloatHistogram, Value};
 use crate::series::{self, Cache, Ha, Heard, identity_bytes};
 use crate::store::selection::Selection;
 use crate::store::series::{Fate, Message, Series};
-use crate::store::{Counters, Inner, Settings};
+use crate::store::{Counters, Inner, OutOfOrder, Settings};
 use crate::types::{Labels, Selector, Span, Timestamp};
 use crate::wire::{Batch, Histogram, WireLabels, decode_labels};
 
@@ -190,6 +190,39 @@ impl Intake {
         let slot = self.place(inner, labels);
         self.push_histogram(inner, slot, at, Message::Result(histogram));
         self.make_room(inner);
+    }
+
+    /// Adds a sample of a series of our own that comes after all of its series.
+    pub fn push_own_in_order(
+        &mut self,
+        inner: &Inner,
+        labels: &Labels,
+        at: Timestamp,
+        value: &Value,
+    ) -> Result<(), OutOfOrder> {
+        let slot = self.place(inner, labels);
+        if let Some(Some(entry)) = self.slots.get(slot as usize) {
+            let data = entry.series.lock();
+            let newest = data.newest();
+            if newest.is_some_and(|newest| at.0 < newest) {
+                return Err(OutOfOrder::Late);
+            }
+            if newest == Some(at.0) {
+                let same = match value {
+                    Value::Float(value) => data.newest_float().is_some_and(|f| f.value.to_bits() == value.to_bits()),
+                    Value::Histogram(_) => false,
+                };
+                return if same { Ok(()) } else { Err(OutOfOrder::Duplicate) };
+            }
+        }
+        match value {
+            Value::Float(value) => self.push(inner, slot, at, *value),
+            Value::Histogram(histogram) => {
+                self.push_histogram(inner, slot, at, Message::Result(Arc::clone(histogram)));
+            }
+        }
+        self.make_room(inner);
+        Ok(())
     }
 
     /// Drops what is older than the retention, and series without samples.

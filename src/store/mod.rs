@@ -29,7 +29,7 @@ mod series;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::promql::FloatHistogram;
+use crate::promql::{FloatHistogram, Value};
 use crate::series::HaPairs;
 use crate::types::{Labels, Selector, Span, Timestamp};
 use crate::wire::{Batch, Limits, WireKey};
@@ -138,6 +138,15 @@ pub struct Stats {
     pub expired: u64,
 }
 
+/// Why [`Store::append_in_order`] refuses a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfOrder {
+    /// The series has a later one.
+    Late,
+    /// The series has another one at that time.
+    Duplicate,
+}
+
 /// Counts over all series, to be worked out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
@@ -179,6 +188,14 @@ impl Store {
     /// The same for a histogram.
     pub fn append_own_histogram(&self, labels: &Labels, at: Timestamp, histogram: Arc<FloatHistogram>) {
         self.0.lock_intake().push_own_histogram(&self.0, labels, at, histogram);
+    }
+
+    /// Adds a sample of a series of our own as rules do: only after all others of its series.
+    ///
+    /// # Errors
+    /// When the series has a later sample, or another one at that time.
+    pub fn append_in_order(&self, labels: &Labels, at: Timestamp, value: &Value) -> Result<(), OutOfOrder> {
+        self.0.lock_intake().push_own_in_order(&self.0, labels, at, value)
     }
 
     /// Drops what is too old by `now`. To be called every minute or so: without it series end only for want of room.

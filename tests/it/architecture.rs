@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("promql", &["types"]),
-    ("spec", &["types"]),
+    ("template", &["types"]),
+    ("spec", &["types", "promql", "template"]),
     ("generate", &["types", "spec"]),
     ("wire", &["types"]),
     ("series", &["types", "wire"]),
@@ -19,16 +20,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("canary", &["types", "wire", "series", "sli", "burn", "spec"]),
     ("engine", &["types", "wire", "series", "sli", "burn", "alert", "canary", "spec", "generate"]),
     ("replay", &["types", "wire", "series", "sli", "burn", "alert", "spec", "engine"]),
+    ("ruler", &["types", "promql", "template", "spec", "store", "alert"]),
     ("figures", &["types", "promql", "wire", "store", "burn", "alert", "spec", "engine"]),
     // The shells.
     ("clock", &["types"]),
     ("journal", &["types", "wire", "clock"]),
     ("config", &["types", "spec", "journal"]),
     ("live", &["types", "spec", "wire", "alert", "engine", "journal", "clock"]),
-    ("notify", &["types", "spec", "alert", "clock"]),
+    ("notify", &["types", "template", "spec", "alert", "clock"]),
     ("testing", &["types", "wire", "series", "spec", "alert", "engine", "notify"]),
     ("ingest", &["types", "wire", "engine", "live"]),
-    ("api", &["types", "sli", "spec", "burn", "alert", "engine", "notify", "ingest", "journal", "live", "clock"]),
+    ("api", &["types", "template", "ruler", "evaluation", "sli", "spec", "burn", "alert", "engine", "notify", "ingest", "journal", "live", "clock"]),
     (
         "app",
         &["types", "spec", "wire", "alert", "engine", "journal", "live", "notify", "ingest", "api", "config", "clock"],
@@ -44,8 +46,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 const PURE: &[&str] = &[
-    "types", "promql", "spec", "generate", "wire", "series", "store", "sli", "burn", "alert", "canary", "engine",
-    "replay",
+    "types", "promql", "template", "spec", "generate", "wire", "series", "store", "sli", "burn", "alert", "canary", "engine",
+    "replay", "ruler",
 ];
 
 /// What a pure module may not name.

@@ -21,6 +21,7 @@ mod promql;
 mod receiver;
 mod reload;
 mod replay;
+mod rules;
 mod scenarios;
 mod sender;
 mod simulation;

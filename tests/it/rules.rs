@@ -1,0 +1,7 @@
+//! Prometheus' rules: what is read, and what comes of it, beside the real ones.
+
+mod bench;
+mod case;
+mod differential;
+
+use bench::Bench;
