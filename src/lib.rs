@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod engine;
+pub mod evaluation;
 pub mod figures;
 pub mod generate;
 pub mod ingest;

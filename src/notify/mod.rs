@@ -38,6 +38,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use url::Url;
 
+use self::notice::{Fingerprint, Notice};
 use self::channel::{Channel, Target, lock, run as run_channel};
 use self::outbox::Outbox;
 use self::pace::{Backoff, Jitter};
@@ -271,9 +272,22 @@ impl Notifier {
         self.ask(Command::Tell(alerts.to_vec()));
     }
 
-    /// Of all alerts, these stand after a restart: what an earlier process told to fire and is not among them ends.
+    /// Of all alerts of SLOs, these stand after a restart: what an earlier process told to fire and is not among them ends.
     pub fn reconcile(&self, alerts: &[Alert]) {
         self.ask(Command::Reconcile(alerts.to_vec()));
+    }
+
+    /// The same as [`Self::send`] for what is rendered already: alerts of rules.
+    pub fn send_notices(&self, notices: Vec<Notice>) {
+        if !notices.is_empty() {
+            self.ask(Command::TellNotices(notices));
+        }
+    }
+
+    /// Of all alerts of rules, these fire after a restart: what an earlier process told to fire and is not among them
+    /// ends.
+    pub fn reconcile_rules(&self, firing: Vec<Fingerprint>) {
+        self.ask(Command::ReconcileRules(firing));
     }
 
     fn ask(&self, command: Command) {
