@@ -19,6 +19,7 @@ use crate::types::{Labels, Span, is_label_name};
 
 const DEFAULT_TIMEOUT: Span = Span::seconds(10);
 const DEFAULT_RESEND_DELAY: Span = Span::minutes(1);
+const DEFAULT_EVALUATION_INTERVAL: Span = Span::minutes(1);
 const DEFAULT_FAILOVER: Span = Span::seconds(30);
 const RECEIVERS_LIMIT_COUNT: usize = 100;
 const RULE_FILES_LIMIT_COUNT: usize = 1_000;
@@ -39,6 +40,10 @@ pub struct Config {
     pub webhooks: Vec<WebhookConfig>,
     /// A firing alert is sent again after this long.
     pub resend_delay: Span,
+    /// How often a rule group is evaluated that does not say.
+    pub evaluation_interval: Span,
+    /// How long before the time of an evaluation a rule group looks that does not say.
+    pub rule_query_offset: Span,
     /// What is kept beyond the process.
     pub storage: StorageConfig,
     /// How senders that scrape the same are told apart; `None`: there are none.
@@ -117,6 +122,8 @@ impl Default for Config {
             alertmanagers: Vec::new(),
             webhooks: Vec::new(),
             resend_delay: DEFAULT_RESEND_DELAY,
+            evaluation_interval: DEFAULT_EVALUATION_INTERVAL,
+            rule_query_offset: Span::ZERO,
             storage: StorageConfig::default(),
             ha: None,
         }
@@ -170,6 +177,17 @@ fn config(document: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Config> {
     }
     if let Some(field) = fields.get("resend_delay") {
         config.resend_delay = positive(field, reporter).unwrap_or(DEFAULT_RESEND_DELAY);
+    }
+    if let Some(field) = fields.get("evaluation_interval")
+        && let Some(interval) = field.duration(reporter)
+    {
+        if interval == Span::ZERO {
+            reporter.error(field.place(), "`evaluation_interval` is zero").hint("leave it out for `1m`");
+        }
+        config.evaluation_interval = interval;
+    }
+    if let Some(field) = fields.get("rule_query_offset") {
+        config.rule_query_offset = field.duration(reporter).unwrap_or_default();
     }
     if let Some(field) = fields.get("storage") {
         config.storage = storage(field, reporter).unwrap_or_default();

@@ -5,6 +5,7 @@ mod alerts;
 mod error;
 mod health;
 mod metrics;
+mod rules;
 mod slos;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use axum::Router;
 use axum::routing::{any, get};
 use url::Url;
 
+use crate::evaluation::RulesHandle;
 use crate::ingest::{self, Receiver};
 use crate::live::EngineHandle;
 use crate::notify::Notifier;
@@ -39,6 +41,8 @@ pub struct ApiState {
     pub readiness: Readiness,
     /// How the last reload of the specs ended.
     pub reload: ReloadStatus,
+    /// Rules of rule files.
+    pub rules: RulesHandle,
     /// Request counters.
     pub metrics: Arc<Metrics>,
 }
@@ -53,7 +57,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/slos", get(slos::list))
         .route("/api/v1/slos/{service}/{slo}", get(slos::one))
         .route("/api/v1/alerts", get(alerts::list))
-        .route("/api/v1/rules", get(alerts::rules))
+        .route("/api/v1/rules", get(alerts::list_rules))
         .route_layer(recovered);
     Router::new()
         .route("/api/v1/write", write)

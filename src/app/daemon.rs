@@ -16,11 +16,14 @@ use crate::app::reload::{ReadSources, Reloader};
 use crate::app::{FolderLock, HttpSettings, Server, ServerError, Storage, StorageError};
 use crate::clock;
 use crate::engine::{self, Engine};
+use crate::evaluation::record::RECORD_NAME;
+use crate::evaluation::{self, RulesHandle};
 use crate::ingest::{Budget, Receiver};
 use crate::live::{EngineHandle, News, Specs};
 use crate::notify::outbox::{Outbox, OutboxError};
 use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
-use crate::spec::{Service, Source, naming};
+use crate::ruler;
+use crate::spec::{RuleGroup, Service, Source, naming};
 use crate::types::Span;
 use crate::wire::{Limits, WireKey};
 
@@ -41,6 +44,8 @@ pub struct Settings {
     pub enable_lifecycle: bool,
     /// The specs in force at the start and the way to read them again.
     pub rules: Option<Rules>,
+    /// Prometheus' rules in force at the start, and how they are evaluated.
+    pub groups: RuleGroups,
     /// Keys the hashes of labels.
     pub key: WireKey,
     /// On requests and series.
@@ -59,6 +64,23 @@ pub struct Settings {
     pub webhooks: Vec<WebhookTarget>,
     /// Where state is kept; `None` forgets everything with the process.
     pub storage: Option<Storage>,
+}
+
+/// Prometheus' rules.
+#[derive(Clone, Debug)]
+pub struct RuleGroups {
+    /// Of rule files and `PrometheusRule` objects.
+    pub groups: Vec<RuleGroup>,
+    /// How often a group is evaluated that does not say.
+    pub interval: Span,
+    /// How long before the time of an evaluation the rules of a group look that does not say.
+    pub query_offset: Span,
+}
+
+impl Default for RuleGroups {
+    fn default() -> Self {
+        Self { groups: Vec::new(), interval: Span::minutes(1), query_offset: Span::ZERO }
+    }
 }
 
 /// Where the specs come from.
@@ -90,6 +112,9 @@ pub enum StartError {
     /// The store of what receivers have to be told.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    /// The system has no thread left.
+    #[error("no thread for rules: {0}")]
+    Thread(std::io::Error),
 }
 
 /// Why a daemon ended before it was told to.
@@ -110,6 +135,7 @@ pub struct Daemon {
     readiness: Readiness,
     quit: Arc<Notify>,
     reloader: Option<Arc<Reloader>>,
+    rules: RulesHandle,
     /// Given back when everything else has ended.
     lock: Option<FolderLock>,
 }
@@ -127,6 +153,7 @@ impl Daemon {
             Some(storage) => Some((storage.open()?, storage)),
             None => None,
         };
+        let record = opened.as_ref().map(|(_, storage)| storage.path.join(RECORD_NAME));
         let outbox = match &opened {
             Some((_, storage)) => Some(Outbox::open(&storage.path.join(OUTBOX_NAME))?),
             None => None,
@@ -148,6 +175,19 @@ impl Daemon {
             let engine = Engine::new(services, engine_settings, clock::now());
             (None, EngineHandle::start(engine, move |alerts| tell(&sink, News::Changed(alerts))))
         };
+        let rules = RulesHandle::start(evaluation::Parts {
+            setting: ruler::Setting {
+                external_labels: settings.notify.external_labels.clone(),
+                interval: settings.groups.interval,
+                query_offset: settings.groups.query_offset,
+                ..ruler::Setting::new(settings.notify.external_url.clone())
+            },
+            groups: settings.groups.groups,
+            store: Arc::new(kept.store.clone()),
+            notifier: Arc::clone(&notifier),
+            record,
+        })
+        .map_err(StartError::Thread)?;
         let budget = Budget::new(settings.in_flight_limit_bytes);
         let receiver = Receiver::new(engine.clone(), settings.limits, settings.key, budget);
         let receiver = Arc::new(receiver.with_body_timeout(settings.http.timeouts.body));
@@ -163,13 +203,14 @@ impl Daemon {
             receiver,
             readiness: readiness.clone(),
             reload,
+            rules: rules.clone(),
             metrics: Arc::new(Metrics::default()),
         });
         if settings.enable_lifecycle {
             router = router.merge(lifecycle(Arc::clone(&quit), reloader.clone()));
         }
         let server = Server::bind(&settings.listen_address, router, settings.http).await?;
-        Ok(Self { server, engine, thread, notifier, readiness, quit, reloader, lock })
+        Ok(Self { server, engine, thread, notifier, readiness, quit, reloader, rules, lock })
     }
 
     /// Where it listens.
@@ -204,6 +245,11 @@ impl Daemon {
                 tracing::info!("stopping");
             }
         };
+        let (observer, rules) = (self.engine.observer(), self.rules.clone());
+        let beginning = tokio::spawn(async move {
+            observer.running().await;
+            rules.begin();
+        });
         let watching = self.reloader.map(|reloader| tokio::spawn(reloader.watch()));
         self.server.run(stopping).await;
         if let Some(watching) = watching {
@@ -211,6 +257,9 @@ impl Daemon {
             // It holds a way to the engine, which stops when the last is gone.
             let _ = watching.await;
         }
+        beginning.abort();
+        let rules = self.rules;
+        let _ = tokio::task::spawn_blocking(move || rules.stop()).await;
         let observer = self.engine.observer();
         // What is half recovered is recovered again next time, and a checkpoint half made is made again.
         observer.interrupt();

@@ -7,7 +7,7 @@ mod server;
 mod storage;
 pub mod web;
 
-pub use daemon::{Daemon, Rules, RunError, Settings, StartError, default_external_url};
+pub use daemon::{Daemon, RuleGroups, Rules, RunError, Settings, StartError, default_external_url};
 pub use reload::ReadSources;
 pub use server::{CONNECTION_LIMIT, HttpSettings, Server, ServerError, Timeouts};
 pub use storage::{FolderLock, Storage, StorageError, journal_folder};

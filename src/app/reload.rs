@@ -12,8 +12,9 @@ use tokio::sync::Mutex;
 use crate::api::ReloadStatus;
 use crate::clock;
 use crate::engine::Reloaded;
+use crate::evaluation::RulesHandle;
 use crate::live::{EngineHandle, Specs};
-use crate::spec::{self, Source};
+use crate::spec::{self, RuleGroup, Source};
 use crate::types::Span;
 
 /// How often the files are compared.
@@ -27,6 +28,7 @@ pub struct Reloader {
     read: ReadSources,
     engine: EngineHandle,
     status: ReloadStatus,
+    rules: RulesHandle,
     /// Of what was read last, whether or not it could be used. Also keeps reloads apart.
     seen: Mutex<[u8; 32]>,
 }
@@ -75,7 +77,7 @@ impl Reloader {
 
     async fn apply(&self, read: ReadResult) -> Result<Reloaded, String> {
         let outcome = match read.and_then(parse) {
-            Ok(specs) => self.engine.reload(specs).await.ok_or_else(|| "shutting down".to_owned()),
+            Ok((specs, groups)) => self.engine.reload(specs).await.ok_or_else(|| "shutting down".to_owned()),
             Err(error) => Err(error),
         };
         match &outcome {
@@ -119,15 +121,15 @@ impl Reloader {
     }
 }
 
-fn parse(sources: Vec<Source>) -> Result<Specs, String> {
-    let (services, report) = spec::parse(&sources);
+fn parse(sources: Vec<Source>) -> Result<(Specs, Vec<RuleGroup>), String> {
+    let (spec::Specs { services, groups }, report) = spec::read(&sources);
     if report.has_errors() {
         return Err(report.render(false));
     }
-    if services.is_empty() {
-        return Err("no service in the rule files".to_owned());
+    if services.is_empty() && groups.is_empty() {
+        return Err("no service and no rule group in the rule files".to_owned());
     }
-    Ok(Specs { services, sources })
+    Ok((Specs { services, sources }, groups))
 }
 
 fn digest(read: &ReadResult) -> [u8; 32] {

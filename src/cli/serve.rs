@@ -6,7 +6,7 @@ use std::{env, fs};
 use anyhow::Context;
 use secrecy::SecretString;
 
-use crate::app::{self, Daemon, HttpSettings, ReadSources, Rules, Storage, Web, default_external_url};
+use crate::app::{self, Daemon, HttpSettings, ReadSources, RuleGroups, Rules, Storage, Web, default_external_url};
 use crate::cli::args::{LimitOptions, ServeOptions, StorageOptions, WebOptions, label_pairs};
 use crate::cli::{Outcome, check, console, sources};
 use crate::config::{AlertmanagerConfig, Config, HaConfig, SecretSource, StorageConfig, WebhookConfig};
@@ -29,16 +29,17 @@ pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
     let mut paths = config.rule_files.clone();
     paths.extend(options.rules.iter().cloned());
     let sources = sources::collect(&paths)?;
-    let (services, report) = spec::parse(&sources);
+    let (spec::Specs { services, groups }, report) = spec::read(&sources);
     check::tell(&report);
     if report.has_errors() {
         return Ok(Outcome::Failed);
     }
     anyhow::ensure!(
-        !services.is_empty(),
-        "no service in the rule files: name a file or folder of specs with --rules or rule_files"
+        !services.is_empty() || !groups.is_empty(),
+        "no service and no rule group in the rule files: name a file or folder of them with --rules or rule_files"
     );
     let mut settings = settings(options, &config, http)?;
+    settings.groups.groups = groups;
     settings.storage = storage(&options.storage, &config.storage, sources.clone())?;
     // What came on standard input cannot be read again.
     let is_lasting = paths.iter().all(|path| path.as_os_str() != sources::STDIN);
@@ -156,6 +157,11 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
         http,
         enable_lifecycle: options.web.enable_lifecycle,
         rules: None,
+        groups: RuleGroups {
+            groups: Vec::new(),
+            interval: config.evaluation_interval,
+            query_offset: config.rule_query_offset,
+        },
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: limits(&options.limits),
         series_limit: options.limits.series,

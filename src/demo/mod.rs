@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use url::Url;
 
-use crate::app::{self, Daemon, HttpSettings, ServerError, StartError, default_external_url};
+use crate::app::{self, Daemon, HttpSettings, RuleGroups, ServerError, StartError, default_external_url};
 use crate::clock::{self, Steady};
 use crate::live::EngineHandle;
 use crate::notify::{self, WebhookTarget};
@@ -213,6 +213,7 @@ fn settings(address: &str, sink: &Sink) -> Result<app::Settings, DemoError> {
         http: HttpSettings::default(),
         enable_lifecycle: false,
         rules: None,
+        groups: RuleGroups::default(),
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: Limits::default(),
         series_limit: SERIES_LIMIT,

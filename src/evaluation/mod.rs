@@ -66,12 +66,13 @@ pub struct RulesHandle {
 
 #[derive(Debug)]
 enum Command {
+    Begin,
     Reload { groups: Vec<RuleGroup>, done: oneshot::Sender<()> },
     Stop,
 }
 
 impl RulesHandle {
-    /// Begins to evaluate, with the alerts that an earlier process has recorded.
+    /// Takes up the alerts that an earlier process has recorded; evaluates once [`Self::begin`] is called.
     ///
     /// # Errors
     /// When the system has no thread left.
@@ -94,6 +95,11 @@ impl RulesHandle {
         };
         let thread = std::thread::Builder::new().name("rules".to_owned()).spawn(move || runner.run(&queue))?;
         Ok(Self { commands, groups, stopping, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// Samples arrive: evaluation begins with the next slot of each group.
+    pub fn begin(&self) {
+        let _ = self.commands.try_send(Command::Begin);
     }
 
     /// What the groups look like.
@@ -134,6 +140,14 @@ struct Runner {
 
 impl Runner {
     fn run(mut self, queue: &Receiver<Command>) {
+        loop {
+            match queue.recv() {
+                Ok(Command::Begin) => break,
+                Ok(Command::Reload { groups, done }) => self.reload(&groups, done),
+                Ok(Command::Stop) | Err(_) => return,
+            }
+        }
+        self.ruler.begin(clock::now());
         // What fires since before the restart may not have been told; what fired before and does not now is over.
         let firing: Vec<RuleAlert> = self.ruler.groups().iter().flat_map(crate::ruler::Group::firing).collect();
         self.tell(&firing);
@@ -148,14 +162,8 @@ impl Runner {
             let now = clock::now();
             let wait = self.ruler.next().map_or(LOOK_EVERY, |next| next.since(now)).min(LOOK_EVERY).max(Span::millis(1));
             match queue.recv_timeout(wait.to_std()) {
-                Ok(Command::Reload { groups, done }) => {
-                    let ended = self.ruler.reload(&groups, clock::now());
-                    self.keep(true);
-                    self.tell(&ended);
-                    self.groups.store(Arc::new(self.ruler.views()));
-                    let _ = done.send(());
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Command::Reload { groups, done }) => self.reload(&groups, done),
+                Ok(Command::Begin) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
             if self.stopping.load(Ordering::Relaxed) {
@@ -163,6 +171,14 @@ impl Runner {
             }
         }
         self.keep(true);
+    }
+
+    fn reload(&mut self, groups: &[RuleGroup], done: oneshot::Sender<()>) {
+        let ended = self.ruler.reload(groups, clock::now());
+        self.keep(true);
+        self.tell(&ended);
+        self.groups.store(Arc::new(self.ruler.views()));
+        let _ = done.send(());
     }
 
     fn due(&mut self) -> Option<Due> {

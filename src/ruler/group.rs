@@ -120,7 +120,7 @@ impl Group {
         group
     }
 
-    fn schedule(&mut self, now: Timestamp) {
+    pub(super) fn schedule(&mut self, now: Timestamp) {
         let offset = offset_nanos(&self.spec.file(), &self.spec.name, self.interval);
         self.next = slot_before(now, self.interval, offset) + self.interval;
     }

@@ -51,6 +51,13 @@ impl Ruler {
         ruler
     }
 
+    /// Evaluation begins at `now`, later than when the groups were made.
+    pub fn begin(&mut self, now: Timestamp) {
+        for group in &mut self.groups {
+            group.schedule(now);
+        }
+    }
+
     fn sort(&mut self) {
         self.groups.sort_by_cached_key(|group| (group.spec.file(), group.spec.name.clone(), Arc::clone(&group.key)));
     }
