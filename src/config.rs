@@ -3,6 +3,7 @@
 //! Prometheus' habits: `snake_case`, paths relative to the file, secrets only by file or environment. Errors come
 //! all at once with their places, as for specs.
 
+mod querying;
 pub mod web;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use crate::spec::labels::{identifier, labels};
 use crate::spec::yaml::{self, Node, shown};
 use crate::spec::{Place, Report, Source};
 use crate::types::{Labels, Span, is_label_name};
+
+pub use querying::{QueryConfig, StoreConfig};
 
 const DEFAULT_TIMEOUT: Span = Span::seconds(10);
 const DEFAULT_RESEND_DELAY: Span = Span::minutes(1);
@@ -46,6 +49,10 @@ pub struct Config {
     pub rule_query_offset: Span,
     /// What is kept beyond the process.
     pub storage: StorageConfig,
+    /// What queries may cost.
+    pub query: QueryConfig,
+    /// Which samples are kept for queries.
+    pub store: StoreConfig,
     /// How senders that scrape the same are told apart; `None`: there are none.
     pub ha: Option<HaConfig>,
 }
@@ -125,6 +132,8 @@ impl Default for Config {
             evaluation_interval: DEFAULT_EVALUATION_INTERVAL,
             rule_query_offset: Span::ZERO,
             storage: StorageConfig::default(),
+            query: QueryConfig::default(),
+            store: StoreConfig::default(),
             ha: None,
         }
     }
@@ -191,6 +200,12 @@ fn config(document: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Config> {
     }
     if let Some(field) = fields.get("storage") {
         config.storage = storage(field, reporter).unwrap_or_default();
+    }
+    if let Some(field) = fields.get("query") {
+        config.query = querying::query(field, reporter).unwrap_or_default();
+    }
+    if let Some(field) = fields.get("store") {
+        config.store = querying::store(field, reporter).unwrap_or_default();
     }
     if let Some(field) = fields.get("ha") {
         config.ha = ha(field, reporter);

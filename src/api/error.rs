@@ -18,7 +18,22 @@ pub enum ApiError {
     /// Not yet.
     #[error("{0}")]
     Unavailable(String),
+    /// The query makes sense, but not on this data or within these limits.
+    #[error("{0}")]
+    Execution(String),
+    /// It took too long.
+    #[error("{0}")]
+    Timeout(String),
+    /// Whoever asked has left.
+    #[error("{0}")]
+    Canceled(String),
+    /// A fault here.
+    #[error("{0}")]
+    Internal(String),
 }
+
+/// What nginx calls "client closed request".
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
@@ -26,6 +41,12 @@ impl IntoResponse for ApiError {
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             Self::BadData(_) => (StatusCode::BAD_REQUEST, "bad_data"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Execution(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+            Self::Timeout(_) => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            Self::Canceled(_) => {
+                (StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST), "canceled")
+            }
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         (status, Json(json!({"status": "error", "errorType": kind, "error": self.to_string()}))).into_response()
     }

@@ -18,6 +18,7 @@ use crate::api::ApiState;
 use crate::engine::SloState;
 use crate::live::JournalStatus;
 use crate::notify::ReceiverStatus;
+use crate::store::Stats;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Requests {
@@ -76,6 +77,9 @@ impl Collector for Reader {
         family(&mut encoder, "slos", "SLOs by state", &states)?;
         let firing = snapshot.slos.iter().flat_map(|slo| slo.alerts()).count();
         single(&mut encoder, "alerts", "Alerts pending or firing", &ConstGauge::new(firing as u64))?;
+        store(&mut encoder, &state.querier.store.stats())?;
+        let running = ConstGauge::new(state.querier.running() as u64);
+        single(&mut encoder, "queries_running", "Queries evaluated now", &running)?;
         journal(&mut encoder, &state.engine.journal())?;
         let reload = state.reload.last();
         let successful = ConstGauge::new(u64::from(reload.error.is_none()));
@@ -87,6 +91,33 @@ impl Collector for Reader {
         single(&mut encoder, "notify_unstored", "1 when alerts are sent without being stored first", &unstored)?;
         receivers(&mut encoder, &state.notifier.status())
     }
+}
+
+fn store(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> Result<(), std::fmt::Error> {
+    let gauges = [
+        ("store_series", "Series whose samples are kept for queries", stats.series),
+        (
+            "store_wire_keys",
+            "Label hashes the store remembers, those of series it does not keep included",
+            stats.wire_keys,
+        ),
+        ("store_bytes", "What samples kept for queries take, labels included", stats.used_bytes),
+        ("store_limit_bytes", "What they may take", stats.limit_bytes),
+    ];
+    for (name, help, value) in gauges {
+        single(encoder, name, help, &ConstGauge::new(value as u64))?;
+    }
+    single(encoder, "store_samples", "Samples kept for queries", &ConstCounter::new(stats.floats))?;
+    single(encoder, "store_histograms", "Native histograms kept for queries", &ConstCounter::new(stats.histograms))?;
+    let dropped = [
+        ("duplicate", stats.duplicates),
+        ("evicted", stats.evicted),
+        ("expired", stats.expired),
+        ("out_of_order", stats.late),
+        ("untimely", stats.untimely),
+    ];
+    let dropped = dropped.map(|(reason, count)| ([("reason", reason)], ConstCounter::new(count)));
+    family(encoder, "store_dropped_samples", "Samples not or no longer kept for queries, by reason", &dropped)
 }
 
 fn journal(encoder: &mut DescriptorEncoder<'_>, journal: &JournalStatus) -> Result<(), std::fmt::Error> {

@@ -1,10 +1,11 @@
-//! Read-only views over HTTP, made from immutable snapshots: SLOs in our own shape, alerts and rules in
-//! Prometheus', health, metrics.
+//! Read-only views over HTTP, made from immutable snapshots and the store: SLOs in our own shape, queries, alerts and
+//! rules in Prometheus', health, metrics.
 
 mod alerts;
 mod error;
 mod health;
 mod metrics;
+mod prometheus;
 mod rules;
 mod slos;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{any, get};
+use tower_http::compression::CompressionLayer;
 use url::Url;
 
 use crate::evaluation::RulesHandle;
@@ -23,6 +25,7 @@ use crate::types::Labels;
 pub use error::ApiError;
 pub use health::{LastReload, Readiness, ReloadStatus};
 pub use metrics::Metrics;
+pub use prometheus::{About, Querier, QuerySettings};
 
 /// What the handlers read.
 #[derive(Clone, Debug)]
@@ -43,6 +46,8 @@ pub struct ApiState {
     pub reload: ReloadStatus,
     /// Rules of rule files.
     pub rules: RulesHandle,
+    /// Answers queries.
+    pub querier: Arc<Querier>,
     /// Request counters.
     pub metrics: Arc<Metrics>,
 }
@@ -58,15 +63,18 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/slos/{service}/{slo}", get(slos::one))
         .route("/api/v1/alerts", get(alerts::list))
         .route("/api/v1/rules", get(alerts::list_rules))
+        .merge(prometheus::data())
         .route_layer(recovered);
     Router::new()
         .route("/api/v1/write", write)
         .merge(figures)
+        .merge(prometheus::about())
         .route("/api/v1/status/walreplay", get(health::wal_replay))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
         .route("/metrics", get(metrics::show))
         .fallback(error::not_found)
+        .layer(CompressionLayer::new())
         .layer(counted)
         .with_state(state)
 }

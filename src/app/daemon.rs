@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 use url::Url;
 
 use crate::alert::Alert;
-use crate::api::{self, ApiState, Metrics, Readiness, ReloadStatus};
+use crate::api::{self, About, ApiState, Metrics, Querier, QuerySettings, Readiness, ReloadStatus};
+use crate::app::kept::{Kept, StoreSettings};
 use crate::app::reload::{ReadSources, Reloader};
 use crate::app::{FolderLock, HttpSettings, Server, ServerError, Storage, StorageError};
 use crate::clock;
@@ -24,6 +25,7 @@ use crate::notify::outbox::{Outbox, OutboxError};
 use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
 use crate::ruler;
 use crate::spec::{RuleGroup, Service, Source, naming};
+use crate::store;
 use crate::types::Span;
 use crate::wire::{Limits, WireKey};
 
@@ -54,6 +56,12 @@ pub struct Settings {
     pub series_limit: usize,
     /// Bytes of all requests at hand.
     pub in_flight_limit_bytes: usize,
+    /// What queries may cost.
+    pub query: QuerySettings,
+    /// The samples kept for queries.
+    pub store: StoreSettings,
+    /// What the API says about the process.
+    pub about: About,
     /// Where senders come in pairs that scrape the same targets.
     pub ha: Option<engine::HaPairs>,
     /// What receivers share.
@@ -136,6 +144,7 @@ pub struct Daemon {
     quit: Arc<Notify>,
     reloader: Option<Arc<Reloader>>,
     rules: RulesHandle,
+    kept: Kept,
     /// Given back when everything else has ended.
     lock: Option<FolderLock>,
 }
@@ -160,6 +169,16 @@ impl Daemon {
         };
         let notifier = Notifier::start(&settings.notify, settings.alertmanagers, settings.webhooks, outbox)?;
         let notifier = Arc::new(notifier);
+        let store_settings = store::Settings {
+            retention: settings.store.retention,
+            limit_bytes: settings.store.limit_bytes,
+            future_limit: engine::FUTURE_LIMIT,
+            series_limit: settings.series_limit,
+            limits: settings.limits,
+            ha: settings.ha.clone(),
+            ..store::Settings::new(settings.key.clone())
+        };
+        let kept = Kept::new(store_settings, &settings.store.matches, services, &settings.groups.groups);
         let engine_settings = engine::Settings {
             key: settings.key.clone(),
             limits: settings.limits,
@@ -190,17 +209,21 @@ impl Daemon {
         .map_err(StartError::Thread)?;
         let budget = Budget::new(settings.in_flight_limit_bytes);
         let receiver = Receiver::new(engine.clone(), settings.limits, settings.key, budget);
-        let receiver = Arc::new(receiver.with_body_timeout(settings.http.timeouts.body));
+        let receiver = receiver.with_body_timeout(settings.http.timeouts.body).with_store(kept.store.clone());
+        let receiver = Arc::new(receiver);
         let (readiness, quit) = (Readiness::default(), Arc::new(Notify::new()));
         let reload = ReloadStatus::default();
-        let reloader =
-            settings.rules.map(|rules| Reloader::new(rules.read, &rules.sources, engine.clone(), reload.clone()));
+        let reloader = settings
+            .rules
+            .map(|sources| Reloader::new(sources, engine.clone(), reload.clone(), rules.clone(), kept.clone()));
+        let querier = Querier::new(kept.store.clone(), settings.query, settings.about);
         let mut router = api::router(ApiState {
             engine: engine.clone(),
             notifier: Arc::clone(&notifier),
             external_labels: Arc::new(settings.notify.external_labels.clone()),
             external_url: Arc::new(settings.notify.external_url.clone()),
             receiver,
+            querier: Arc::new(querier),
             readiness: readiness.clone(),
             reload,
             rules: rules.clone(),
@@ -210,7 +233,7 @@ impl Daemon {
             router = router.merge(lifecycle(Arc::clone(&quit), reloader.clone()));
         }
         let server = Server::bind(&settings.listen_address, router, settings.http).await?;
-        Ok(Self { server, engine, thread, notifier, readiness, quit, reloader, rules, lock })
+        Ok(Self { server, engine, thread, notifier, readiness, quit, reloader, rules, kept, lock })
     }
 
     /// Where it listens.
@@ -250,12 +273,13 @@ impl Daemon {
             observer.running().await;
             rules.begin();
         });
+        let tending = tokio::spawn(self.kept.tend(self.engine.clone()));
         let watching = self.reloader.map(|reloader| tokio::spawn(reloader.watch()));
         self.server.run(stopping).await;
-        if let Some(watching) = watching {
-            watching.abort();
+        for task in watching.into_iter().chain([tending]) {
+            task.abort();
             // It holds a way to the engine, which stops when the last is gone.
-            let _ = watching.await;
+            let _ = task.await;
         }
         beginning.abort();
         let rules = self.rules;

@@ -2,12 +2,14 @@
 
 mod connection;
 mod daemon;
+mod kept;
 mod reload;
 mod server;
 mod storage;
 pub mod web;
 
 pub use daemon::{Daemon, RuleGroups, Rules, RunError, Settings, StartError, default_external_url};
+pub use kept::StoreSettings;
 pub use reload::ReadSources;
 pub use server::{CONNECTION_LIMIT, HttpSettings, Server, ServerError, Timeouts};
 pub use storage::{FolderLock, Storage, StorageError, journal_folder};

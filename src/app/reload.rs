@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use crate::api::ReloadStatus;
+use crate::app::daemon::Rules;
+use crate::app::kept::Kept;
 use crate::clock;
 use crate::engine::Reloaded;
 use crate::evaluation::RulesHandle;
@@ -29,6 +31,7 @@ pub struct Reloader {
     engine: EngineHandle,
     status: ReloadStatus,
     rules: RulesHandle,
+    kept: Kept,
     /// Of what was read last, whether or not it could be used. Also keeps reloads apart.
     seen: Mutex<[u8; 32]>,
 }
@@ -42,11 +45,17 @@ impl std::fmt::Debug for Reloader {
 type ReadResult = Result<Vec<Source>, String>;
 
 impl Reloader {
-    /// For an engine that runs under what `sources` say.
-    pub fn new(read: ReadSources, sources: &[Source], engine: EngineHandle, status: ReloadStatus) -> Arc<Self> {
+    /// For an engine and a store that run under what the sources of these rules say.
+    pub(super) fn new(
+        rules: Rules,
+        engine: EngineHandle,
+        status: ReloadStatus,
+        groups: RulesHandle,
+        kept: Kept,
+    ) -> Arc<Self> {
         status.succeeded(clock::now());
-        let seen = Mutex::new(digest(&Ok(sources.to_vec())));
-        Arc::new(Self { read, engine, status, seen })
+        let seen = Mutex::new(digest(&Ok(rules.sources)));
+        Arc::new(Self { read: rules.read, engine, status, rules: groups, kept, seen })
     }
 
     /// Reads the files and has the engine go on under them.
@@ -77,7 +86,12 @@ impl Reloader {
 
     async fn apply(&self, read: ReadResult) -> Result<Reloaded, String> {
         let outcome = match read.and_then(parse) {
-            Ok((specs, groups)) => self.engine.reload(specs).await.ok_or_else(|| "shutting down".to_owned()),
+            Ok((specs, groups)) => {
+                // First, so that no sample of what is new gets lost.
+                self.kept.follow(&specs.services, &groups);
+                self.rules.reload(groups).await;
+                self.engine.reload(specs).await.ok_or_else(|| "shutting down".to_owned())
+            }
             Err(error) => Err(error),
         };
         match &outcome {

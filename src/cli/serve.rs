@@ -6,14 +6,23 @@ use std::{env, fs};
 use anyhow::Context;
 use secrecy::SecretString;
 
-use crate::app::{self, Daemon, HttpSettings, ReadSources, RuleGroups, Rules, Storage, Web, default_external_url};
-use crate::cli::args::{LimitOptions, ServeOptions, StorageOptions, WebOptions, label_pairs};
+use crate::api::{About, QuerySettings};
+use crate::app::{
+    self, Daemon, HttpSettings, ReadSources, RuleGroups, Rules, Storage, StoreSettings, Web, default_external_url,
+};
+use crate::cli::args::{
+    LimitOptions, QueryOptions, ServeOptions, StorageOptions, StoreOptions, WebOptions, label_pairs,
+};
 use crate::cli::{Outcome, check, console, sources};
-use crate::config::{AlertmanagerConfig, Config, HaConfig, SecretSource, StorageConfig, WebhookConfig};
+use crate::clock;
+use crate::config::{
+    AlertmanagerConfig, Config, HaConfig, QueryConfig, SecretSource, StorageConfig, StoreConfig, WebhookConfig,
+};
 use crate::engine::HaPairs;
 use crate::journal;
 use crate::notify::webhook::WebhookSecret;
 use crate::notify::{self, AlertmanagerTarget, WebhookTarget};
+use crate::promql::{ParseLimits, parse_selector};
 use crate::spec::{self, Service, Source};
 use crate::types::Span;
 use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};
@@ -41,6 +50,7 @@ pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
     let mut settings = settings(options, &config, http)?;
     settings.groups.groups = groups;
     settings.storage = storage(&options.storage, &config.storage, sources.clone())?;
+    settings.about = about(options, &settings)?;
     // What came on standard input cannot be read again.
     let is_lasting = paths.iter().all(|path| path.as_os_str() != sources::STDIN);
     settings.rules = is_lasting.then(|| Rules { sources, read: reader(options) });
@@ -166,6 +176,9 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
         limits: limits(&options.limits),
         series_limit: options.limits.series,
         in_flight_limit_bytes: options.limits.in_flight_bytes,
+        query: query(&options.query, &config.query),
+        store: kept(&options.store, &config.store)?,
+        about: About::default(),
         ha: config.ha.as_ref().map(pairs),
         notify,
         alertmanagers,
@@ -201,6 +214,60 @@ fn storage(options: &StorageOptions, config: &StorageConfig, sources: Vec<Source
         checkpoint_every: options.checkpoint_interval.or(config.checkpoint_interval).unwrap_or(CHECKPOINT_EVERY),
     };
     Ok(Some(options))
+}
+
+/// What queries may cost: flags first, then the configuration file, then the defaults.
+fn query(options: &QueryOptions, config: &QueryConfig) -> QuerySettings {
+    let defaults = QuerySettings::default();
+    QuerySettings {
+        timeout: options.timeout.or(config.timeout).unwrap_or(defaults.timeout),
+        max_concurrency: options.max_concurrency.or(config.max_concurrency).unwrap_or(defaults.max_concurrency),
+        max_samples: options.max_samples.or(config.max_samples).unwrap_or(defaults.max_samples),
+        lookback: options.lookback_delta.or(config.lookback_delta).unwrap_or(defaults.lookback),
+    }
+}
+
+/// The samples kept for queries: selectors of flags and of the configuration file, bounds as for queries.
+fn kept(options: &StoreOptions, config: &StoreConfig) -> anyhow::Result<StoreSettings> {
+    let defaults = StoreSettings::default();
+    let mut matches = config.matches.clone();
+    for text in &options.matches {
+        matches.push(parse_selector(text, &ParseLimits::default()).with_context(|| format!("--store.match {text:?}"))?);
+    }
+    let configured = config.retention_size_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    Ok(StoreSettings {
+        matches,
+        retention: options.retention_time.or(config.retention_time).unwrap_or(defaults.retention),
+        limit_bytes: options.retention_size.or(configured).unwrap_or(defaults.limit_bytes),
+    })
+}
+
+/// What the API says about the process.
+fn about(options: &ServeOptions, settings: &app::Settings) -> anyhow::Result<About> {
+    let config = match &options.config_file {
+        // What came on standard input is gone.
+        Some(path) if path.as_os_str() != sources::STDIN => {
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
+        }
+        _ => String::new(),
+    };
+    let path = |path: Option<&Path>| path.map(|path| path.display().to_string()).unwrap_or_default();
+    let flags = [
+        ("config.file", path(options.config_file.as_deref())),
+        ("query.lookback-delta", settings.query.lookback.to_string()),
+        ("query.max-concurrency", settings.query.max_concurrency.to_string()),
+        ("query.max-samples", settings.query.max_samples.to_string()),
+        ("query.timeout", settings.query.timeout.to_string()),
+        ("storage.path", path(settings.storage.as_ref().map(|storage| storage.path.as_path()))),
+        ("store.retention.size", settings.store.limit_bytes.to_string()),
+        ("store.retention.time", settings.store.retention.to_string()),
+        ("web.config.file", path(options.web.web_config_file.as_deref())),
+        ("web.enable-lifecycle", settings.enable_lifecycle.to_string()),
+        ("web.external-url", settings.notify.external_url.to_string()),
+        ("web.listen-address", settings.listen_address.clone()),
+    ];
+    let flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Ok(About { started: clock::now(), config, flags })
 }
 
 fn pairs(ha: &HaConfig) -> HaPairs {

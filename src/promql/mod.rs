@@ -16,6 +16,7 @@ mod parse;
 mod pin;
 mod storage;
 mod suspect;
+mod tree;
 mod value;
 
 pub use ast::{Position, Type};
@@ -93,11 +94,35 @@ impl Query {
         found
     }
 
+    /// Its syntax tree, as Prometheus' `parse_query` shows it.
+    pub fn tree(&self) -> serde_json::Value {
+        tree::tree(&self.expr)
+    }
+
     /// The series it asks for, in the order of the text.
     pub fn needed(&self) -> Vec<Needed> {
         let mut needed = Vec::new();
         needed::collect(&self.expr, Some(Span::ZERO), &mut needed);
         needed
+    }
+}
+
+/// Reads what selects series and nothing else: `up{job="api"}`.
+///
+/// # Errors
+/// What is wrong with it and where.
+pub fn parse_selector(text: &str, limits: &ParseLimits) -> Result<Selector, ParseError> {
+    let expr = parse::parse(text, limits)?;
+    match &expr.kind {
+        ast::ExprKind::Vector(ast::VectorSelector { matchers, time, extension: None, .. })
+            if time.pin.is_none() && time.offset.is_none() =>
+        {
+            Ok(Selector::new(matchers.clone()))
+        }
+        _ => {
+            let message = "unexpected input: a series selector was expected".to_owned();
+            Err(ParseError { at: expr.at, place: expr.at.line_and_column(text), message })
+        }
     }
 }
 

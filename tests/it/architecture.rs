@@ -29,18 +29,28 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("live", &["types", "spec", "wire", "alert", "engine", "journal", "clock"]),
     ("notify", &["types", "template", "spec", "alert", "clock"]),
     ("testing", &["types", "wire", "series", "spec", "alert", "engine", "notify"]),
-    ("ingest", &["types", "wire", "engine", "live"]),
-    ("api", &["types", "template", "ruler", "evaluation", "sli", "spec", "burn", "alert", "engine", "notify", "ingest", "journal", "live", "clock"]),
+    ("evaluation", &["types", "spec", "alert", "ruler", "notify", "clock"]),
+    ("ingest", &["types", "wire", "store", "engine", "live", "clock"]),
+    (
+        "api",
+        &[
+            "types", "promql", "template", "store", "ruler", "evaluation", "sli", "spec", "burn", "alert", "engine", "figures", "notify", "ingest",
+            "journal", "live", "clock",
+        ],
+    ),
     (
         "app",
-        &["types", "spec", "wire", "alert", "engine", "journal", "live", "notify", "ingest", "api", "config", "clock"],
+        &[
+            "types", "spec", "wire", "store", "alert", "engine", "ruler", "evaluation", "figures", "journal", "live",
+            "notify", "ingest", "api", "config", "clock",
+        ],
     ),
-    ("demo", &["types", "spec", "wire", "series", "engine", "live", "notify", "app", "config", "clock"]),
+    ("demo", &["types", "spec", "wire", "series", "engine", "live", "notify", "api", "app", "config", "clock"]),
     (
         "cli",
         &[
-            "types", "spec", "wire", "generate", "engine", "replay", "journal", "testing", "notify", "app", "config",
-            "demo", "clock",
+            "types", "promql", "spec", "wire", "store", "generate", "engine", "replay", "api", "journal", "testing",
+            "notify", "app", "config", "demo", "clock",
         ],
     ),
 ];
