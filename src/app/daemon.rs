@@ -23,7 +23,8 @@ use crate::ingest::{Budget, Receiver};
 use crate::live::{EngineHandle, News, Specs};
 use crate::notify::outbox::{Outbox, OutboxError};
 use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
-use crate::ruler;
+use crate::promql::EvalLimits;
+use crate::ruler::{self, Ruler};
 use crate::spec::{RuleGroup, Service, Source, naming};
 use crate::store;
 use crate::types::Span;
@@ -72,6 +73,25 @@ pub struct Settings {
     pub webhooks: Vec<WebhookTarget>,
     /// Where state is kept; `None` forgets everything with the process.
     pub storage: Option<Storage>,
+}
+
+impl Settings {
+    /// How rules are evaluated.
+    fn rule_setting(&self) -> ruler::Setting {
+        ruler::Setting {
+            external_labels: self.notify.external_labels.clone(),
+            interval: self.groups.interval,
+            query_offset: self.groups.query_offset,
+            lookback: self.query.lookback,
+            limits: EvalLimits { samples: self.query.max_samples },
+            ..ruler::Setting::new(self.notify.external_url.clone())
+        }
+    }
+
+    /// How far back the rules look, for the store's retention.
+    pub fn rules_reach(&self) -> Span {
+        Ruler::reach(&self.groups.groups, &self.rule_setting())
+    }
 }
 
 /// Prometheus' rules.
@@ -157,6 +177,7 @@ impl Daemon {
     /// When the address or the folder cannot be had or a receiver cannot be set up.
     pub async fn start(services: &[Service], settings: Settings) -> Result<Self, StartError> {
         notify::install_tls_provider();
+        let rule_setting = settings.rule_setting();
         // The lock comes before everything that is in the folder.
         let opened = match settings.storage {
             Some(storage) => Some((storage.open()?, storage)),
@@ -195,12 +216,7 @@ impl Daemon {
             (None, EngineHandle::start(engine, move |alerts| tell(&sink, News::Changed(alerts))))
         };
         let rules = RulesHandle::start(evaluation::Parts {
-            setting: ruler::Setting {
-                external_labels: settings.notify.external_labels.clone(),
-                interval: settings.groups.interval,
-                query_offset: settings.groups.query_offset,
-                ..ruler::Setting::new(settings.notify.external_url.clone())
-            },
+            setting: rule_setting,
             groups: settings.groups.groups,
             store: Arc::new(kept.store.clone()),
             notifier: Arc::clone(&notifier),

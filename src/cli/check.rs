@@ -20,18 +20,21 @@ pub(super) fn run(options: &CheckOptions) -> anyhow::Result<Outcome> {
             Kind::Tests => others.merge(TestFile::parse(&source).1),
         }
     }
-    let (services, mut report) = spec::parse(&specs);
+    let (spec::Specs { services, groups }, mut report) = spec::read(&specs);
     report.merge(others);
     if options.lint == Lint::None {
         report.drop_warnings();
     }
     tell(&report);
     let slos: usize = services.iter().map(|s| s.slos.len()).sum();
+    let rules: usize = groups.iter().map(|group| group.rules.len()).sum();
+    let mut found = vec![count(files, "file"), count(services.len(), "service"), count(slos, "SLO")];
+    if !groups.is_empty() {
+        found.extend([count(groups.len(), "rule group"), count(rules, "rule")]);
+    }
     console::message(&format!(
-        "{}, {}, {}: {}, {}",
-        count(files, "file"),
-        count(services.len(), "service"),
-        count(slos, "SLO"),
+        "{}: {}, {}",
+        found.join(", "),
         count(report.errors(), "error"),
         count(report.warnings(), "warning"),
     ));

@@ -49,6 +49,14 @@ pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
     );
     let mut settings = settings(options, &config, http)?;
     settings.groups.groups = groups;
+    let reach = settings.rules_reach();
+    let is_chosen = options.store.retention_time.or(config.store.retention_time).is_some();
+    if !is_chosen {
+        settings.store.retention = settings.store.retention.max(reach);
+    } else if settings.store.retention < reach {
+        let retention = settings.store.retention;
+        tracing::warn!(%reach, %retention, "rules look back further than samples are kept");
+    }
     settings.storage = storage(&options.storage, &config.storage, sources.clone())?;
     settings.about = about(options, &settings)?;
     // What came on standard input cannot be read again.

@@ -7,7 +7,7 @@ use crate::ruler::group::mark_stale;
 use crate::ruler::restore::SavedGroup;
 use crate::ruler::{Group, GroupView, Ground, RuleAlert, RuleStore, Saved, Setting};
 use crate::spec::RuleGroup;
-use crate::types::{Labels, Timestamp};
+use crate::types::{Labels, Span, Timestamp};
 
 /// The groups in force. See the module.
 #[derive(Clone, Debug)]
@@ -154,6 +154,16 @@ impl Ruler {
     /// What the groups look like.
     pub fn views(&self) -> Vec<Arc<GroupView>> {
         self.groups.iter().map(|group| Arc::new(group.view())).collect()
+    }
+
+    /// How far back the rules of these groups look, where that does not depend on the query itself.
+    pub fn reach(groups: &[RuleGroup], setting: &Setting) -> Span {
+        let of_group = |group: &RuleGroup| {
+            let offset = group.query_offset.unwrap_or(setting.query_offset);
+            let needed = group.rules.iter().flat_map(|rule| rule.expr.needed());
+            needed.filter_map(|needed| needed.reach).max().map(|reach| reach + setting.lookback + offset)
+        };
+        groups.iter().filter_map(of_group).max().unwrap_or(Span::ZERO)
     }
 
     /// The series that the rules of these groups ask for.

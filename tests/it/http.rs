@@ -14,6 +14,8 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::json;
 use sloburn::api::{About, ApiState, Metrics, Querier, QuerySettings, Readiness, router};
 use sloburn::clock::{self, Steady};
+use sloburn::evaluation::{Parts, RulesHandle};
+use sloburn::ruler::Setting;
 use sloburn::engine::{Engine, Settings};
 use sloburn::ingest::{Budget, Receiver};
 use sloburn::live::EngineHandle;
@@ -336,15 +338,25 @@ fn routes(readiness: &Readiness) -> axum::Router {
     let store = Store::new(store::Settings::new(key.clone()), &[]);
     let url: url::Url = "http://localhost:9797".parse().unwrap();
     let notifier = Notifier::start(&notify::Settings::new(url.clone()), Vec::new(), Vec::new(), None).unwrap();
+    let notifier = Arc::new(notifier);
+    let rules = RulesHandle::start(Parts {
+        groups: Vec::new(),
+        setting: Setting::new(url.clone()),
+        store: Arc::new(store.clone()),
+        notifier: Arc::clone(&notifier),
+        record: None,
+    })
+    .unwrap();
     router(ApiState {
         engine: engine.clone(),
-        notifier: Arc::new(notifier),
+        notifier,
         external_labels: Arc::new(Labels::new()),
         external_url: Arc::new(url),
         receiver: Arc::new(Receiver::new(engine, limits, key, Budget::default())),
         querier: Arc::new(Querier::new(store, QuerySettings::default(), About::default())),
         readiness: readiness.clone(),
         reload: sloburn::api::ReloadStatus::default(),
+        rules,
         metrics: Arc::new(Metrics::default()),
     })
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod case;
+mod daemon;
 mod differential;
 
 use bench::Bench;

@@ -44,6 +44,7 @@ impl Running {
             http,
             enable_lifecycle: true,
             rules: None,
+            groups: sloburn::app::RuleGroups::default(),
             key: WireKey::new([7; 192]),
             limits: Limits::default(),
             series_limit: 1_000,
