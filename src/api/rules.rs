@@ -60,9 +60,9 @@ pub(super) fn group(group: &GroupView, filter: &Filter) -> Option<Value> {
         "name": group.name,
         "file": group.file,
         "rules": rules,
-        "interval": group.interval.as_secs_f64(),
+        "interval": seconds(group.interval.as_secs_f64()),
         "limit": group.limit,
-        "evaluationTime": group.evaluation_time.as_secs_f64(),
+        "evaluationTime": seconds(group.evaluation_time.as_secs_f64()),
         "lastEvaluation": time(group.last_evaluation),
     }))
 }
@@ -73,6 +73,11 @@ fn selects(selector: &Selector, labels: &RuleLabels) -> bool {
         set.set(name, value);
     }
     selector.matches(&set)
+}
+
+/// A number as Go prints it: whole ones without a point.
+fn seconds(length: f64) -> Value {
+    if length.fract() == 0.0 { json!(length as i64) } else { json!(length) }
 }
 
 fn time(at: Option<Timestamp>) -> String {
@@ -87,8 +92,8 @@ fn rule(view: &RuleView, exclude_alerts: bool) -> Value {
         put("state", json!(view.state()));
         put("name", json!(view.rule.name()));
         put("query", json!(view.rule.expr.to_string()));
-        put("duration", json!(for_.as_secs_f64()));
-        put("keepFiringFor", json!(keep_firing_for.as_secs_f64()));
+        put("duration", seconds(for_.as_secs_f64()));
+        put("keepFiringFor", seconds(keep_firing_for.as_secs_f64()));
         put("labels", json!(map(&view.rule.labels)));
         put("annotations", json!(map(annotations)));
         let alerts = if exclude_alerts { Value::Null } else { view.alerts.iter().map(alert).collect() };
@@ -102,7 +107,7 @@ fn rule(view: &RuleView, exclude_alerts: bool) -> Value {
     if let Some(error) = &view.last_error {
         put("lastError", json!(error));
     }
-    put("evaluationTime", json!(view.evaluation_time.as_secs_f64()));
+    put("evaluationTime", seconds(view.evaluation_time.as_secs_f64()));
     put("lastEvaluation", json!(time(view.last_evaluation)));
     let is_alert = matches!(view.rule.kind, RuleKind::Alert { .. });
     put("type", json!(if is_alert { "alerting" } else { "recording" }));

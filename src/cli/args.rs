@@ -208,10 +208,10 @@ pub struct StoreOptions {
     #[arg(long = "store.match", value_name = "SELECTOR", env = "SLOBURN_STORE_MATCH")]
     pub matches: Vec<String>,
     /// How long samples are kept [default: 1h].
-    #[arg(long = "store.retention.time", value_name = "DURATION", env = "SLOBURN_STORE_RETENTION_TIME", value_parser = positive)]
+    #[arg(id = "store_retention_time", long = "store.retention.time", value_name = "DURATION", env = "SLOBURN_STORE_RETENTION_TIME", value_parser = positive)]
     pub retention_time: Option<Span>,
     /// What samples and their labels may take; over it the oldest go [default: 256MiB].
-    #[arg(long = "store.retention.size", value_name = "BYTES", env = "SLOBURN_STORE_RETENTION_SIZE", value_parser = bytes)]
+    #[arg(id = "store_retention_size", long = "store.retention.size", value_name = "BYTES", env = "SLOBURN_STORE_RETENTION_SIZE", value_parser = bytes)]
     pub retention_size: Option<usize>,
 }
 

@@ -4,5 +4,6 @@ mod bench;
 mod case;
 mod daemon;
 mod differential;
+mod live;
 
 use bench::Bench;
