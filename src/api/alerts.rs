@@ -160,9 +160,8 @@ fn group(slo: &SloView, snapshot: &Snapshot, filter: &Filter, state: &ApiState) 
     let matches = |view: &RuleView| {
         filter.matches.is_empty() || filter.matches.iter().any(|selector| selector.matches(&view.rule.labels))
     };
-    let named = |view: &&RuleView| {
-        matches(view) && wanted(&filter.names, view.rule.labels.get(ALERT_NAME).unwrap_or_default())
-    };
+    let named =
+        |view: &&RuleView| matches(view) && wanted(&filter.names, view.rule.labels.get(ALERT_NAME).unwrap_or_default());
     let rules: Vec<Value> =
         slo.rules.iter().filter(named).map(|view| rule(view, snapshot.at, filter.exclude_alerts, state)).collect();
     if rules.is_empty() {

@@ -39,12 +39,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    pub fn new(
-        settings: store::Settings,
-        configured: &[Selector],
-        services: &[Service],
-        groups: &[RuleGroup],
-    ) -> Self {
+    pub fn new(settings: store::Settings, configured: &[Selector], services: &[Service], groups: &[RuleGroup]) -> Self {
         let store = Store::new(settings, &selectors(configured, services, groups));
         Self { store, configured: configured.into() }
     }
@@ -131,7 +126,8 @@ spec:
         let (specs, report) = read(&[Source::new("spec.yaml", text), Source::new("rules.yaml", rules)]);
         assert!(!report.has_errors(), "{}", report.render(false));
         let configured = [Selector::new(vec![crate::types::Matcher::equal("__name__", "up")])];
-        let found: Vec<String> = selectors(&configured, &specs.services, &specs.groups).iter().map(Selector::to_string).collect();
+        let found: Vec<String> =
+            selectors(&configured, &specs.services, &specs.groups).iter().map(Selector::to_string).collect();
         let expected = [
             "up",
             "errors_total{job=\"shop\"}",

@@ -160,7 +160,8 @@ impl Runner {
             self.ruler.mark_departed(&*self.store, clock::now());
             self.keep(false);
             let now = clock::now();
-            let wait = self.ruler.next().map_or(LOOK_EVERY, |next| next.since(now)).min(LOOK_EVERY).max(Span::millis(1));
+            let wait =
+                self.ruler.next().map_or(LOOK_EVERY, |next| next.since(now)).min(LOOK_EVERY).max(Span::millis(1));
             match queue.recv_timeout(wait.to_std()) {
                 Ok(Command::Reload { groups, done }) => self.reload(&groups, done),
                 Ok(Command::Begin) | Err(RecvTimeoutError::Timeout) => {}

@@ -38,8 +38,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use url::Url;
 
-use self::notice::{Fingerprint, Notice};
 use self::channel::{Channel, Target, lock, run as run_channel};
+use self::notice::{Fingerprint, Notice};
 use self::outbox::Outbox;
 use self::pace::{Backoff, Jitter};
 use self::relay::{Command, Relay};

@@ -60,11 +60,15 @@ pub(crate) fn collect(expr: &Expr, found: &mut Vec<Suspicion>) {
         found.push(Suspicion::AlwaysThere { at: expr.at });
     }
     let Some((value, limit)) = above(binary) else { return };
-    found.extend(complement(value).filter(|_| limit < ERROR_SHARE_LIMIT).map(|errors| {
-        Suspicion::ComplementOfErrors { at: expr.at, errors, limit }
+    found.extend(complement(value).filter(|_| limit < ERROR_SHARE_LIMIT).map(|errors| Suspicion::ComplementOfErrors {
+        at: expr.at,
+        errors,
+        limit,
     }));
-    found.extend(seconds(value).filter(|_| limit > LATENCY_LIMIT_SECONDS).map(|metric| {
-        Suspicion::SecondsAgainst { at: expr.at, metric, limit }
+    found.extend(seconds(value).filter(|_| limit > LATENCY_LIMIT_SECONDS).map(|metric| Suspicion::SecondsAgainst {
+        at: expr.at,
+        metric,
+        limit,
     }));
 }
 

@@ -94,7 +94,8 @@ impl Alerts {
         limit: u64,
         ground: &Ground<'_>,
     ) -> (Outcome, Result<(), String>) {
-        let found = match record::query(rule.expr, at - query_offset, ground).and_then(|r| present(rule, r, at, ground)) {
+        let found = match record::query(rule.expr, at - query_offset, ground).and_then(|r| present(rule, r, at, ground))
+        {
             Ok(found) => found,
             Err(error) => return (Outcome::default(), Err(error)),
         };
@@ -175,10 +176,7 @@ fn series(rule: &Definition<'_>, alert_labels: &Labels, alert: &Active) -> [Samp
     let labels = labels.merged(alert_labels).with(ALERT_NAME, rule.name);
     let state = labels.clone().with(METRIC_NAME, ALERTS).with(ALERT_STATE, alert.state().as_str());
     let since = alert.active_at.0.div_euclid(1000) as f64;
-    [
-        (Arc::new(state), Value::Float(1.0)),
-        (Arc::new(labels.with(METRIC_NAME, ALERTS_FOR_STATE)), Value::Float(since)),
-    ]
+    [(Arc::new(state), Value::Float(1.0)), (Arc::new(labels.with(METRIC_NAME, ALERTS_FOR_STATE)), Value::Float(since))]
 }
 
 /// The alerts that a result stands for, as if they were new.

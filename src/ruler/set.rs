@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::promql::Needed;
 use crate::ruler::group::mark_stale;
 use crate::ruler::restore::SavedGroup;
-use crate::ruler::{Group, GroupView, Ground, RuleAlert, RuleStore, Saved, Setting};
+use crate::ruler::{Ground, Group, GroupView, RuleAlert, RuleStore, Saved, Setting};
 use crate::spec::RuleGroup;
 use crate::types::{Labels, Span, Timestamp};
 

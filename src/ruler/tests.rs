@@ -233,7 +233,8 @@ fn query_offset_moves_what_is_read_and_what_is_written() {
 
 #[test]
 fn an_alert_waits_for_its_for_and_leaves_its_series() {
-    let mut bench = Bench::new("groups: [{name: g, rules: [{alert: A, expr: x > 0, for: 2m, labels: {severity: page}}]}]");
+    let mut bench =
+        Bench::new("groups: [{name: g, rules: [{alert: A, expr: x > 0, for: 2m, labels: {severity: page}}]}]");
     let alert = "{alertname=\"A\",severity=\"page\"}".to_owned();
     for (minute, value, changed) in [
         (1, 1.0, vec![]),
@@ -267,13 +268,21 @@ fn a_pending_alert_that_ends_was_never_there() {
 #[test]
 fn keep_firing_for_counts_from_the_first_absence() {
     let mut bench = Bench::new("groups: [{name: g, rules: [{alert: A, expr: x > 0, keep_firing_for: 2m}]}]");
-    for (minute, value, states) in
-        [(1, 1.0, vec![Firing]), (2, 0.0, vec![]), (3, 1.0, vec![]), (4, 0.0, vec![]), (5, 0.0, vec![]), (6, 0.0, vec![Resolved])]
-    {
+    for (minute, value, states) in [
+        (1, 1.0, vec![Firing]),
+        (2, 0.0, vec![]),
+        (3, 1.0, vec![]),
+        (4, 0.0, vec![]),
+        (5, 0.0, vec![]),
+        (6, 0.0, vec![Resolved]),
+    ] {
         bench.store.put("x", minute, value);
         assert_eq!(bench.at(minute).into_iter().map(|(_, state)| state).collect::<Vec<_>>(), states, "{minute}");
         let since = bench.group.alerts().next().and_then(|alert| alert.keep_firing_since);
-        assert_eq!(since.map(|since| since.0 / MINUTE), [None, Some(2), None, Some(4), Some(4), None][minute as usize - 1]);
+        assert_eq!(
+            since.map(|since| since.0 / MINUTE),
+            [None, Some(2), None, Some(4), Some(4), None][minute as usize - 1]
+        );
     }
     assert_eq!(bench.store.samples("ALERTS{alertname=\"A\",alertstate=\"firing\"}"), "1:1 2:1 3:1 4:1 5:1 6:S");
 }
@@ -378,10 +387,10 @@ fn a_reload_keeps_alerts_of_rules_that_stay_and_ends_others() {
     let mut firing = Ruler::new(&groups(&changed), setting(), None, Timestamp(20 * MINUTE));
     step(&mut firing, &store, 21..30);
     let ended = firing.reload(&[], Timestamp(30 * MINUTE));
-    assert_eq!(ended.iter().map(|alert| (alert.state, alert.resolved_at)).collect::<Vec<_>>(), [(
-        Resolved,
-        Some(Timestamp(30 * MINUTE))
-    )]);
+    assert_eq!(
+        ended.iter().map(|alert| (alert.state, alert.resolved_at)).collect::<Vec<_>>(),
+        [(Resolved, Some(Timestamp(30 * MINUTE)))]
+    );
     step(&mut firing, &store, 30..32);
     assert!(!store.samples("renamed").ends_with(":S"), "{}", store.samples("renamed"));
     step(&mut firing, &store, 32..34);
@@ -435,10 +444,10 @@ fn for_is_restored_from_series_as_in_prometheus() {
     let rule = "groups: [{name: g, rules: [{alert: A, expr: x > 0, for: 25m, labels: {t: '{{ $value }}'}}]}]";
     // Active since minute 0, last seen at `down`, back at `back`; the alert counts as active since `expected` seconds.
     for (down, back, expected) in [
-        (10, 15, Some((15 - 10) * 60)),          // the outage is not counted
-        (20, 30, Some((30 + 10 - 25) * 60)),     // five minutes were left: ten of grace
-        (25, 30, Some(0)),                       // it fired
-        (10, 80, None),                          // too long ago
+        (10, 15, Some((15 - 10) * 60)),      // the outage is not counted
+        (20, 30, Some((30 + 10 - 25) * 60)), // five minutes were left: ten of grace
+        (25, 30, Some(0)),                   // it fired
+        (10, 80, None),                      // too long ago
     ] {
         let mut bench = Bench::with(rule, true);
         for minute in 0..=down {

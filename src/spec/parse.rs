@@ -119,8 +119,8 @@ fn document(root: &Node, reporter: &mut Reporter<'_>) -> Option<Document> {
 
 fn understood() -> String {
     format!(
-        "this version understands `apiVersion: {API_VERSION}` with `kind: {KIND}`, `apiVersion: {RULE_API_VERSION}` with \
-         `kind: {RULE_KIND}`, and Prometheus' rule files, which begin with `groups:`"
+        "this version understands `apiVersion: {API_VERSION}` with `kind: {KIND}`, `{RULE_API_VERSION}` with \
+         `{RULE_KIND}`, and rule files, which begin with `groups:`"
     )
 }
 

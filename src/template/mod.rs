@@ -116,12 +116,7 @@ pub fn expand_asking(name: &str, template: &str, data: &Data<'_>, ask: Ask<'_>) 
     }
 }
 
-fn run(
-    name: &str,
-    template: &str,
-    data: &Data<'_>,
-    answers: Option<&query::Answers>,
-) -> Result<String, TemplateError> {
+fn run(name: &str, template: &str, data: &Data<'_>, answers: Option<&query::Answers>) -> Result<String, TemplateError> {
     if !template.contains("{{") {
         return Ok(template.to_owned());
     }

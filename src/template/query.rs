@@ -64,8 +64,7 @@ fn to_value(samples: &Samples) -> Result<Value, String> {
     if samples.len() > SAMPLES_LIMIT_COUNT {
         return Err(format!("the query gives more than {SAMPLES_LIMIT_COUNT} samples"));
     }
-    let sample = |(labels, value): &(Arc<Labels>, f64)| {
-        map([("Labels", label_map(labels)), ("Value", Value::Float(*value))])
-    };
+    let sample =
+        |(labels, value): &(Arc<Labels>, f64)| map([("Labels", label_map(labels)), ("Value", Value::Float(*value))]);
     Ok(Value::List(samples.iter().map(sample).collect()))
 }

@@ -300,7 +300,8 @@ fn a_query_is_answered_where_somebody_can() {
     assert_eq!(expand_asking("t", template, &data, &mut ask), "2.5 a=3;b=2.5; 2");
     let failed = expand_asking("t", "{{ query \"bad\" }}", &data, &mut ask);
     assert!(failed.starts_with("<error expanding template: ") && failed.contains("no such thing"), "{failed}");
-    let endless = expand_asking("t", "{{ range $i, $x := query \"x\" }}{{ query (print $i) }}{{ end }}", &data, &mut ask);
+    let endless =
+        expand_asking("t", "{{ range $i, $x := query \"x\" }}{{ query (print $i) }}{{ end }}", &data, &mut ask);
     assert!(!endless.contains("error"), "{endless}");
     assert_eq!(asked, ["up{job='api'}", "x", "bad", "x", "0", "1"], "each once");
 }

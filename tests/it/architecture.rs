@@ -34,15 +34,45 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "api",
         &[
-            "types", "promql", "template", "store", "ruler", "evaluation", "sli", "spec", "burn", "alert", "engine", "figures", "notify", "ingest",
-            "journal", "live", "clock",
+            "types",
+            "promql",
+            "template",
+            "store",
+            "ruler",
+            "evaluation",
+            "sli",
+            "spec",
+            "burn",
+            "alert",
+            "engine",
+            "figures",
+            "notify",
+            "ingest",
+            "journal",
+            "live",
+            "clock",
         ],
     ),
     (
         "app",
         &[
-            "types", "spec", "wire", "store", "alert", "engine", "ruler", "evaluation", "figures", "journal", "live",
-            "notify", "ingest", "api", "config", "clock",
+            "types",
+            "promql",
+            "spec",
+            "wire",
+            "store",
+            "alert",
+            "engine",
+            "ruler",
+            "evaluation",
+            "figures",
+            "journal",
+            "live",
+            "notify",
+            "ingest",
+            "api",
+            "config",
+            "clock",
         ],
     ),
     ("demo", &["types", "spec", "wire", "series", "engine", "live", "notify", "api", "app", "config", "clock"]),
@@ -56,8 +86,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 const PURE: &[&str] = &[
-    "types", "promql", "template", "spec", "generate", "wire", "series", "store", "sli", "burn", "alert", "canary", "engine",
-    "replay", "ruler",
+    "types", "promql", "template", "spec", "generate", "wire", "series", "store", "sli", "burn", "alert", "canary",
+    "engine", "replay", "ruler",
 ];
 
 /// What a pure module may not name.

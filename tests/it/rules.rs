@@ -5,5 +5,6 @@ mod case;
 mod daemon;
 mod differential;
 mod live;
+mod sloth;
 
 use bench::Bench;

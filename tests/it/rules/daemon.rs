@@ -76,7 +76,10 @@ async fn rules_record_alert_and_survive_a_crash() {
     let expected = "state name query duration keepFiringFor labels annotations alerts health evaluationTime \
                     lastEvaluation type";
     assert_eq!(keys(alerting), expected);
-    assert_eq!((&alerting["state"], &alerting["health"], &alerting["duration"]), (&json!("firing"), &json!("ok"), &json!(2)));
+    assert_eq!(
+        (&alerting["state"], &alerting["health"], &alerting["duration"]),
+        (&json!("firing"), &json!("ok"), &json!(2))
+    );
     let records = daemon.api("/api/v1/rules?type=record&rule_group[]=jobs").await["groups"][0]["rules"].clone();
     assert_eq!(records.as_array().map(Vec::len), Some(1));
     assert_eq!(daemon.api("/api/v1/rules?match[]=%7Bmade=\"other\"%7D").await["groups"], json!([]));

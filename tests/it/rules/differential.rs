@@ -79,7 +79,8 @@ fn expected(case: &Case, name: &str) -> Expected {
                 continue;
             }
             found.values += samples.len();
-            let shown = samples.iter().map(|(labels, value)| json!({"labels": series(labels), "value": number(*value)}));
+            let shown =
+                samples.iter().map(|(labels, value)| json!({"labels": series(labels), "value": number(*value)}));
             let samples: Vec<Value> = shown.collect();
             expressions.push(json!({"expr": name, "eval_time": format!("{at}m"), "exp_samples": samples}));
         }
@@ -148,7 +149,10 @@ fn groups_give_what_they_give_in_prometheus() {
     for (name, errors) in &failing {
         let (ok, output) = run(folder.path(), std::slice::from_ref(name));
         let (rule, error) = &errors[0];
-        assert!(!ok && output.contains(&format!("rule: {rule}, ")) && output.contains(error), "{name}: {errors:?}\n{output}");
+        assert!(
+            !ok && output.contains(&format!("rule: {rule}, ")) && output.contains(error),
+            "{name}: {errors:?}\n{output}"
+        );
     }
     println!(
         "{} cases agree: {values} recorded values, {alerts} firing alerts; {} cases fail alike",

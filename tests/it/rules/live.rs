@@ -125,7 +125,8 @@ fn strip(value: &mut Value) {
             }
             // Prometheus 3.5 leaves them out, later ones do not.
             if object.get("type").is_some_and(|kind| kind == "recording") {
-                let labels = object.remove("labels").filter(|labels| labels.as_object().is_some_and(|map| !map.is_empty()));
+                let labels =
+                    object.remove("labels").filter(|labels| labels.as_object().is_some_and(|map| !map.is_empty()));
                 object.extend(labels.map(|labels| ("labels".to_owned(), labels)));
             }
             object.values_mut().for_each(strip);
@@ -181,7 +182,8 @@ async fn the_daemon_records_what_prometheus_records() {
         series.as_array().unwrap().iter().map(of).filter(|(_, values)| !values.is_empty()).collect()
     };
     for selector in ["x:sum", "x:rate", "failing", "ALERTS", "ALERTS_FOR_STATE", "alerts:count"] {
-        let (expected, found) = (newer(&theirs.recorded(selector, &at).await), newer(&ours.recorded(selector, &at).await));
+        let (expected, found) =
+            (newer(&theirs.recorded(selector, &at).await), newer(&ours.recorded(selector, &at).await));
         assert_eq!(found, expected, "{selector}");
         compared += found.iter().map(|(_, values)| values.len()).sum::<usize>();
     }
