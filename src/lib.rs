@@ -22,6 +22,7 @@ pub mod live;
 pub mod notify;
 pub mod promql;
 pub mod replay;
+pub mod rollout;
 pub mod ruler;
 pub mod series;
 pub mod sli;

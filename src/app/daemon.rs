@@ -24,6 +24,7 @@ use crate::live::{EngineHandle, News, Specs};
 use crate::notify::outbox::{Outbox, OutboxError};
 use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
 use crate::promql::EvalLimits;
+use crate::rollout::{Happened, Record};
 use crate::ruler::{self, Ruler};
 use crate::spec::{RuleGroup, Service, Source, naming};
 use crate::store;
@@ -329,6 +330,7 @@ fn tell(sink: &Notifier, news: News<'_>) {
         // What was told before is known by its id.
         News::Repeated(alerts) => sink.send(alerts),
         News::Standing(alerts) => sink.reconcile(alerts),
+        News::Rollouts(records) => records.iter().for_each(log_record),
     }
 }
 
@@ -343,6 +345,18 @@ fn log(alert: &Alert) {
         value = alert.value,
         "alert {}",
         alert.state.as_str()
+    );
+}
+
+fn log_record(record: &Record) {
+    let Happened::Verdict { verdict, by, .. } = &record.event else { return };
+    tracing::info!(
+        rollout = record.rollout,
+        step = verdict.step,
+        by = by.as_ref().map_or("checks", |actor| actor.name.as_str()),
+        reason = verdict.reason,
+        "verdict {}",
+        verdict.decision.as_str()
     );
 }
 

@@ -26,4 +26,4 @@ pub use check::{
 };
 pub use judge::{CHECKS_MAX, Judge, Policy, PolicyCheck, PolicyError, STRATA_MAX, StepSpec, StreamSpec};
 pub use layout::{Above, BUCKETS_MAX, Coarse, FINE_RATIO, Layout, LayoutError};
-pub use verdict::{Decision, Verdict};
+pub use verdict::{Decision, Hold, Verdict};

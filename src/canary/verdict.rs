@@ -37,6 +37,23 @@ pub struct Verdict {
     pub checks: Vec<Outcome>,
 }
 
+/// Why a verdict is held back whatever the checks say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Hold {
+    /// Nothing goes on: `pause`. The budget policy, a person, a start at the wrong time.
+    Pause(String),
+    /// Nothing is promoted now: `continue`.
+    NotNow(String),
+}
+
+impl Verdict {
+    /// An idempotency key of these parts.
+    pub fn key(parts: &[&str]) -> String {
+        digest(parts)
+    }
+}
+
 impl Decision {
     /// As the API and receivers spell it.
     pub fn as_str(self) -> &'static str {

@@ -23,6 +23,8 @@ fn shop(kind: SliKind) -> Service {
         labels: Labels::new().with("team", "payments"),
         version_label: None,
         slis: vec![Sli { name: "requests".to_owned(), kind, origin: origin.clone() }],
+        budget_policy: None,
+        canary: None,
         slos: vec![Slo {
             name: "availability".to_owned(),
             description: String::new(),
