@@ -12,13 +12,14 @@ use url::Url;
 
 use crate::alert::Alert;
 use crate::api::{self, About, ApiState, Metrics, Querier, QuerySettings, Readiness, ReloadStatus};
+use crate::app::counted;
 use crate::app::kept::{Kept, StoreSettings};
 use crate::app::reload::{ReadSources, Reloader};
 use crate::app::{FolderLock, HttpSettings, Server, ServerError, Storage, StorageError};
 use crate::clock;
 use crate::engine::{self, Engine};
 use crate::evaluation::record::RECORD_NAME;
-use crate::evaluation::{self, RulesHandle};
+use crate::evaluation::{self, RulesHandle, SlisHandle};
 use crate::ingest::{Budget, Receiver};
 use crate::live::{EngineHandle, News, Specs};
 use crate::notify::outbox::{Outbox, OutboxError};
@@ -165,6 +166,7 @@ pub struct Daemon {
     quit: Arc<Notify>,
     reloader: Option<Arc<Reloader>>,
     rules: RulesHandle,
+    slis: SlisHandle,
     kept: Kept,
     /// Given back when everything else has ended.
     lock: Option<FolderLock>,
@@ -216,6 +218,13 @@ impl Daemon {
             let engine = Engine::new(services, engine_settings, clock::now());
             (None, EngineHandle::start(engine, move |alerts| tell(&sink, News::Changed(alerts))))
         };
+        let slis = SlisHandle::start(evaluation::SliParts {
+            services: services.to_vec(),
+            setting: rule_setting.clone(),
+            store: Arc::new(kept.store.clone()),
+            sink: counted::sink(engine.clone(), kept.store.clone(), settings.limits, settings.key.clone()),
+        })
+        .map_err(StartError::Thread)?;
         let rules = RulesHandle::start(evaluation::Parts {
             setting: rule_setting,
             groups: settings.groups.groups,
@@ -232,7 +241,7 @@ impl Daemon {
         let reload = ReloadStatus::default();
         let reloader = settings
             .rules
-            .map(|sources| Reloader::new(sources, engine.clone(), reload.clone(), rules.clone(), kept.clone()));
+            .map(|sources| Reloader::new(sources, engine.clone(), reload.clone(), rules.clone(), slis.clone(), kept.clone()));
         let querier = Querier::new(kept.store.clone(), settings.query, settings.about);
         let mut router = api::router(ApiState {
             engine: engine.clone(),
@@ -250,7 +259,7 @@ impl Daemon {
             router = router.merge(lifecycle(Arc::clone(&quit), reloader.clone()));
         }
         let server = Server::bind(&settings.listen_address, router, settings.http).await?;
-        Ok(Self { server, engine, thread, notifier, readiness, quit, reloader, rules, kept, lock })
+        Ok(Self { server, engine, thread, notifier, readiness, quit, reloader, rules, slis, kept, lock })
     }
 
     /// Where it listens.
@@ -285,10 +294,11 @@ impl Daemon {
                 tracing::info!("stopping");
             }
         };
-        let (observer, rules) = (self.engine.observer(), self.rules.clone());
+        let (observer, rules, slis) = (self.engine.observer(), self.rules.clone(), self.slis.clone());
         let beginning = tokio::spawn(async move {
             observer.running().await;
             rules.begin();
+            slis.begin();
         });
         let tending = tokio::spawn(self.kept.tend(self.engine.clone()));
         let watching = self.reloader.map(|reloader| tokio::spawn(reloader.watch()));
@@ -299,8 +309,12 @@ impl Daemon {
             let _ = task.await;
         }
         beginning.abort();
-        let rules = self.rules;
-        let _ = tokio::task::spawn_blocking(move || rules.stop()).await;
+        let (rules, slis) = (self.rules, self.slis);
+        let stop = move || {
+            slis.stop();
+            rules.stop();
+        };
+        let _ = tokio::task::spawn_blocking(stop).await;
         let observer = self.engine.observer();
         // What is half recovered is recovered again next time, and a checkpoint half made is made again.
         observer.interrupt();

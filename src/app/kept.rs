@@ -6,7 +6,7 @@ use crate::clock;
 use crate::figures::{RECORDED_LIMIT_SERIES, Recorder};
 use crate::live::EngineHandle;
 use crate::ruler::Ruler;
-use crate::spec::{RuleGroup, Service};
+use crate::spec::{QueryEvents, RuleGroup, Service};
 use crate::store::{self, Store};
 use crate::types::{Selector, Span};
 
@@ -86,6 +86,9 @@ fn selectors(configured: &[Selector], services: &[Service], groups: &[RuleGroup]
 /// What the SLIs of a service count, whole histograms for those of latency, and what excludes events.
 fn add_service(service: &Service, selectors: &mut Vec<Selector>) {
     for sli in &service.slis {
+        for query in sli.query().into_iter().flat_map(QueryEvents::queries) {
+            selectors.extend(query.needed().into_iter().map(|needed| needed.selector));
+        }
         let inputs = sli.inputs();
         if let Some(latency) = &inputs.native {
             let base = latency.histogram.metric_name().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! The daemon: an engine on its thread, an HTTP server in front of it, receivers behind it.
 
 mod connection;
+mod counted;
 mod daemon;
 mod kept;
 mod reload;

@@ -14,7 +14,7 @@ use crate::app::daemon::Rules;
 use crate::app::kept::Kept;
 use crate::clock;
 use crate::engine::Reloaded;
-use crate::evaluation::RulesHandle;
+use crate::evaluation::{RulesHandle, SlisHandle};
 use crate::live::{EngineHandle, Specs};
 use crate::spec::{self, RuleGroup, Source};
 use crate::types::Span;
@@ -31,6 +31,7 @@ pub struct Reloader {
     engine: EngineHandle,
     status: ReloadStatus,
     rules: RulesHandle,
+    slis: SlisHandle,
     kept: Kept,
     /// Of what was read last, whether or not it could be used. Also keeps reloads apart.
     seen: Mutex<[u8; 32]>,
@@ -51,11 +52,12 @@ impl Reloader {
         engine: EngineHandle,
         status: ReloadStatus,
         groups: RulesHandle,
+        slis: SlisHandle,
         kept: Kept,
     ) -> Arc<Self> {
         status.succeeded(clock::now());
         let seen = Mutex::new(digest(&Ok(rules.sources)));
-        Arc::new(Self { read: rules.read, engine, status, rules: groups, kept, seen })
+        Arc::new(Self { read: rules.read, engine, status, rules: groups, slis, kept, seen })
     }
 
     /// Reads the files and has the engine go on under them.
@@ -90,7 +92,10 @@ impl Reloader {
                 // First, so that no sample of what is new gets lost.
                 self.kept.follow(&specs.services, &groups);
                 self.rules.reload(groups).await;
-                self.engine.reload(specs).await.ok_or_else(|| "shutting down".to_owned())
+                let services = specs.services.clone();
+                let reloaded = self.engine.reload(specs).await.ok_or_else(|| "shutting down".to_owned());
+                self.slis.reload(services).await;
+                reloaded
             }
             Err(error) => Err(error),
         };

@@ -7,6 +7,7 @@
 
 mod notice;
 pub mod record;
+mod slis;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,8 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
+
+pub use slis::{Sink, SliParts, SlisHandle};
 
 use crate::clock::{self, Steady, Stopwatch};
 use crate::notify::Notifier;

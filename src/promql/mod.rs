@@ -3,6 +3,7 @@
 //! Pure: the moments of evaluation are arguments, and a callback says when to stop. A range query evaluates each
 //! selector once over its whole range, with a window that moves from step to step.
 
+mod anchor;
 mod annotation;
 mod ast;
 mod eval;
@@ -19,6 +20,7 @@ mod suspect;
 mod tree;
 mod value;
 
+pub use anchor::CounterUse;
 pub use ast::{Position, Type};
 pub use eval::{EvalError, EvalLimits, Evaluation, instant, range};
 pub use histogram::{Bucket, BucketRange, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, ResetHint};
@@ -80,6 +82,14 @@ impl Query {
     pub fn pinned(&self, at: Timestamp) -> Option<Self> {
         let mut query = self.clone();
         (pin::pin(&mut query.expr, at) && parse::check::check(&mut query.expr).is_ok()).then_some(query)
+    }
+
+    /// The same query with `rate` and `increase` over ranges of this length anchored, and what such ranges are used
+    /// for.
+    pub fn anchored(mut self, window: Span) -> (Self, CounterUse) {
+        let mut found = CounterUse::default();
+        anchor::anchor(&mut self.expr, window, &mut found);
+        (self, found)
     }
 
     /// In canonical form; over several lines when it is longer than 100 characters.

@@ -17,6 +17,7 @@
 
 mod alerting;
 mod group;
+pub mod measure;
 mod record;
 mod restore;
 pub mod schedule;

@@ -22,6 +22,7 @@ pub mod naming;
 mod native;
 mod parse;
 pub mod policy;
+pub mod query;
 pub(crate) mod release;
 mod render;
 pub mod rules;
@@ -47,6 +48,7 @@ pub use model::{
 };
 pub use parse::{Specs, parse, read};
 pub use policy::{Policy, Tier};
+pub use query::{Measure, QueryEvents};
 pub use rules::{Rule, RuleGroup, RuleKind, RuleLabels};
 pub use source::{Place, SOURCE_LIMIT_BYTES, Source};
 pub use week::{WeekTime, WeekTimeError};
