@@ -239,9 +239,9 @@ impl Daemon {
         let receiver = Arc::new(receiver);
         let (readiness, quit) = (Readiness::default(), Arc::new(Notify::new()));
         let reload = ReloadStatus::default();
-        let reloader = settings
-            .rules
-            .map(|sources| Reloader::new(sources, engine.clone(), reload.clone(), rules.clone(), slis.clone(), kept.clone()));
+        let reloader = settings.rules.map(|sources| {
+            Reloader::new(sources, engine.clone(), reload.clone(), rules.clone(), slis.clone(), kept.clone())
+        });
         let querier = Querier::new(kept.store.clone(), settings.query, settings.about);
         let mut router = api::router(ApiState {
             engine: engine.clone(),

@@ -489,3 +489,117 @@ fn a_stale_state_restores_nothing() {
     bench.group.restore_from_storage(&bench.store, Timestamp(3 * MINUTE));
     assert_eq!(bench.group.alerts().next().unwrap().active_at, Timestamp(3 * MINUTE));
 }
+
+const QUERIES: &str = r#"
+apiVersion: sloburn/v1
+kind: Service
+metadata: {name: shop}
+spec:
+  slis:
+    - name: settled
+      events:
+        bad: 'sum(increase(settlements_total{state=~"lost|late"}[$window])) * 1'
+        total: 'sum(increase(settlements_total[$window]))'
+        every: 1m
+    - name: rates
+      events: {good: 'sum by (zone) (rate(ok_total[$window]))', total: 'sum by (zone) (rate(all_total[$window]))'}
+    - name: share
+      ratio: {error: 'avg_over_time(broken[5m])', every: 1m}
+  slos:
+    - {name: settled, sli: settled, objective: 99}
+    - {name: rates, sli: rates, objective: 99}
+    - {name: share, sli: share, objective: 99}
+"#;
+
+fn measures(from: i64) -> measure::Measures {
+    let (services, report) = crate::spec::parse(&[Source::new("spec.yaml", QUERIES)]);
+    assert_eq!(report.render(false), "");
+    measure::Measures::new(&services, Timestamp(from * MINUTE))
+}
+
+/// What a measure counted by the end, by SLI and word.
+fn counted(
+    measures: &mut measure::Measures,
+    store: &Memory,
+    minutes: std::ops::RangeInclusive<i64>,
+) -> BTreeMap<String, Vec<(i64, f64)>> {
+    let setting = setting();
+    let ground = Ground { store, setting: &setting, should_stop: &|| false };
+    let mut all: BTreeMap<String, Vec<(i64, f64)>> = BTreeMap::new();
+    for minute in minutes {
+        let step = measures.step(Timestamp(minute * MINUTE) + measure::DELAY, &ground);
+        assert_eq!(step.errors, []);
+        for (labels, samples) in step.counted {
+            let zone = labels.get("zone").unwrap_or_default();
+            let name =
+                format!("{} {} {zone}", labels.get("sloburn_sli").unwrap(), labels.get("sloburn_events").unwrap());
+            all.entry(name.trim().to_owned()).or_default().extend(samples.iter().map(|(at, value)| (at.0, *value)));
+        }
+    }
+    all
+}
+
+#[test]
+fn events_by_promql_add_up_to_what_the_counters_did() {
+    let store = Memory::default();
+    // Scraped at odd times, with a gap and a reset; of 700 events 70 are lost.
+    let mut at = 7_000;
+    let (mut ok, mut lost) = (0.0, 0.0);
+    let mut events = 0.0;
+    for round in 0..40 {
+        let gap = if round == 20 { 95_000 } else { 13_700 };
+        at += gap;
+        if round == 30 {
+            (ok, lost) = (0.0, 0.0);
+        }
+        if round > 0 {
+            (ok, lost, events) = (ok + 18.0, lost + 2.0, events + 20.0);
+        }
+        for (state, value) in [("ok", ok), ("lost", lost)] {
+            let labels = labels(&format!("settlements_total{{state=\"{state}\"}}"));
+            store.append(&Arc::new(labels), Timestamp(at), &Value::Float(value)).unwrap();
+        }
+    }
+    let all = counted(&mut measures(0), &store, 1..=20);
+    let (total, bad) = (&all["shop/settled total"], &all["shop/settled bad"]);
+    assert_eq!((total[0], total.last().unwrap().1), ((MINUTE - 1, 0.0), events));
+    assert_eq!(bad.last().unwrap().1, events / 10.0);
+    assert!(total.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1), "{total:?}");
+}
+
+#[test]
+fn rates_become_events_and_groups_stay_apart() {
+    let store = Memory::default();
+    for minute in 0..=10 {
+        for (zone, factor) in [("a", 60.0), ("b", 6.0)] {
+            store.put(&format!("all_total{{zone=\"{zone}\"}}"), minute, factor * minute as f64);
+            store.put(&format!("ok_total{{zone=\"{zone}\"}}"), minute, factor / 2.0 * minute as f64);
+        }
+    }
+    let all = counted(&mut measures(0), &store, 1..=10);
+    let last = |name: &str| all[name].last().unwrap().1;
+    let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    near(last("shop/rates total a"), 600.0);
+    near(last("shop/rates good a"), 300.0);
+    near(last("shop/rates total b"), 60.0);
+}
+
+#[test]
+fn each_evaluation_of_a_ratio_is_one_event() {
+    let store = Memory::default();
+    for minute in 0..=3 {
+        store.put("broken", minute, if minute < 2 { 0.0 } else { 1.0 });
+    }
+    store.put("broken", 4, f64::NAN);
+    let mut measures = measures(0);
+    let all = counted(&mut measures, &store, 1..=4);
+    let shares: Vec<f64> = all["shop/share bad"].iter().map(|(_, value)| *value).collect();
+    assert_eq!(shares, [0.0, 0.0, 1.0 / 3.0, 1.0 / 3.0 + 0.5], "of nothing, 1 of 3, 2 of 4, and NaN counts nothing");
+    assert_eq!(all["shop/share total"].last().unwrap().1, 3.0);
+    // Missed slots are made up for; a query that is gone ends, one that is the same goes on.
+    let (services, _) = crate::spec::parse(&[Source::new("spec.yaml", QUERIES.replace("[5m]", "[1m]"))]);
+    measures.reload(&services, Timestamp(8 * MINUTE));
+    store.put("broken", 12, 1.0);
+    let all = counted(&mut measures, &store, 12..=12);
+    assert_eq!(all["shop/share bad"], [(12 * MINUTE - 1, 0.0), (12 * MINUTE, 1.0)]);
+}

@@ -2,11 +2,11 @@
 
 use crate::spec::decode::{Field, Fields};
 use crate::spec::diagnostic::Reporter;
-use crate::spec::{lint, query};
 use crate::spec::selector::{histogram, selector};
 use crate::spec::sum::sum;
 use crate::spec::threshold::threshold;
 use crate::spec::{Comparison, Condition, Counting, Events, Gauge, Latency, Numerator, SliKind};
+use crate::spec::{lint, query};
 use crate::types::Selector;
 
 const KINDS: [&str; 5] = ["events", "latency", "probe", "gauge", "ratio"];
@@ -66,8 +66,9 @@ fn events(
         }
         Some(sum)
     };
-    let (good_read, bad_read) = (good.and_then(&mut read), bad.and_then(&mut read));
-    let total_read = total.and_then(&mut read);
+    let (good_read, bad_read) =
+        if by_query { (None, None) } else { (good.and_then(&mut read), bad.and_then(&mut read)) };
+    let total_read = total.filter(|_| !by_query).and_then(&mut read);
     match (good, bad) {
         (Some(_), Some(bad)) => {
             let hint = "keep one: the other is the difference to `total`";

@@ -5,6 +5,7 @@ mod case;
 mod daemon;
 mod differential;
 mod live;
+mod slis;
 mod sloth;
 
 use bench::Bench;
