@@ -187,7 +187,7 @@ pub struct WebOptions {
 #[command(next_help_heading = "Queries")]
 pub struct QueryOptions {
     /// Longest time for one query, its wait for others included [default: 30s].
-    #[arg(long = "query.timeout", value_name = "DURATION", env = "SLOBURN_QUERY_TIMEOUT", value_parser = positive)]
+    #[arg(id = "query_timeout", long = "query.timeout", value_name = "DURATION", env = "SLOBURN_QUERY_TIMEOUT", value_parser = positive)]
     pub timeout: Option<Span>,
     /// Queries evaluated at once; others wait [default: 20].
     #[arg(long = "query.max-concurrency", value_name = "N", env = "SLOBURN_QUERY_MAX_CONCURRENCY", value_parser = count)]
@@ -205,7 +205,7 @@ pub struct QueryOptions {
 #[command(next_help_heading = "Samples for queries")]
 pub struct StoreOptions {
     /// Keep the samples of series that this selector matches, besides those that specs refer to. May be repeated.
-    #[arg(long = "store.match", value_name = "SELECTOR", env = "SLOBURN_STORE_MATCH")]
+    #[arg(id = "store_match", long = "store.match", value_name = "SELECTOR", env = "SLOBURN_STORE_MATCH")]
     pub matches: Vec<String>,
     /// How long samples are kept [default: 1h].
     #[arg(id = "store_retention_time", long = "store.retention.time", value_name = "DURATION", env = "SLOBURN_STORE_RETENTION_TIME", value_parser = positive)]

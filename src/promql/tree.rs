@@ -156,6 +156,6 @@ mod tests {
         let binary = tree("a * on (x) group_left (y) b");
         assert_eq!(binary["matching"], json!({"card": "many-to-one", "include": ["y"], "labels": ["x"], "on": true}));
         assert_eq!(tree("a + 1")["matching"], json!(null));
-        assert_eq!(tree("-(a[1h:5m] @ end())")["expr"]["expr"]["startOrEnd"], json!("end"));
+        assert_eq!(tree("-last_over_time(a[1h:5m] @ end())")["expr"]["args"][0]["startOrEnd"], json!("end"));
     }
 }

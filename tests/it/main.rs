@@ -18,6 +18,7 @@ mod notify;
 mod peers;
 mod process;
 mod promql;
+mod query;
 mod receiver;
 mod reload;
 mod replay;

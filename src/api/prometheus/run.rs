@@ -171,7 +171,12 @@ mod tests {
         });
         begun.recv().await.unwrap();
         assert_eq!(querier.running(), 1);
-        let late = querier.run(Some(Span::seconds(5)), |_| Ok(2)).await;
+        let other = Arc::clone(&querier);
+        let waiting = tokio::spawn(async move { other.run(Some(Span::seconds(5)), |_| Ok(2)).await });
+        tokio::task::yield_now().await;
+        // Time does not pass by itself while a thread is busy.
+        tokio::time::advance(std::time::Duration::from_secs(6)).await;
+        let late = waiting.await.unwrap();
         assert_eq!(late, Err(ApiError::Timeout("query timed out in query queue".to_owned())));
         release.send(()).unwrap();
         assert_eq!(first.await.unwrap(), Ok(1));
