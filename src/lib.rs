@@ -6,6 +6,7 @@
 pub mod alert;
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod burn;
 pub mod canary;
 pub mod cli;

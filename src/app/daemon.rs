@@ -14,7 +14,8 @@ use crate::alert::Alert;
 use crate::api::{self, About, ApiState, Metrics, Querier, QuerySettings, Readiness, ReloadStatus};
 use crate::app::counted;
 use crate::app::kept::{Kept, StoreSettings};
-use crate::app::reload::{ReadSources, Reloader};
+use crate::app::reload::{Follower, ReadSources, Reloader, argo_rollouts};
+use crate::app::storage::outbox_file;
 use crate::app::{FolderLock, HttpSettings, Server, ServerError, Storage, StorageError};
 use crate::clock;
 use crate::engine::{self, Engine};
@@ -23,7 +24,7 @@ use crate::evaluation::{self, RulesHandle, SlisHandle};
 use crate::ingest::{Budget, Receiver};
 use crate::live::{EngineHandle, News, Specs};
 use crate::notify::outbox::{Outbox, OutboxError};
-use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
+use crate::notify::{self, Notifier, Receivers};
 use crate::promql::EvalLimits;
 use crate::rollout::{Happened, Record};
 use crate::ruler::{self, Ruler};
@@ -34,9 +35,6 @@ use crate::wire::{Limits, WireKey};
 
 /// Alerts that wait for a receiver may take this long once the daemon is told to stop.
 const DELIVERY_DRAIN_TIMEOUT: Span = Span::seconds(10);
-
-/// The outbox' file in the storage folder.
-const OUTBOX_NAME: &str = "outbox.redb";
 
 /// Everything a daemon is made from.
 #[derive(Debug)]
@@ -69,10 +67,8 @@ pub struct Settings {
     pub ha: Option<engine::HaPairs>,
     /// What receivers share.
     pub notify: notify::Settings,
-    /// Each gets every alert.
-    pub alertmanagers: Vec<AlertmanagerTarget>,
-    /// Each gets every alert.
-    pub webhooks: Vec<WebhookTarget>,
+    /// Who is told of alerts and verdicts.
+    pub receivers: Receivers,
     /// Where state is kept; `None` forgets everything with the process.
     pub storage: Option<Storage>,
 }
@@ -188,11 +184,11 @@ impl Daemon {
         };
         let record = opened.as_ref().map(|(_, storage)| storage.path.join(RECORD_NAME));
         let outbox = match &opened {
-            Some((_, storage)) => Some(Outbox::open(&storage.path.join(OUTBOX_NAME))?),
+            Some((_, storage)) => Some(Outbox::open(&outbox_file(&storage.path))?),
             None => None,
         };
-        let notifier = Notifier::start(&settings.notify, settings.alertmanagers, settings.webhooks, outbox)?;
-        let notifier = Arc::new(notifier);
+        let notifier = Arc::new(Notifier::start(&settings.notify, settings.receivers, outbox)?);
+        notifier.set_rollouts(argo_rollouts(services));
         let store_settings = store::Settings {
             retention: settings.store.retention,
             limit_bytes: settings.store.limit_bytes,
@@ -240,7 +236,13 @@ impl Daemon {
         let (readiness, quit) = (Readiness::default(), Arc::new(Notify::new()));
         let reload = ReloadStatus::default();
         let reloader = settings.rules.map(|sources| {
-            Reloader::new(sources, engine.clone(), reload.clone(), rules.clone(), slis.clone(), kept.clone())
+            let parts = Follower {
+                notifier: Arc::clone(&notifier),
+                rules: rules.clone(),
+                slis: slis.clone(),
+                kept: kept.clone(),
+            };
+            Reloader::new(sources, engine.clone(), reload.clone(), parts)
         });
         let querier = Querier::new(kept.store.clone(), settings.query, settings.about);
         let mut router = api::router(ApiState {
@@ -344,7 +346,11 @@ fn tell(sink: &Notifier, news: News<'_>) {
         // What was told before is known by its id.
         News::Repeated(alerts) => sink.send(alerts),
         News::Standing(alerts) => sink.reconcile(alerts),
-        News::Rollouts(records) => records.iter().for_each(log_record),
+        // What is on record is known by its number.
+        News::Rollouts(records) => {
+            records.iter().for_each(log_record);
+            sink.record(records);
+        }
     }
 }
 

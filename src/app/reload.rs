@@ -4,6 +4,7 @@
 //! compared by content every few seconds rather than watched: that also sees a `ConfigMap`'s `..data` link swapped,
 //! an editor's rename and a network file system, and costs a read of files that are small.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -16,7 +17,8 @@ use crate::clock;
 use crate::engine::Reloaded;
 use crate::evaluation::{RulesHandle, SlisHandle};
 use crate::live::{EngineHandle, Specs};
-use crate::spec::{self, RuleGroup, Source};
+use crate::notify::Notifier;
+use crate::spec::{self, ArgoRollout, RuleGroup, Service, Source};
 use crate::types::Span;
 
 /// How often the files are compared.
@@ -25,14 +27,25 @@ const WATCH_EVERY: Span = Span::seconds(2);
 /// Reads all rule files anew; an error is a text for people.
 pub type ReadSources = Box<dyn Fn() -> Result<Vec<Source>, String> + Send + Sync>;
 
+/// What follows the specs beside the engine.
+#[derive(Debug)]
+pub(super) struct Follower {
+    /// Knows the services' Rollouts.
+    pub notifier: Arc<Notifier>,
+    /// Evaluates rule groups.
+    pub rules: RulesHandle,
+    /// Evaluates SLIs by PromQL.
+    pub slis: SlisHandle,
+    /// Keeps the series that are referred to.
+    pub kept: Kept,
+}
+
 /// Brings new specs to a running engine.
 pub struct Reloader {
     read: ReadSources,
     engine: EngineHandle,
     status: ReloadStatus,
-    rules: RulesHandle,
-    slis: SlisHandle,
-    kept: Kept,
+    others: Follower,
     /// Of what was read last, whether or not it could be used. Also keeps reloads apart.
     seen: Mutex<[u8; 32]>,
 }
@@ -46,18 +59,11 @@ impl std::fmt::Debug for Reloader {
 type ReadResult = Result<Vec<Source>, String>;
 
 impl Reloader {
-    /// For an engine and a store that run under what the sources of these rules say.
-    pub(super) fn new(
-        rules: Rules,
-        engine: EngineHandle,
-        status: ReloadStatus,
-        groups: RulesHandle,
-        slis: SlisHandle,
-        kept: Kept,
-    ) -> Arc<Self> {
+    /// For an engine, and others, that run under what the sources of these rules say.
+    pub(super) fn new(rules: Rules, engine: EngineHandle, status: ReloadStatus, others: Follower) -> Arc<Self> {
         status.succeeded(clock::now());
         let seen = Mutex::new(digest(&Ok(rules.sources)));
-        Arc::new(Self { read: rules.read, engine, status, rules: groups, slis, kept, seen })
+        Arc::new(Self { read: rules.read, engine, status, others, seen })
     }
 
     /// Reads the files and has the engine go on under them.
@@ -90,12 +96,13 @@ impl Reloader {
         let outcome = match read.and_then(parse) {
             Ok((specs, groups)) => {
                 // First, so that no sample of what is new gets lost.
-                self.kept.follow(&specs.services, &groups);
-                self.rules.reload(groups).await;
-                let services = specs.services.clone();
-                let reloaded = self.engine.reload(specs).await.ok_or_else(|| "shutting down".to_owned());
-                self.slis.reload(services).await;
-                reloaded
+                self.others.kept.follow(&specs.services, &groups);
+                self.others.rules.reload(groups).await;
+                let (services, rollouts) = (specs.services.clone(), argo_rollouts(&specs.services));
+                let reloaded = self.engine.reload(specs).await;
+                self.others.notifier.set_rollouts(rollouts);
+                self.others.slis.reload(services).await;
+                reloaded.ok_or_else(|| "shutting down".to_owned())
             }
             Err(error) => Err(error),
         };
@@ -138,6 +145,12 @@ impl Reloader {
             }
         }
     }
+}
+
+/// The Rollout of each service that names one.
+pub fn argo_rollouts(services: &[Service]) -> BTreeMap<String, ArgoRollout> {
+    let named = |service: &Service| Some((service.name.clone(), service.canary.as_ref()?.argo.clone()?));
+    services.iter().filter_map(named).collect()
 }
 
 fn parse(sources: Vec<Source>) -> Result<(Specs, Vec<RuleGroup>), String> {

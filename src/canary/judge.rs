@@ -232,50 +232,59 @@ impl Judge {
             return verdict.clone();
         }
         let outcomes = self.outcomes();
-        let (decision, reason) = self.decide(&outcomes, now, hold);
+        let Reached { decision, check, reason } = self.decide(&outcomes, now, hold);
         let step = self.policy.steps[self.step].name.clone();
-        let verdict = Verdict { id: self.verdict_id(decision), step, at: now, decision, reason, checks: outcomes };
+        let verdict =
+            Verdict { id: self.verdict_id(decision), step, at: now, decision, check, reason, checks: outcomes };
         if decision.is_terminal() {
             self.decided = Some(verdict.clone());
         }
         verdict
     }
 
-    fn decide(&self, outcomes: &[Outcome], now: Timestamp, hold: Option<&Hold>) -> (Decision, String) {
+    fn decide(&self, outcomes: &[Outcome], now: Timestamp, hold: Option<&Hold>) -> Reached {
         let harm = |action: Action| {
             let mut harmed = self.checks.iter().zip(outcomes).filter(|(_, outcome)| outcome.state == State::Harm);
-            harmed.find(|(check, _)| check.spec().action == action).map(|(_, outcome)| outcome.reason.clone())
+            harmed.find(|(check, _)| check.spec().action == action).map(|(_, outcome)| outcome)
         };
-        if let Some(reason) = harm(Action::Rollback) {
-            return (Decision::Rollback, reason);
+        let because = |decision, outcome: &Outcome| Reached {
+            decision,
+            check: Some(outcome.check.clone()),
+            reason: outcome.reason.clone(),
+        };
+        let plain = |decision, reason: String| Reached { decision, check: None, reason };
+        if let Some(outcome) = harm(Action::Rollback) {
+            return because(Decision::Rollback, outcome);
         }
-        if let Some(reason) = harm(Action::Pause) {
-            return (Decision::Pause, reason);
+        if let Some(outcome) = harm(Action::Pause) {
+            return because(Decision::Pause, outcome);
         }
         if let Some(Hold::Pause(reason)) = hold {
-            return (Decision::Pause, reason.clone());
+            return plain(Decision::Pause, reason.clone());
         }
         let step = &self.policy.steps[self.step];
-        let open: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.state != State::Safe).collect();
+        let open = outcomes.iter().find(|outcome| outcome.state != State::Safe);
         let held = now.since(self.step_began);
-        let is_safe = open.is_empty() && !outcomes.is_empty();
+        let is_safe = open.is_none() && !outcomes.is_empty();
         let samples = self.step_samples(outcomes);
         let is_exposed = held >= step.hold && samples >= step.min_samples as f64;
         if is_safe && is_exposed {
             return match hold {
-                Some(Hold::NotNow(reason)) => (Decision::Continue, reason.clone()),
-                _ => (Decision::Promote, format!("all {} checks are safe after {held}", outcomes.len())),
+                Some(Hold::NotNow(reason)) => plain(Decision::Continue, reason.clone()),
+                _ => plain(Decision::Promote, format!("all {} checks are safe after {held}", outcomes.len())),
             };
         }
         if now.since(self.started) >= self.policy.deadline {
-            let reason = match open.first() {
-                Some(outcome) => format!("the deadline of {} passed; {}", self.policy.deadline, outcome.reason),
-                None => format!("the deadline of {} passed", self.policy.deadline),
+            let passed = format!("the deadline of {} passed", self.policy.deadline);
+            return match open {
+                Some(outcome) => {
+                    Reached { reason: format!("{passed}; {}", outcome.reason), ..because(Decision::Pause, outcome) }
+                }
+                None => plain(Decision::Pause, passed),
             };
-            return (Decision::Pause, reason);
         }
-        if let Some(outcome) = open.first() {
-            return (Decision::Continue, outcome.reason.clone());
+        if let Some(outcome) = open {
+            return because(Decision::Continue, outcome);
         }
         let reason = if is_safe {
             let samples_needed = (samples < step.min_samples as f64)
@@ -284,8 +293,15 @@ impl Judge {
         } else {
             "no checks".to_owned()
         };
-        (Decision::Continue, reason)
+        plain(Decision::Continue, reason)
     }
+}
+
+/// What outcomes lead to.
+struct Reached {
+    decision: Decision,
+    check: Option<String>,
+    reason: String,
 }
 
 impl Judge {

@@ -31,6 +31,8 @@ pub struct Verdict {
     pub at: Timestamp,
     /// What to do.
     pub decision: Decision,
+    /// The check that it came to depend on: of several the first.
+    pub check: Option<String>,
     /// One sentence.
     pub reason: String,
     /// What each check said.

@@ -306,7 +306,7 @@ impl Run {
         };
         let step = self.steps[self.step].name.clone();
         let id = Verdict::key(&[&self.id, &step, decision.as_str()]);
-        Verdict { id, step, at: now, decision, reason, checks: Vec::new() }
+        Verdict { id, step, at: now, decision, check: None, reason, checks: Vec::new() }
     }
 
     /// The step at hand is done: the next one begins, unless somebody else moves the steps.
@@ -358,7 +358,7 @@ impl Run {
             None => (Verdict::key(&[&self.id, &step, decision.as_str()]), Vec::new()),
         };
         let reason = format!("{} by {}: {}", past(decision), by.name, by.reason);
-        let verdict = Verdict { id, step, at: now, decision, reason: reason.clone(), checks };
+        let verdict = Verdict { id, step, at: now, decision, check: None, reason: reason.clone(), checks };
         self.verdict = Some(Arc::new(verdict.clone()));
         self.decision = Some(decision);
         self.record(plan, now, Happened::Verdict { verdict, hold: None, by: Some(by.clone()) }, out);

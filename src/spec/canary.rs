@@ -83,7 +83,8 @@ pub struct CanaryCheck {
     pub name: String,
     /// Index into the service's SLIs; of the SLO's where an SLO was named.
     pub sli: usize,
-    /// Of a latency, 0 to 1 and exclusive; `None` for the share of good or bad events.
+    /// Of a latency, 0 to 1 and exclusive; `None` for the share of bad events, or of good ones where that is limited
+    /// from below.
     pub quantile: Option<f64>,
     /// What its figure may be.
     pub bound: Bound,

@@ -270,12 +270,6 @@ impl Inputs {
         Self { counting: Counting::Bad, terms: vec![term], native: None, shows_values: false }
     }
 
-    /// Whether its rate is shown as that of good events, as people speak of it: a share of bad events only where bad
-    /// ones are counted.
-    pub fn shows_success(&self) -> bool {
-        self.counting == Counting::Good || self.of(Role::Numerator).next().is_none()
-    }
-
     /// The terms of one role.
     pub fn of(&self, role: Role) -> impl Iterator<Item = &Term> {
         self.terms.iter().filter(move |term| term.role == role)

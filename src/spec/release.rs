@@ -1,6 +1,10 @@
 //! The blocks that say how releases are judged: `budgetPolicy` and `canary`.
 //!
-//! `steps` reads the exposure and cohorts, `checks` what is asked of which SLI, `limit` the figures with their units.
+//! `steps` reads the exposure and cohorts, `checks` what is asked of which SLI, `limit` the figures with their units,
+//! `lint` says what can hardly be meant. Limits are refused as the judge would refuse them; a test holds the two together.
+//!
+//! Whether a histogram's buckets are fine enough for a limit is not known here, as they arrive with the samples: the judge
+//! says so with its verdict.
 
 mod checks;
 mod limit;
@@ -102,8 +106,8 @@ pub(crate) fn canary(field: Field<'_>, around: &Around<'_>, reporter: &mut Repor
         lint::never(&not_between, field, reporter);
     }
     let start_between = week_times(fields.get("startBetween"), reporter);
-    let weight = sound(fields.get("weight").map(|field| weight(field, &steps, around, reporter)));
-    let argo = sound(fields.get("argo").map(|field| argo(field, reporter)));
+    let weight = fields.get("weight").map(|field| weight(field, &steps, around, reporter).ok_or(Unsound)).transpose();
+    let argo = fields.get("argo").map(|field| argo(field, reporter).ok_or(Unsound)).transpose();
     fields.finish(reporter);
     Some(Canary {
         baseline: baseline?,
@@ -115,8 +119,8 @@ pub(crate) fn canary(field: Field<'_>, around: &Around<'_>, reporter: &mut Repor
         deadline: deadline?,
         not_between,
         start_between,
-        weight: weight?,
-        argo: argo?,
+        weight: weight.ok()?,
+        argo: argo.ok()?,
         origin: origin(field.key, reporter),
     })
 }
@@ -243,10 +247,8 @@ fn object_name(field: Field<'_>, limit_bytes: usize, reporter: &mut Reporter<'_>
     Some(name.to_owned())
 }
 
-/// What was not given is sound.
-fn sound<T>(read: Option<Option<T>>) -> Option<Option<T>> {
-    read.map_or(Some(None), |read| read.map(Some))
-}
+/// What was given, and could not be read.
+struct Unsound;
 
 /// 0.003 for 0.3, and not 0.0029999999999999996.
 fn of_percent(percent: f64) -> f64 {

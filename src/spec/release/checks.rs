@@ -9,7 +9,7 @@ use crate::types::{Matcher, Span};
 
 use super::limit::{self, Figure, Kind};
 use super::steps::{cohort, cohort_text};
-use super::{Around, lint, sound, title};
+use super::{Around, Unsound, lint, title};
 
 /// Checks of one rollout.
 pub(crate) const CHECKS_LIMIT_COUNT: usize = 64;
@@ -107,18 +107,18 @@ fn check(item: Field<'_>, defaults: &Defaults, around: &Around<'_>, reporter: &m
     };
     fields.finish(reporter);
 
-    let quantile = sound(quantile_field.map(|field| self::quantile(field, subject.as_ref(), reporter)));
+    let quantile =
+        quantile_field.map(|field| self::quantile(field, subject.as_ref(), reporter).ok_or(Unsound)).transpose();
     let limit = only(&given, item, reporter);
     let lasting = lasting_field.map_or(Some(Span::ZERO), |field| lasting(field, limit, defaults, reporter));
-    let (Subject { index, sli, slo, inputs }, quantile) = (subject?, quantile?);
+    let (Subject { index, sli, slo, inputs }, quantile) = (subject?, quantile.ok()?);
     let ((kind, field), lasting) = (limit?, lasting?);
     let figure = match (&inputs.native, quantile) {
         (Some(latency), Some(_)) => Figure::Latency { metric: latency.histogram.metric_name().unwrap_or_default() },
-        (native, _) => Figure::Rate { of_good: inputs.shows_success(), of_fast: native.is_some() },
+        (native, _) => Figure::Rate { of_fast: native.is_some() },
     };
     let bound = limit::bound(kind, field, figure, (slo, lasting), reporter)?;
     let test = test?;
-    lint::side(kind, sli, figure, field, reporter);
     if test == Test::Sequential {
         lint::no_margin(bound, field.place(), reporter);
     }
@@ -324,7 +324,7 @@ fn threshold(fields: &mut Fields<'_>, min_samples: u64, reporter: &mut Reporter<
         }
         Some(count as u32)
     });
-    let ewma = ewma.map(|field| {
+    let weigh = |field: Field<'_>, reporter: &mut Reporter<'_>| {
         let weight = field.number(reporter)?;
         if !(weight > 0.0 && weight <= 1.0) {
             let message = format!("the newest look weighs above 0 and at most 1, not {weight}");
@@ -332,7 +332,7 @@ fn threshold(fields: &mut Fields<'_>, min_samples: u64, reporter: &mut Reporter<
             return None;
         }
         Some(weight)
-    });
-    let ewma = sound(ewma);
-    Some(Test::Threshold { min_samples: min_samples?, consecutive: consecutive?, ewma: ewma? })
+    };
+    let ewma = ewma.map(|field| weigh(field, reporter).ok_or(Unsound)).transpose();
+    Some(Test::Threshold { min_samples: min_samples?, consecutive: consecutive?, ewma: ewma.ok()? })
 }

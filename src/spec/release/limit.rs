@@ -13,10 +13,8 @@ use super::lint;
 /// What a check looks at.
 #[derive(Clone, Copy)]
 pub(super) enum Figure<'s> {
-    /// The share of good or bad events.
+    /// The share of bad events where it is limited from above, of good ones where it is from below.
     Rate {
-        /// Of good ones.
-        of_good: bool,
         /// The SLI measures a latency; without a quantile its share of fast events is meant.
         of_fast: bool,
     },
@@ -120,7 +118,7 @@ pub(super) fn bound(
             reporter.error(field.key, message).hint(hint);
             None
         }
-        (Kind::Above | Kind::Below, Figure::Rate { of_fast, .. }) => {
+        (Kind::Above | Kind::Below, Figure::Rate { of_fast }) => {
             let rate = rate(kind, field, of_fast, reporter)?;
             if !(rate > 0.0 && rate < 1.0) {
                 return never(
@@ -130,9 +128,10 @@ pub(super) fn bound(
                     reporter,
                 );
             }
+            lint::side(kind, rate, field, reporter);
             Some(if kind == Kind::Above { Bound::Above(rate) } else { Bound::Below(rate) })
         }
-        (Kind::DropOver | Kind::RegressionOver, Figure::Rate { of_good, of_fast }) => {
+        (Kind::DropOver | Kind::RegressionOver, Figure::Rate { of_fast }) => {
             let amount = difference(kind, field, of_fast, reporter)?;
             // An error rate may well double; a success rate cannot drop by more than all of it.
             let may_exceed_all = kind == Kind::RegressionOver && matches!(amount, Amount::Relative(_));
@@ -140,7 +139,7 @@ pub(super) fn bound(
             if size >= 1.0 && !may_exceed_all {
                 return never(field, "less than 100 %", "a rate cannot get worse by more than all of it", reporter);
             }
-            lint::tiny(kind, amount, of_good, field, reporter);
+            lint::tiny(kind, amount, field, reporter);
             Some(if kind == Kind::DropOver { Bound::DropOver(amount) } else { Bound::RegressionOver(amount) })
         }
     }

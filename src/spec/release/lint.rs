@@ -5,13 +5,15 @@ use crate::spec::diagnostic::Reporter;
 use crate::spec::naming::window_text;
 use crate::spec::source::Place;
 use crate::spec::threshold::{LONG_SECONDS, Unit};
-use crate::spec::{Amount, Bound, Sli, Step, WeekTime};
+use crate::spec::{Amount, Bound, Step, WeekTime};
 use crate::types::Span;
 
-use super::limit::{Figure, Kind};
+use super::limit::Kind;
 
 /// Relative changes of an error rate under this are in its noise; points were meant.
 const TINY_CHANGE: f64 = 0.01;
+/// Good events are more than this share, bad ones less, in any service worth a release.
+const HALF: f64 = 0.5;
 
 /// A share of the budget written as a ratio.
 pub(super) fn freeze(percent: f64, field: Field<'_>, reporter: &mut Reporter<'_>) {
@@ -57,10 +59,9 @@ pub(super) fn long(limit: f64, metric: &str, field: Field<'_>, reporter: &mut Re
 }
 
 /// Percent where percentage points were meant.
-pub(super) fn tiny(kind: Kind, amount: Amount, of_good: bool, field: Field<'_>, reporter: &mut Reporter<'_>) {
+pub(super) fn tiny(kind: Kind, amount: Amount, field: Field<'_>, reporter: &mut Reporter<'_>) {
     if let Amount::Relative(part) = amount
         && kind == Kind::RegressionOver
-        && !of_good
         && part > 0.0
         && part < TINY_CHANGE
     {
@@ -83,16 +84,15 @@ pub(super) fn no_margin(bound: Bound, place: Place, reporter: &mut Reporter<'_>)
     }
 }
 
-/// A limit on the side on which all is well.
-pub(super) fn side(kind: Kind, sli: &Sli, figure: Figure<'_>, field: Field<'_>, reporter: &mut Reporter<'_>) {
-    let Figure::Rate { of_good, .. } = figure else { return };
-    let (message, hint) = match (kind, of_good) {
-        (Kind::Above, true) => ("is a success rate: the higher, the better", "use `below`"),
-        (Kind::Below, false) => ("is an error rate: the lower, the better", "use `above`"),
-        (Kind::DropOver, false) => ("is an error rate: a drop is no harm", "use `regressionOver`"),
+/// A rate of good events where that of bad ones is limited, or the other way round.
+pub(super) fn side(kind: Kind, rate: f64, field: Field<'_>, reporter: &mut Reporter<'_>) {
+    let text = field.scalar().unwrap_or_default();
+    let (message, meant) = match kind {
+        Kind::Above if rate >= HALF => ("`above` limits the share of bad events: nearly all may be bad", "below"),
+        Kind::Below if rate <= HALF => ("`below` limits the share of good events: hardly any need be good", "above"),
         _ => return,
     };
-    reporter.warn(field.key, format!("`{}` {message}", sli.name)).hint(hint);
+    reporter.warn(field.place(), message).hint(format!("did you mean `{meant}: {text}`?"));
 }
 
 /// A plain threshold that one bad event exceeds.

@@ -7,7 +7,7 @@ use crate::spec::selector::matcher_list;
 use crate::spec::source::Place;
 use crate::types::{Matcher, Span};
 
-use super::{lint, sound, title};
+use super::{Unsound, lint, title};
 
 /// Steps of one rollout.
 pub(crate) const STEPS_LIMIT_COUNT: usize = 32;
@@ -65,9 +65,9 @@ fn step(item: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) -> 
         return None;
     };
     let name = name_field.map(|field| title(field, "a step", reporter).map(str::to_owned));
-    let weight = sound(weight_field.map(|field| weight(field, reporter)));
+    let weight = weight_field.map(|field| weight(field, reporter).ok_or(Unsound)).transpose();
     let cohort = cohort_field.map_or(Some(Vec::new()), |field| cohort(field, version, reporter));
-    let (weight, cohort) = (weight?, cohort?);
+    let (weight, cohort) = (weight.ok()?, cohort?);
     let name = match (name, weight) {
         (Some(name), _) => name?,
         (None, Some(weight)) => format!("{weight}%"),
