@@ -128,7 +128,7 @@ async fn errors_are_prometheus() {
             query(""),
             400,
             "bad_data",
-            r#"invalid parameter "query": 1:1: parse error: no expression found in input"#,
+            r#"invalid parameter "query": unknown position: parse error: no expression found in input"#,
         ),
         (
             "query",

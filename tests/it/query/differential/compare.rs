@@ -11,17 +11,22 @@ const SPREAD_TOLERANCE: f64 = 1e-5;
 /// What Prometheus changed after 3.5, where the evaluator follows the newer one (its own cases hold it to that).
 ///
 /// Values: `last_over_time` of a subquery drops the names that the subquery's functions drop; the extrapolation of a
-/// native histogram stops where its count would be below zero. Notes: a missing `le` is told without an empty metric
+/// native histogram stops where its count would be below zero; `mad_over_time` of a NaN is NaN. Notes: a missing `le` is told without an empty metric
 /// name; sorting a range query is told; what is told of a subquery points to its expression.
 fn changed_since(query: &str) -> bool {
     let is_subquery = query.contains(":]") || [":15s]", ":1m]", ":37s]"].iter().any(|step| query.contains(step));
-    (query.contains("last_over_time(") && is_subquery)
+    query.contains("mad_over_time(memory_bytes")
+        || (query.contains("last_over_time(") && is_subquery)
         || (["rate(", "increase("].iter().any(|function| query.contains(function))
             && ["mixed", "size_bytes", "wait_seconds"].iter().any(|metric| query.contains(metric)))
 }
 
 fn note(text: &str, query: &str) -> Option<String> {
     if text.contains("sort is ineffective for range queries") {
+        return None;
+    }
+    // Of several pairs that cannot be computed, Prometheus tells of the last that it happens to meet.
+    if text.contains("encountered for binary operator") {
         return None;
     }
     let text = text.replace(" for metric name \\\"\\\"", "");

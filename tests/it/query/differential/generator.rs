@@ -114,8 +114,8 @@ const OVER_TIME: [&str; 26] = [
     "rate",
     "delta",
 ];
-/// Not `exp` and `sinh`: what they make of large numbers has no digits left for a sine of it.
-const OF_VECTOR: [&str; 29] = [
+/// Not `exp`, `sinh`, `sin` and the like: large numbers have no digits left for a sine.
+const OF_VECTOR: [&str; 26] = [
     "abs",
     "ceil",
     "floor",
@@ -125,9 +125,6 @@ const OF_VECTOR: [&str; 29] = [
     "sqrt",
     "sgn",
     "round",
-    "sin",
-    "cos",
-    "tan",
     "atan",
     "tanh",
     "deg",
@@ -186,7 +183,9 @@ impl Generator {
 
     fn matchers(&mut self) -> String {
         let count = self.random.below(3);
-        let chosen: Vec<&str> = (0..count).map(|_| self.random.pick(&MATCHERS)).collect();
+        let mut chosen: Vec<&str> = (0..count).map(|_| self.random.pick(&MATCHERS)).collect();
+        // One for each label: of two, `absent` takes the one that the storage has put last.
+        chosen.dedup_by_key(|matcher| matcher.split(['=', '!']).next());
         if chosen.is_empty() { String::new() } else { format!("{{{}}}", chosen.join(",")) }
     }
 
@@ -278,7 +277,7 @@ impl Generator {
                 0 => format!("label_join({}, \"joined\", \"/\", \"job\", \"instance\")", self.vector(below)),
                 1 => format!("clamp({}, {}, 200)", self.vector(below), self.random.pick(&["0", "50", "300"])),
                 2 => format!("clamp_min({}, {})", self.vector(below), self.scalar(1)),
-                _ => format!("round({}, 0.1)", self.vector(below)),
+                _ => format!("{}({} / 1e5)", self.random.pick(&["sin", "cos", "tan", "exp", "sinh"]), self.vector(0)),
             },
             _ => match self.random.below(3) {
                 0 => format!("-{}", self.vector(0)),
