@@ -125,10 +125,13 @@ fn store(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> Result<(), std::
     family(encoder, "store_dropped_samples", "Samples not or no longer kept for queries, by reason", &dropped)
 }
 
+/// Reads one figure of a rule group.
+type GroupFigure = fn(&GroupView) -> u64;
+
 /// Figures of rule groups, with Prometheus' label.
 fn rule_groups(encoder: &mut DescriptorEncoder<'_>, groups: &Groups) -> Result<(), std::fmt::Error> {
     let label = |group: &GroupView| [("rule_group", format!("{};{}", group.file, group.name))];
-    let counters: [(&str, &str, fn(&GroupView) -> u64); 4] = [
+    let counters: [(&str, &str, GroupFigure); 4] = [
         ("rule_group_iterations", "Slots of a rule group, missed ones included", |group| group.iterations),
         ("rule_group_iterations_missed", "Slots that passed while an evaluation took too long", |group| group.missed),
         ("rule_evaluations", "Evaluations of rules", |group| group.rules.iter().map(|rule| rule.evaluations).sum()),

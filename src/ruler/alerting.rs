@@ -41,6 +41,7 @@ pub(super) struct Alerts {
 
 /// One alert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "Prometheus' words")]
 pub(super) struct Active {
     pub annotations: BTreeMap<String, String>,
     pub value: f64,

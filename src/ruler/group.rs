@@ -181,16 +181,13 @@ impl Group {
         let Some(run) = self.rules.get_mut(at) else { return Vec::new() };
         run.evaluations += 1;
         let mut changed = Vec::new();
-        let result = match definition(&run.rule, &self.key) {
-            Some(rule) => {
-                let (outcome, result) = run.alerts.evaluate(&rule, slot, self.query_offset, limit, ground);
-                changed = outcome.changed;
-                result.map(|()| outcome.samples)
-            }
-            None => {
-                let Rule { expr, labels, .. } = &run.rule;
-                record::evaluate(run.rule.name(), expr, labels, written_at, limit, ground)
-            }
+        let result = if let Some(rule) = definition(&run.rule, &self.key) {
+            let (outcome, result) = run.alerts.evaluate(&rule, slot, self.query_offset, limit, ground);
+            changed = outcome.changed;
+            result.map(|()| outcome.samples)
+        } else {
+            let Rule { expr, labels, .. } = &run.rule;
+            record::evaluate(run.rule.name(), expr, labels, written_at, limit, ground)
         };
         match result {
             Err(error) => run.fail(error),
@@ -252,8 +249,7 @@ impl Group {
         }
         self.stale = from.stale;
         let mut ended = Vec::new();
-        for (at, mut old) in from.rules.into_iter().enumerate().filter(|(at, _)| !taken.contains(at)) {
-            let _ = at;
+        for (_, mut old) in from.rules.into_iter().enumerate().filter(|(at, _)| !taken.contains(at)) {
             self.stale.extend(std::mem::take(&mut old.previous));
             ended.extend(end(&mut old, &self.key, now));
         }

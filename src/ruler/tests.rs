@@ -68,7 +68,7 @@ impl Memory {
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap().keys().map(|labels| labels.to_string()).collect()
+        self.0.lock().unwrap().keys().map(ToString::to_string).collect()
     }
 }
 
@@ -381,7 +381,7 @@ fn a_reload_keeps_alerts_of_rules_that_stay_and_ends_others() {
     // A longer `for` makes it pending again.
     let longer = changed.replace("for: 5m", "for: 30m");
     assert!(ruler.reload(&groups(&longer), Timestamp(12 * MINUTE)).is_empty());
-    assert_eq!(step(&mut ruler, &store, 12..14), [(12, Resolved)].map(|(m, s)| (m + i64::from(ruler_late(&since)), s)));
+    assert_eq!(step(&mut ruler, &store, 12..14), [(12, Resolved)].map(|(m, s)| (m + i64::from(ruler_late(since)), s)));
     assert_eq!(ruler.groups()[0].alerts().next().unwrap().state, Pending);
     // The group goes: firing alerts end at once, series after two intervals.
     let mut firing = Ruler::new(&groups(&changed), setting(), None, Timestamp(20 * MINUTE));
@@ -398,7 +398,7 @@ fn a_reload_keeps_alerts_of_rules_that_stay_and_ends_others() {
 }
 
 /// Whether the group's slot lies after the whole minute, so that it is seen at the next.
-fn ruler_late(since: &Timestamp) -> bool {
+fn ruler_late(since: Timestamp) -> bool {
     since.0 % MINUTE != 0
 }
 

@@ -75,12 +75,12 @@ fn groups(fields: &mut Fields<'_>, object: &str, reporter: &mut Reporter<'_>) ->
         }
         let Some(mut fields) = Fields::of(item, reporter) else { continue };
         let name = fields.require("name").and_then(|field| non_empty(field, reporter));
-        if let Some((name, place)) = name {
-            if let Some(first) = seen.get(name) {
-                let related = reporter.related(*first, "first defined here");
-                let message = format!("the group {} is defined twice in one file", shown(name));
-                reporter.error(place, message).related(related).hint("give each its own name, or merge them");
-            }
+        if let Some((name, place)) = name
+            && let Some(first) = seen.get(name)
+        {
+            let related = reporter.related(*first, "first defined here");
+            let message = format!("the group {} is defined twice in one file", shown(name));
+            reporter.error(place, message).related(related).hint("give each its own name, or merge them");
         }
         let before = name.and_then(|(name, place)| seen.insert(name, place));
         if let (Some(group), Some((_, place)), None) = (group(fields, name, item, object, reporter), name, before) {

@@ -75,7 +75,7 @@ fn generated_rules_say_the_same() {
     let spec = SPEC.replace("every: 1s", "every: 1m");
     let (services, report) = parse(&[Source::new("spec.yaml", spec)]);
     assert!(!report.has_errors(), "{}", report.render(false));
-    let mut bench = Bench::new(&generate::render(&services, Format::Prometheus));
+    let mut bench = Bench::new(&generate::render(&services, Format::Prometheus, ""));
     bench.load("settlements_total{state=\"ok\"}", "0+90x200", Span::minutes(1));
     bench.load("settlements_total{state=\"lost\"}", "0+10x200", Span::minutes(1));
     bench.load("broken", "0.25x200", Span::minutes(1));

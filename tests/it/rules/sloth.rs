@@ -77,7 +77,7 @@ fn generated_rules_run_here_too() {
     let (services, report) = parse(&[Source::new("spec.yaml", SPEC)]);
     assert!(!report.has_errors(), "{}", report.render(false));
     for format in [Format::Prometheus, Format::Operator] {
-        let text = generate::render(&services, format);
+        let text = generate::render(&services, format, "");
         let mut bench = Bench::new(&text);
         outage(&bench, "requests_total{code=\"CODE\"}");
         let mut firing = Vec::new();
@@ -94,7 +94,7 @@ fn generated_rules_run_here_too() {
 
 #[test]
 fn a_folder_may_hold_everything() {
-    let operator = generate::render(&parse(&[Source::new("spec.yaml", SPEC)]).0, Format::Operator);
+    let operator = generate::render(&parse(&[Source::new("spec.yaml", SPEC)]).0, Format::Operator, "");
     let several = format!("{SPEC}---\n{operator}---\ngroups: [{{name: more, rules: []}}]\n");
     let (specs, report) = read(&[Source::new("all.yaml", several)]);
     assert_eq!(report.render(false), "");
