@@ -3,6 +3,7 @@
 //! Prometheus' habits: `snake_case`, paths relative to the file, secrets only by file or environment. Errors come
 //! all at once with their places, as for specs.
 
+mod querying;
 pub mod web;
 
 use std::path::{Path, PathBuf};
@@ -17,8 +18,11 @@ use crate::spec::yaml::{self, Node, shown};
 use crate::spec::{Place, Report, Source};
 use crate::types::{Labels, Span, is_label_name};
 
+pub use querying::{QueryConfig, StoreConfig};
+
 const DEFAULT_TIMEOUT: Span = Span::seconds(10);
 const DEFAULT_RESEND_DELAY: Span = Span::minutes(1);
+const DEFAULT_EVALUATION_INTERVAL: Span = Span::minutes(1);
 const DEFAULT_FAILOVER: Span = Span::seconds(30);
 const RECEIVERS_LIMIT_COUNT: usize = 100;
 const RULE_FILES_LIMIT_COUNT: usize = 1_000;
@@ -47,8 +51,16 @@ pub struct Config {
     pub audit: AuditConfig,
     /// A firing alert is sent again after this long.
     pub resend_delay: Span,
+    /// How often a rule group is evaluated that does not say.
+    pub evaluation_interval: Span,
+    /// How long before the time of an evaluation a rule group looks that does not say.
+    pub rule_query_offset: Span,
     /// What is kept beyond the process.
     pub storage: StorageConfig,
+    /// What queries may cost.
+    pub query: QueryConfig,
+    /// Which samples are kept for queries.
+    pub store: StoreConfig,
     /// How senders that scrape the same are told apart; `None`: there are none.
     pub ha: Option<HaConfig>,
     /// Shards of the engine, as the flag, which goes before it.
@@ -167,7 +179,11 @@ impl Default for Config {
             argo: None,
             audit: AuditConfig::default(),
             resend_delay: DEFAULT_RESEND_DELAY,
+            evaluation_interval: DEFAULT_EVALUATION_INTERVAL,
+            rule_query_offset: Span::ZERO,
             storage: StorageConfig::default(),
+            query: QueryConfig::default(),
+            store: StoreConfig::default(),
             ha: None,
             shards: None,
         }
@@ -231,8 +247,25 @@ fn config(document: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Config> {
     if let Some(field) = fields.get("resend_delay") {
         config.resend_delay = positive(field, reporter).unwrap_or(DEFAULT_RESEND_DELAY);
     }
+    if let Some(field) = fields.get("evaluation_interval")
+        && let Some(interval) = field.duration(reporter)
+    {
+        if interval == Span::ZERO {
+            reporter.error(field.place(), "`evaluation_interval` is zero").hint("leave it out for `1m`");
+        }
+        config.evaluation_interval = interval;
+    }
+    if let Some(field) = fields.get("rule_query_offset") {
+        config.rule_query_offset = field.duration(reporter).unwrap_or_default();
+    }
     if let Some(field) = fields.get("storage") {
         config.storage = storage(field, reporter).unwrap_or_default();
+    }
+    if let Some(field) = fields.get("query") {
+        config.query = querying::query(field, reporter).unwrap_or_default();
+    }
+    if let Some(field) = fields.get("store") {
+        config.store = querying::store(field, reporter).unwrap_or_default();
     }
     if let Some(field) = fields.get("ha") {
         config.ha = ha(field, reporter);

@@ -144,6 +144,10 @@ pub struct ServeOptions {
     #[command(flatten)]
     pub web: WebOptions,
     #[command(flatten)]
+    pub query: QueryOptions,
+    #[command(flatten)]
+    pub store: StoreOptions,
+    #[command(flatten)]
     pub limits: LimitOptions,
 }
 
@@ -192,6 +196,39 @@ pub struct WebOptions {
     /// Let POST /-/reload read the rule files again and POST /-/quit end the process.
     #[arg(long = "web.enable-lifecycle", env = "SLOBURN_WEB_ENABLE_LIFECYCLE")]
     pub enable_lifecycle: bool,
+}
+
+/// Queries of the Prometheus API. Each may also stand in the configuration file's section `query`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Queries")]
+pub struct QueryOptions {
+    /// Longest time for one query, its wait for others included [default: 30s].
+    #[arg(id = "query_timeout", long = "query.timeout", value_name = "DURATION", env = "SLOBURN_QUERY_TIMEOUT", value_parser = positive)]
+    pub timeout: Option<Span>,
+    /// Queries evaluated at once; others wait [default: 20].
+    #[arg(long = "query.max-concurrency", value_name = "N", env = "SLOBURN_QUERY_MAX_CONCURRENCY", value_parser = count)]
+    pub max_concurrency: Option<usize>,
+    /// Samples that one query may hold in memory [default: 50000000].
+    #[arg(long = "query.max-samples", value_name = "N", env = "SLOBURN_QUERY_MAX_SAMPLES", value_parser = count)]
+    pub max_samples: Option<usize>,
+    /// How far back a sample still counts as current [default: 5m].
+    #[arg(long = "query.lookback-delta", value_name = "DURATION", env = "SLOBURN_QUERY_LOOKBACK_DELTA", value_parser = positive)]
+    pub lookback_delta: Option<Span>,
+}
+
+/// Raw samples kept in memory for queries. Each may also stand in the configuration file's section `store`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Samples for queries")]
+pub struct StoreOptions {
+    /// Keep the samples of series that this selector matches, besides those that specs refer to. May be repeated.
+    #[arg(id = "store_match", long = "store.match", value_name = "SELECTOR", env = "SLOBURN_STORE_MATCH")]
+    pub matches: Vec<String>,
+    /// How long samples are kept [default: 1h].
+    #[arg(id = "store_retention_time", long = "store.retention.time", value_name = "DURATION", env = "SLOBURN_STORE_RETENTION_TIME", value_parser = positive)]
+    pub retention_time: Option<Span>,
+    /// What samples and their labels may take; over it the oldest go [default: 256MiB].
+    #[arg(id = "store_retention_size", long = "store.retention.size", value_name = "BYTES", env = "SLOBURN_STORE_RETENTION_SIZE", value_parser = bytes)]
+    pub retention_size: Option<usize>,
 }
 
 /// Bounds on what senders can cost. Over one: 400, 413 or 429 with the reason, counted in /metrics.
@@ -397,6 +434,22 @@ pub enum DemoMilestone {
 
 pub fn duration(text: &str) -> Result<Span, String> {
     text.parse::<Span>().map_err(|error| error.to_string())
+}
+
+fn positive(text: &str) -> Result<Span, String> {
+    match duration(text)? {
+        Span::ZERO => Err("must be longer than zero".to_owned()),
+        span => Ok(span),
+    }
+}
+
+/// A whole number from 1.
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("not a whole number".to_owned()),
+    }
 }
 
 /// Unlike clap's own, also an empty one.

@@ -8,18 +8,25 @@ use anyhow::Context;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::app::{self, Daemon, HttpSettings, ReadSources, Rules, Storage, Web, default_external_url};
+use crate::api::{About, QuerySettings};
+use crate::app::{
+    self, Daemon, HttpSettings, ReadSources, RuleGroups, Rules, Storage, StoreSettings, Web, default_external_url,
+};
 use crate::audit;
-use crate::cli::args::{LimitOptions, ServeOptions, StorageOptions, WebOptions, label_pairs};
+use crate::cli::args::{
+    LimitOptions, QueryOptions, ServeOptions, StorageOptions, StoreOptions, WebOptions, label_pairs,
+};
 use crate::cli::{Outcome, check, console, sources};
+use crate::clock;
 use crate::config::{
-    AlertmanagerConfig, ArgoConfig, AuditConfig, Config, HaConfig, SecretSource, SlackConfig, StorageConfig,
-    WebhookConfig,
+    AlertmanagerConfig, ArgoConfig, AuditConfig, Config, HaConfig, QueryConfig, SecretSource, SlackConfig,
+    StorageConfig, StoreConfig, WebhookConfig,
 };
 use crate::engine::HaPairs;
 use crate::journal;
 use crate::notify::webhook::WebhookSecret;
 use crate::notify::{self, AlertmanagerTarget, ArgoTarget, Receivers, SlackTarget, WebhookTarget};
+use crate::promql::{ParseLimits, parse_selector};
 use crate::spec::{self, Service, Source};
 use crate::types::Span;
 use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};
@@ -38,17 +45,27 @@ pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
     let mut paths = config.rule_files.clone();
     paths.extend(options.rules.iter().cloned());
     let sources = sources::collect(&paths)?;
-    let (services, report) = spec::parse(&sources);
+    let (spec::Specs { services, groups }, report) = spec::read(&sources);
     check::tell(&report);
     if report.has_errors() {
         return Ok(Outcome::Failed);
     }
     anyhow::ensure!(
-        !services.is_empty(),
-        "no service in the rule files: name a file or folder of specs with --rules or rule_files"
+        !services.is_empty() || !groups.is_empty(),
+        "no service and no rule group in the rule files: name a file or folder of them with --rules or rule_files"
     );
     let mut settings = settings(options, &config, http)?;
+    settings.groups.groups = groups;
+    let reach = settings.rules_reach();
+    let is_chosen = options.store.retention_time.or(config.store.retention_time).is_some();
+    if !is_chosen {
+        settings.store.retention = settings.store.retention.max(reach);
+    } else if settings.store.retention < reach {
+        let retention = settings.store.retention;
+        tracing::warn!(%reach, %retention, "rules look back further than samples are kept");
+    }
     settings.storage = storage(&options.storage, &config.storage, sources.clone())?;
+    settings.about = about(options, &settings)?;
     // What came on standard input cannot be read again.
     let is_lasting = paths.iter().all(|path| path.as_os_str() != sources::STDIN);
     settings.rules = is_lasting.then(|| Rules { sources, read: reader(options) });
@@ -169,11 +186,19 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
         http,
         enable_lifecycle: options.web.enable_lifecycle,
         rules: None,
+        groups: RuleGroups {
+            groups: Vec::new(),
+            interval: config.evaluation_interval,
+            query_offset: config.rule_query_offset,
+        },
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: limits(&options.limits),
         series_limit: options.limits.series,
         shards: options.shards.or(config.shards).unwrap_or_else(default_shards),
         in_flight_limit_bytes: options.limits.in_flight_bytes,
+        query: query(&options.query, &config.query),
+        store: kept(&options.store, &config.store)?,
+        about: About::default(),
         ha: config.ha.as_ref().map(pairs),
         notify,
         receivers: Receivers { alertmanagers, webhooks, slacks, argos },
@@ -214,6 +239,60 @@ fn storage(options: &StorageOptions, config: &StorageConfig, sources: Vec<Source
         checkpoint_every: options.checkpoint_interval.or(config.checkpoint_interval).unwrap_or(CHECKPOINT_EVERY),
     };
     Ok(Some(options))
+}
+
+/// What queries may cost: flags first, then the configuration file, then the defaults.
+fn query(options: &QueryOptions, config: &QueryConfig) -> QuerySettings {
+    let defaults = QuerySettings::default();
+    QuerySettings {
+        timeout: options.timeout.or(config.timeout).unwrap_or(defaults.timeout),
+        max_concurrency: options.max_concurrency.or(config.max_concurrency).unwrap_or(defaults.max_concurrency),
+        max_samples: options.max_samples.or(config.max_samples).unwrap_or(defaults.max_samples),
+        lookback: options.lookback_delta.or(config.lookback_delta).unwrap_or(defaults.lookback),
+    }
+}
+
+/// The samples kept for queries: selectors of flags and of the configuration file, bounds as for queries.
+fn kept(options: &StoreOptions, config: &StoreConfig) -> anyhow::Result<StoreSettings> {
+    let defaults = StoreSettings::default();
+    let mut matches = config.matches.clone();
+    for text in &options.matches {
+        matches.push(parse_selector(text, &ParseLimits::default()).with_context(|| format!("--store.match {text:?}"))?);
+    }
+    let configured = config.retention_size_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    Ok(StoreSettings {
+        matches,
+        retention: options.retention_time.or(config.retention_time).unwrap_or(defaults.retention),
+        limit_bytes: options.retention_size.or(configured).unwrap_or(defaults.limit_bytes),
+    })
+}
+
+/// What the API says about the process.
+fn about(options: &ServeOptions, settings: &app::Settings) -> anyhow::Result<About> {
+    let config = match &options.config_file {
+        // What came on standard input is gone.
+        Some(path) if path.as_os_str() != sources::STDIN => {
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
+        }
+        _ => String::new(),
+    };
+    let path = |path: Option<&Path>| path.map(|path| path.display().to_string()).unwrap_or_default();
+    let flags = [
+        ("config.file", path(options.config_file.as_deref())),
+        ("query.lookback-delta", settings.query.lookback.to_string()),
+        ("query.max-concurrency", settings.query.max_concurrency.to_string()),
+        ("query.max-samples", settings.query.max_samples.to_string()),
+        ("query.timeout", settings.query.timeout.to_string()),
+        ("storage.path", path(settings.storage.as_ref().map(|storage| storage.path.as_path()))),
+        ("store.retention.size", settings.store.limit_bytes.to_string()),
+        ("store.retention.time", settings.store.retention.to_string()),
+        ("web.config.file", path(options.web.web_config_file.as_deref())),
+        ("web.enable-lifecycle", settings.enable_lifecycle.to_string()),
+        ("web.external-url", settings.notify.external_url.to_string()),
+        ("web.listen-address", settings.listen_address.clone()),
+    ];
+    let flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Ok(About { started: clock::now(), config, flags })
 }
 
 fn pairs(ha: &HaConfig) -> HaPairs {

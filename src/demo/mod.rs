@@ -22,7 +22,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use url::Url;
 
-use crate::app::{self, Daemon, HttpSettings, ServerError, StartError, default_external_url};
+use crate::api::{About, QuerySettings};
+use crate::app::{
+    self, Daemon, HttpSettings, RuleGroups, ServerError, StartError, StoreSettings, default_external_url,
+};
 use crate::clock::{self, Steady};
 use crate::live::EngineHandle;
 use crate::notify::{self, Receivers, WebhookTarget};
@@ -222,11 +225,15 @@ fn settings(address: &str, sink: &Sink) -> Result<app::Settings, DemoError> {
         http: HttpSettings::default(),
         enable_lifecycle: false,
         rules: None,
+        groups: RuleGroups::default(),
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: Limits::default(),
         series_limit: SERIES_LIMIT,
         shards: 1,
         in_flight_limit_bytes: IN_FLIGHT_LIMIT_BYTES,
+        query: QuerySettings::default(),
+        store: StoreSettings::default(),
+        about: About { started: clock::now(), ..About::default() },
         ha: None,
         notify: notify::Settings::new(default_external_url(address)),
         receivers: Receivers { webhooks: vec![target], ..Receivers::default() },

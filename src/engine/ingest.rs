@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::engine::ha::{Heard, REPLICAS_LIMIT_COUNT};
 use crate::engine::{Binding, Engine};
-use crate::series::{Lookup, Refused, SeriesId, Tag, identity_bytes};
+use crate::series::{Heard, Lookup, REPLICAS_LIMIT_COUNT, Refused, SeriesId, Tag, identity_bytes};
 use crate::sli::Match;
 use crate::spec::Reads;
 use crate::types::{Labels, Span, Timestamp};

@@ -24,16 +24,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
 use crate::rollout::{Command, CommandError, Record};
-use crate::series::{Change, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
+use crate::series::{Change, Ha, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
 use crate::sli::{Catalog, Counts, Match, Signal, Values, Versions};
 use crate::spec::{Counting, Reads, Role, Service};
 use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
 
-pub use crate::series::{Inline, SHARDS_LIMIT_COUNT, Shard, Workers};
+pub use crate::series::{HaPairs, Inline, REPLICAS_LIMIT_COUNT, SHARDS_LIMIT_COUNT, Shard, Workers};
 pub use crate::sli::LOOKBACK;
 pub use groups::GROUPS_LIMIT_COUNT;
-pub use ha::{HaPairs, REPLICAS_LIMIT_COUNT};
 pub use ingest::{FUTURE_LIMIT, PAST_LIMIT, Rejection, Written};
 pub use reload::Reloaded;
 pub use state::{RestoreError, STATE_VERSION};
@@ -41,7 +40,6 @@ pub use view::{RuleView, SloState, SloView, Snapshot, Stats, TierView, VersionVi
 
 use docket::Docket;
 use groups::SloRun;
-use ha::Ha;
 use releases::Releases;
 use slo::Judge;
 use time::Time;

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::engine::Engine;
-use crate::engine::ha::Heard;
 use crate::engine::ingest::{Written, shown, time_hint, too_many_replicas, untimely};
-use crate::series::{Lookup, NativeUse, SeriesId, Tag, identity_bytes};
+use crate::series::{Heard, Lookup, NativeUse, SeriesId, Tag, identity_bytes};
 use crate::sli::{Match, NativeMatch};
 use crate::spec::{Reads, Role};
 use crate::types::{Labels, METRIC_NAME, Timestamp};

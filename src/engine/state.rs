@@ -10,12 +10,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::docket::Docket;
-use crate::engine::ha::Elections;
 use crate::engine::releases::Saved;
 use crate::engine::slo::Saved as SavedJudge;
 use crate::engine::time::Time;
 use crate::engine::{Binding, Engine, Settings};
-use crate::series::{self, Table, Tag};
+use crate::series::{self, Elections, Table, Tag};
 use crate::sli::{Signal, Values, Versions};
 use crate::spec::Service;
 use crate::types::Labels;

@@ -32,7 +32,6 @@ mod relay;
 pub mod reply;
 pub mod slack;
 pub mod telling;
-pub mod template;
 pub mod webhook;
 
 use std::collections::BTreeMap;
@@ -48,6 +47,7 @@ use url::Url;
 
 use self::argo::Targets;
 use self::channel::{Channel, Target, lock, run as run_channel};
+use self::notice::{Fingerprint, Notice};
 use self::outbox::Outbox;
 use self::pace::{Backoff, Jitter};
 use self::relay::{Command, Relay};
@@ -383,9 +383,22 @@ impl Notifier {
         self.ask(Command::Tell(alerts.to_vec()));
     }
 
-    /// Of all alerts, these stand after a restart: what an earlier process told to fire and is not among them ends.
+    /// Of all alerts of SLOs, these stand after a restart: what an earlier process told to fire and is not among them ends.
     pub fn reconcile(&self, alerts: &[Alert]) {
         self.ask(Command::Reconcile(alerts.to_vec()));
+    }
+
+    /// The same as [`Self::send`] for what is rendered already: alerts of rules.
+    pub fn send_notices(&self, notices: Vec<Notice>) {
+        if !notices.is_empty() {
+            self.ask(Command::TellNotices(notices));
+        }
+    }
+
+    /// Of all alerts of rules, these fire after a restart: what an earlier process told to fire and is not among them
+    /// ends.
+    pub fn reconcile_rules(&self, firing: Vec<Fingerprint>) {
+        self.ask(Command::ReconcileRules(firing));
     }
 
     fn ask(&self, command: Command) {

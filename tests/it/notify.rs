@@ -22,11 +22,11 @@ use sloburn::alert::{Alert, AlertRule, AlertState};
 use sloburn::clock;
 use sloburn::notify::outbox::Outbox;
 use sloburn::notify::pace::Backoff;
-use sloburn::notify::template::{Data, expand};
 use sloburn::notify::webhook::{WebhookSecret, signatures};
 use sloburn::notify::{
     AlertmanagerTarget, Notifier, ReceiverStatus, Receivers, Settings, StartError, WebhookTarget, install_tls_provider,
 };
+use sloburn::template::{Data, expand};
 use sloburn::types::{Labels, Span, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};

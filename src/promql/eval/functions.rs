@@ -170,7 +170,7 @@ impl Evaluator<'_> {
         if call.args.is_empty() {
             return Ok(Matrix::scalar(grid.steps, |step| part(grid.time(step).div_euclid(1000))));
         }
-        Ok(self.floats_of_first(call, grid)?.mapped(move |value| part(value as i64)))
+        Ok(self.floats_of_first(call, grid)?.mapped(move |value| part(dates::seconds(value))))
     }
 }
 

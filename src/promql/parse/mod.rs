@@ -73,7 +73,9 @@ pub fn parse(text: &str, limits: &ParseLimits) -> Result<Expr, ParseError> {
         return Err(ParseError { at: Position::default(), place: "1:1".to_owned(), message });
     }
     read(text, limits).map_err(|mut error| {
-        error.place = error.at.line_and_column(text);
+        // As Prometheus, which has no place in nothing.
+        let nowhere = || "unknown position".to_owned();
+        error.place = if text.is_empty() { nowhere() } else { error.at.line_and_column(text) };
         error
     })
 }
@@ -82,7 +84,7 @@ fn read(text: &str, limits: &ParseLimits) -> Result<Expr, ParseError> {
     let tokens = tokens(text)?;
     let mut parser = Parser { text, tokens, at: 0, depth: 0, limits: *limits };
     if parser.peek() == &TokenKind::End {
-        return Err(ParseError::new(parser.here(), "no expression found in input".to_owned()));
+        return Err(ParseError::new(Position::default(), "no expression found in input".to_owned()));
     }
     let mut built = parser.expression(0)?;
     if parser.peek() != &TokenKind::End {
@@ -162,8 +164,42 @@ impl Parser<'_> {
         found
     }
 
+    /// How many of these are open where the current token stands.
+    fn open(&self, left: &str, right: &str) -> usize {
+        self.tokens[..self.at].iter().fold(0_usize, |open, token| match &token.kind {
+            TokenKind::Symbol(symbol) if *symbol == left => open + 1,
+            TokenKind::Symbol(symbol) if *symbol == right => open.saturating_sub(1),
+            _ => open,
+        })
+    }
+
+    /// Prometheus' complaint about the current token where parentheses, brackets or braces do not fit together.
+    fn unbalanced(&self) -> Option<ParseError> {
+        let at = self.here();
+        let message = match self.peek() {
+            TokenKind::Symbol(")") if self.open("(", ")") == 0 => {
+                let behind = Position { start: at.end, end: at.end };
+                return Some(ParseError::new(behind, "unexpected right parenthesis ')'".to_owned()));
+            }
+            TokenKind::End if self.open("{", "}") > 0 => "unexpected end of input inside braces",
+            TokenKind::End if self.open("(", ")") > 0 => "unclosed left parenthesis",
+            TokenKind::End
+                if self.open("[", "]") > 0
+                    && self.at > 0
+                    && self.tokens[self.at - 1].kind != TokenKind::Symbol("[") =>
+            {
+                "unclosed left bracket"
+            }
+            _ => return None,
+        };
+        Some(ParseError::new(at, message.to_owned()))
+    }
+
     /// Prometheus' complaint about the current token.
     pub fn unexpected(&self, context: &str, expected: &str) -> ParseError {
+        if let Some(error) = self.unbalanced() {
+            return error;
+        }
         let at = self.here();
         let text = &self.text[at.start as usize..at.end as usize];
         let found = match self.peek() {
