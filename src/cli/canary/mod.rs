@@ -47,7 +47,8 @@ pub(super) fn run(options: &CanaryOptions) -> anyhow::Result<Outcome> {
 pub(super) fn refused(error: ClientError) -> anyhow::Result<Outcome> {
     match error {
         ClientError::Refused { status: 400 | 401 | 403 | 404 | 415, message } => {
-            console::message(&format!("error: {message}"));
+            let hint = if message.starts_with("actor is missing") { " with --actor or SLOBURN_ACTOR" } else { "" };
+            console::message(&format!("error: {message}{hint}"));
             Ok(Outcome::Usage)
         }
         error => Err(error.into()),

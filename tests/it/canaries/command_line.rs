@@ -113,6 +113,10 @@ async fn people_steer_from_the_command_line() {
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("alice: double bookings"), "{out}");
     assert_eq!(run(&daemon, &["canary", "abort", "pay"]).0, 2, "without a reason");
+    let nameless = ["canary", "abort", "pay", "--reason", "x"];
+    let nameless = finished(sloburn().args(nameless).env("SLOBURN_URL", daemon.url.as_str()));
+    assert_eq!(nameless.status.code(), Some(2));
+    assert!(String::from_utf8(nameless.stderr).unwrap().contains("--actor or SLOBURN_ACTOR"));
     assert_eq!(run(&daemon, &["canary", "get", "nobody"]).0, 2);
     let nobody = ["canary", "wait", "--service", "nobody", "--version", "v2"];
     let (code, out, _) = run(&daemon, &nobody);
