@@ -77,7 +77,9 @@ impl Kept {
 /// add theirs here.
 fn selectors(configured: &[Selector], services: &[Service]) -> Vec<Selector> {
     let mut selectors = configured.to_vec();
-    services.iter().for_each(|service| add_service(service, &mut selectors));
+    for service in services {
+        add_service(service, &mut selectors);
+    }
     selectors
 }
 

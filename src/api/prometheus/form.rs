@@ -102,7 +102,7 @@ fn time(text: &str) -> Option<Timestamp> {
 pub(super) fn duration(text: &str) -> Result<Span, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         let nanoseconds = seconds * 1e9;
-        if !(nanoseconds.abs() <= i64::MAX as f64) {
+        if nanoseconds.is_nan() || nanoseconds.abs() > i64::MAX as f64 {
             return Err(format!("cannot parse {} to a valid duration. It overflows int64", quote(text)));
         }
         return Ok(Span((nanoseconds / 1e6) as i64));
