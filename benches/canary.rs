@@ -35,7 +35,7 @@ fn policy() -> Policy {
         window: Span::minutes(5),
         every: Span::seconds(30),
         deadline: Span::hours(6),
-        steps: vec![StepSpec { name: "5%".to_owned(), hold: Span::hours(1) }],
+        steps: vec![StepSpec { name: "5%".to_owned(), hold: Span::hours(1), min_samples: 0 }],
         checks: checks.map(check).to_vec(),
     }
 }
@@ -79,7 +79,7 @@ fn main() {
             for judge in judges {
                 scrape(judge, &streams, WARM_UP_SCRAPES);
                 let now = Timestamp((WARM_UP_SCRAPES + 1) * SCRAPE.as_millis());
-                std::hint::black_box(judge.judge(now, false));
+                std::hint::black_box(judge.judge(now, None));
             }
         };
         bencher.iter_batched_ref(fresh, round, BatchSize::PerIteration);

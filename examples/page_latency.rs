@@ -34,7 +34,7 @@ use sloburn::app::{Daemon, HttpSettings, Settings};
 use sloburn::clock;
 use sloburn::engine::{SloState, SloView};
 use sloburn::live::EngineHandle;
-use sloburn::notify::{self, WebhookTarget};
+use sloburn::notify::{self, Receivers, WebhookTarget};
 use sloburn::types::{Span, Timestamp};
 use sloburn::wire::Limits;
 use support::{Fleet, METRIC, REQUEST_SERIES, Size, services, wire_key};
@@ -176,8 +176,7 @@ async fn start_daemon(webhook: Url) -> anyhow::Result<Daemon> {
         in_flight_limit_bytes: 1 << 30,
         ha: None,
         notify: notify::Settings::new(Url::parse("http://127.0.0.1/")?),
-        alertmanagers: Vec::new(),
-        webhooks: vec![target],
+        receivers: Receivers { webhooks: vec![target], ..Receivers::default() },
         storage: None,
     };
     Ok(Daemon::start(&services(FLEET.services, METRIC), settings).await?)

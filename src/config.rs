@@ -40,6 +40,12 @@ pub struct Config {
     pub alertmanagers: Vec<AlertmanagerConfig>,
     /// Names are unique.
     pub webhooks: Vec<WebhookConfig>,
+    /// Names are unique.
+    pub slack: Vec<SlackConfig>,
+    /// Where Argo's Rollouts are; `None`: no Rollout is told.
+    pub argo: Option<ArgoConfig>,
+    /// How much of the audit log is kept.
+    pub audit: AuditConfig,
     /// A firing alert is sent again after this long.
     pub resend_delay: Span,
     /// What is kept beyond the process.
@@ -106,6 +112,43 @@ pub struct WebhookConfig {
     pub send_resolved: bool,
 }
 
+/// One Slack channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlackConfig {
+    /// For logs and metrics.
+    pub name: String,
+    /// The URL of its incoming webhook, which is a secret.
+    pub url: SecretSource,
+    /// For one request.
+    pub timeout: Span,
+    /// Whether the end of an alert is sent too.
+    pub send_resolved: bool,
+    /// A dashboard to link to; `{service}` in it becomes the service's name.
+    pub dashboard_url: Option<String>,
+}
+
+/// A Kubernetes API with Argo Rollouts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArgoConfig {
+    /// Where it is; `None`: sloburn runs in a pod and asks the environment.
+    pub server: Option<Url>,
+    /// A file with the bearer token; `None`: the pod's service account's.
+    pub token_file: Option<PathBuf>,
+    /// A file with the API's certificate authorities; `None`: the pod's.
+    pub ca_file: Option<PathBuf>,
+    /// For one request.
+    pub timeout: Span,
+}
+
+/// How much of the audit log is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// Records older than this go.
+    pub retention_time: Option<Span>,
+    /// With more than this the oldest go.
+    pub retention_size_bytes: Option<u64>,
+}
+
 /// Where a secret is. The secret itself never stands in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
@@ -123,6 +166,9 @@ impl Default for Config {
             external_url: None,
             alertmanagers: Vec::new(),
             webhooks: Vec::new(),
+            slack: Vec::new(),
+            argo: None,
+            audit: AuditConfig::default(),
             resend_delay: DEFAULT_RESEND_DELAY,
             storage: StorageConfig::default(),
             query: QueryConfig::default(),
@@ -175,7 +221,16 @@ fn config(document: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Config> {
         config.alertmanagers = items.into_iter().filter_map(|item| alertmanager(item, reporter)).collect();
     }
     if let Some(field) = fields.get("webhooks") {
-        config.webhooks = webhooks(field, reporter);
+        config.webhooks = named(field, "webhook", webhook, reporter);
+    }
+    if let Some(field) = fields.get("slack") {
+        config.slack = named(field, "Slack channel", slack, reporter);
+    }
+    if let Some(field) = fields.get("argo") {
+        config.argo = argo(field, reporter);
+    }
+    if let Some(field) = fields.get("audit") {
+        config.audit = audit(field, reporter).unwrap_or_default();
     }
     if let Some(field) = fields.get("resend_delay") {
         config.resend_delay = positive(field, reporter).unwrap_or(DEFAULT_RESEND_DELAY);
@@ -286,40 +341,101 @@ fn alertmanager(item: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Alertman
     Some(AlertmanagerConfig { url: url?, timeout, bearer_token_file })
 }
 
-fn webhooks(field: Field<'_>, reporter: &mut Reporter<'_>) -> Vec<WebhookConfig> {
+/// Receivers of one kind, each with a name of its own.
+fn named<T>(
+    field: Field<'_>,
+    kind: &str,
+    read: impl Fn(Fields<'_>, Option<&str>, &mut Reporter<'_>) -> Option<T>,
+    reporter: &mut Reporter<'_>,
+) -> Vec<T> {
     let mut names: Vec<(&str, Place)> = Vec::new();
-    let mut webhooks = Vec::new();
+    let mut receivers = Vec::new();
     for item in items(field, RECEIVERS_LIMIT_COUNT, reporter) {
         let Some(mut fields) = Fields::of(item, reporter) else { continue };
         let name = fields.require("name").and_then(|f| Some((identifier(f, reporter)?, f.place())));
         if let Some((name, place)) = name {
             if let Some((_, first)) = names.iter().find(|(other, _)| *other == name) {
                 let related = reporter.related(*first, "first defined here");
-                reporter.error(place, format!("the webhook `{name}` is defined twice")).related(related);
+                reporter.error(place, format!("the {kind} `{name}` is defined twice")).related(related);
             }
             names.push((name, place));
         }
-        webhooks.extend(webhook(fields, name.map(|(name, _)| name), reporter));
+        receivers.extend(read(fields, name.map(|(name, _)| name), reporter));
     }
-    webhooks
+    receivers
 }
 
 fn webhook(mut fields: Fields<'_>, name: Option<&str>, reporter: &mut Reporter<'_>) -> Option<WebhookConfig> {
     let url = fields.require("url").and_then(|field| url(field, reporter));
-    let (file, env) = (fields.get("secret_file"), fields.get("secret_env"));
-    let secret = match (file, env) {
-        (Some(_), Some(env)) => {
-            reporter.error(env.key, "`secret_file` and `secret_env` are both given").hint("keep one");
-            None
-        }
-        (Some(file), None) => path(file, reporter).map(SecretSource::File),
-        (None, env) => env.and_then(|field| variable(field, reporter)).map(SecretSource::Env),
-    };
+    let secret = secret(&mut fields, "secret_file", "secret_env", reporter);
     fields.secret("secret", "use `secret_file` or `secret_env`", reporter);
     let timeout = timeout(&mut fields, reporter);
     let send_resolved = fields.get("send_resolved").and_then(|field| field.boolean(reporter)).unwrap_or(true);
     fields.finish(reporter);
     Some(WebhookConfig { name: name?.to_owned(), url: url?, secret, timeout, send_resolved })
+}
+
+fn slack(mut fields: Fields<'_>, name: Option<&str>, reporter: &mut Reporter<'_>) -> Option<SlackConfig> {
+    let has_url = ["url_file", "url_env", "url"].iter().any(|key| fields.get(key).is_some());
+    let url = secret(&mut fields, "url_file", "url_env", reporter);
+    fields.secret("url", "the address is the secret: use `url_file` or `url_env`", reporter);
+    if !has_url {
+        // Says what is missing.
+        fields.require("url_file");
+    }
+    let timeout = timeout(&mut fields, reporter);
+    let send_resolved = fields.get("send_resolved").and_then(|field| field.boolean(reporter)).unwrap_or(true);
+    let dashboard_url = fields.get("dashboard_url").and_then(|field| dashboard(field, reporter));
+    fields.finish(reporter);
+    Some(SlackConfig { name: name?.to_owned(), url: url?, timeout, send_resolved, dashboard_url })
+}
+
+/// An address that may hold `{service}`.
+fn dashboard(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<String> {
+    let text = field.text(reporter)?;
+    let url = Url::parse(&text.replace("{service}", "service"));
+    if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        let hint = "write it as `https://grafana.example/d/slo?var-service={service}`";
+        reporter.error(field.place(), format!("{} is no address of a page", shown(text))).hint(hint);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn argo(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<ArgoConfig> {
+    let mut fields = Fields::of(field, reporter)?;
+    let server = fields.get("server").and_then(|field| url(field, reporter));
+    let token_file = fields.get("token_file").and_then(|field| path(field, reporter));
+    let ca_file = fields.get("ca_file").and_then(|field| path(field, reporter));
+    fields.secret("token", "use `token_file`", reporter);
+    let timeout = timeout(&mut fields, reporter);
+    fields.finish(reporter);
+    Some(ArgoConfig { server, token_file, ca_file, timeout })
+}
+
+fn audit(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<AuditConfig> {
+    let mut fields = Fields::of(field, reporter)?;
+    let retention_time = fields.get("retention").and_then(|field| positive(field, reporter));
+    let retention_size_bytes = fields.get("retention_size").and_then(|field| parsed(field, reporter, bytes));
+    fields.finish(reporter);
+    Some(AuditConfig { retention_time, retention_size_bytes })
+}
+
+/// A secret in a file or a variable, not in both.
+fn secret(
+    fields: &mut Fields<'_>,
+    file: &'static str,
+    env: &'static str,
+    reporter: &mut Reporter<'_>,
+) -> Option<SecretSource> {
+    match (fields.get(file), fields.get(env)) {
+        (Some(_), Some(field)) => {
+            reporter.error(field.key, format!("`{file}` and `{env}` are both given")).hint("keep one");
+            None
+        }
+        (Some(field), None) => path(field, reporter).map(SecretSource::File),
+        (None, field) => field.and_then(|field| variable(field, reporter)).map(SecretSource::Env),
+    }
 }
 
 fn timeout(fields: &mut Fields<'_>, reporter: &mut Reporter<'_>) -> Span {
@@ -431,6 +547,11 @@ webhooks:
     secret_file: /etc/sloburn/webhook.secret
     send_resolved: false
   - {name: chat, url: 'http://chat.example/', secret_env: CHAT_SECRET}
+slack:
+  - {name: releases, url_file: slack.url, dashboard_url: 'https://grafana.example/d/slo?var-service={service}'}
+  - {name: pages, url_env: SLACK_URL, send_resolved: false, timeout: 5s}
+argo: {server: 'https://k8s.example:6443', ca_file: ca.crt}
+audit: {retention: 26w, retention_size: 1GiB}
 resend_delay: 2m
 ",
         );
@@ -447,6 +568,38 @@ resend_delay: 2m
         assert_eq!((pipeline.timeout, pipeline.send_resolved), (Span::seconds(10), false));
         assert_eq!((&chat.secret, chat.send_resolved), (&Some(SecretSource::Env("CHAT_SECRET".to_owned())), true));
         assert_eq!(config.resend_delay, Span::minutes(2));
+        let [releases, pages] = config.slack.as_slice() else { panic!("two channels") };
+        assert_eq!(releases.url, SecretSource::File("/etc/sloburn/slack.url".into()));
+        assert_eq!(releases.dashboard_url.as_deref(), Some("https://grafana.example/d/slo?var-service={service}"));
+        assert_eq!((&pages.url, pages.send_resolved), (&SecretSource::Env("SLACK_URL".to_owned()), false));
+        assert_eq!(pages.timeout, Span::seconds(5));
+        let argo = config.argo.unwrap();
+        assert_eq!(argo.server.unwrap().as_str(), "https://k8s.example:6443/");
+        assert_eq!((argo.ca_file, argo.token_file), (Some("/etc/sloburn/ca.crt".into()), None));
+        let audit = AuditConfig { retention_time: Some(Span::days(182)), retention_size_bytes: Some(1 << 30) };
+        assert_eq!(config.audit, audit);
+    }
+
+    #[test]
+    fn what_is_wrong_with_slack_and_argo_is_said() {
+        let url = "https://hooks.slack.com/services/T0/B0/s3cret";
+        let (config, report) = read(&format!(
+            "slack:\n  - {{name: a, url: '{url}'}}\n  - {{name: a, url_file: b, url_env: C}}\n  - {{name: c}}\n  \
+             - {{name: d, url_env: D, dashboard_url: 'grafana'}}\nargo: {{token: abc}}\naudit: {{retention: 0s}}\n"
+        ));
+        assert_eq!(config, None);
+        assert!(!report.contains("s3cret"), "{report}");
+        for part in [
+            "`url` would keep a secret in the file",
+            "the Slack channel `a` is defined twice",
+            "`url_file` and `url_env` are both given",
+            "`url_file` is missing",
+            "`grafana` is no address of a page",
+            "`token` would keep a secret in the file",
+            "`retention` must be longer than zero",
+        ] {
+            assert!(report.contains(part), "{part}\n{report}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod alert;
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod burn;
 pub mod canary;
 pub mod cli;
@@ -21,6 +22,7 @@ pub mod live;
 pub mod notify;
 pub mod promql;
 pub mod replay;
+pub mod rollout;
 pub mod series;
 pub mod sli;
 pub mod spec;

@@ -218,6 +218,8 @@ fn service(number: usize, metric: &str) -> Service {
         version_label: None,
         slis: vec![Sli { name: "errors".to_owned(), kind, origin: origin.clone() }],
         slos: vec![slo],
+        budget_policy: None,
+        canary: None,
         origin,
     }
 }

@@ -1,7 +1,7 @@
 //! Prometheus' envelope: `{"status":"success","data":...}` or `{"status":"error","errorType":...,"error":...}`.
 
 use axum::Json;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
@@ -15,6 +15,18 @@ pub enum ApiError {
     /// The request makes no sense.
     #[error("{0}")]
     BadData(String),
+    /// It makes sense, but not as things are.
+    #[error("{0}")]
+    Conflict(String),
+    /// More than is read.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Not what is read here.
+    #[error("{0}")]
+    UnsupportedMedia(String),
+    /// Not from there.
+    #[error("{0}")]
+    Forbidden(String),
     /// Not yet.
     #[error("{0}")]
     Unavailable(String),
@@ -35,11 +47,16 @@ pub enum ApiError {
 /// What nginx calls "client closed request".
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let (status, kind) = match &self {
+impl ApiError {
+    /// The HTTP status, and Prometheus' or our word for it.
+    pub fn status(&self) -> (StatusCode, &'static str) {
+        match self {
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             Self::BadData(_) => (StatusCode::BAD_REQUEST, "bad_data"),
+            Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::UnsupportedMedia(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Self::Execution(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
             Self::Timeout(_) => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
@@ -47,8 +64,19 @@ impl IntoResponse for ApiError {
                 (StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST), "canceled")
             }
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-        };
-        (status, Json(json!({"status": "error", "errorType": kind, "error": self.to_string()}))).into_response()
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, kind) = self.status();
+        let body = Json(json!({"status": "error", "errorType": kind, "error": self.to_string()}));
+        let mut response = (status, body).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 

@@ -1,7 +1,8 @@
-//! Read-only views over HTTP, made from immutable snapshots and the store: SLOs in our own shape, queries, alerts and
-//! rules in Prometheus', health, metrics.
+//! Views over HTTP, made from immutable snapshots and the store: SLOs and releases in our own shape, queries, alerts and
+//! rules in Prometheus', health, metrics. And what is said about releases, on its way to the engine.
 
 mod alerts;
+mod canaries;
 mod error;
 mod health;
 mod metrics;
@@ -20,6 +21,7 @@ use crate::live::EngineHandle;
 use crate::notify::Notifier;
 use crate::types::Labels;
 
+pub use canaries::AuthenticatedUser;
 pub use error::ApiError;
 pub use health::{LastReload, Readiness, ReloadStatus};
 pub use metrics::Metrics;
@@ -65,6 +67,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/write", write)
         .merge(figures)
         .merge(prometheus::about())
+        .merge(canaries::routes(&state))
         .route("/api/v1/status/walreplay", get(health::wal_replay))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))

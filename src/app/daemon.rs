@@ -13,14 +13,16 @@ use url::Url;
 use crate::alert::Alert;
 use crate::api::{self, About, ApiState, Metrics, Querier, QuerySettings, Readiness, ReloadStatus};
 use crate::app::kept::{Kept, StoreSettings};
-use crate::app::reload::{ReadSources, Reloader};
+use crate::app::reload::{ReadSources, Reloader, argo_rollouts};
+use crate::app::storage::outbox_file;
 use crate::app::{FolderLock, HttpSettings, Server, ServerError, Storage, StorageError};
 use crate::clock;
 use crate::engine::{self, Engine};
 use crate::ingest::{Budget, Receiver};
 use crate::live::{EngineHandle, News, Specs};
 use crate::notify::outbox::{Outbox, OutboxError};
-use crate::notify::{self, AlertmanagerTarget, Notifier, WebhookTarget};
+use crate::notify::{self, Notifier, Receivers};
+use crate::rollout::{Happened, Record};
 use crate::spec::{Service, Source, naming};
 use crate::store;
 use crate::types::Span;
@@ -28,9 +30,6 @@ use crate::wire::{Limits, WireKey};
 
 /// Alerts that wait for a receiver may take this long once the daemon is told to stop.
 const DELIVERY_DRAIN_TIMEOUT: Span = Span::seconds(10);
-
-/// The outbox' file in the storage folder.
-const OUTBOX_NAME: &str = "outbox.redb";
 
 /// Everything a daemon is made from.
 #[derive(Debug)]
@@ -61,10 +60,8 @@ pub struct Settings {
     pub ha: Option<engine::HaPairs>,
     /// What receivers share.
     pub notify: notify::Settings,
-    /// Each gets every alert.
-    pub alertmanagers: Vec<AlertmanagerTarget>,
-    /// Each gets every alert.
-    pub webhooks: Vec<WebhookTarget>,
+    /// Who is told of alerts and verdicts.
+    pub receivers: Receivers,
     /// Where state is kept; `None` forgets everything with the process.
     pub storage: Option<Storage>,
 }
@@ -137,11 +134,11 @@ impl Daemon {
             None => None,
         };
         let outbox = match &opened {
-            Some((_, storage)) => Some(Outbox::open(&storage.path.join(OUTBOX_NAME))?),
+            Some((_, storage)) => Some(Outbox::open(&outbox_file(&storage.path))?),
             None => None,
         };
-        let notifier = Notifier::start(&settings.notify, settings.alertmanagers, settings.webhooks, outbox)?;
-        let notifier = Arc::new(notifier);
+        let notifier = Arc::new(Notifier::start(&settings.notify, settings.receivers, outbox)?);
+        notifier.set_rollouts(argo_rollouts(services));
         let store_settings = store::Settings {
             retention: settings.store.retention,
             limit_bytes: settings.store.limit_bytes,
@@ -173,7 +170,9 @@ impl Daemon {
         let receiver = Arc::new(receiver);
         let (readiness, quit) = (Readiness::default(), Arc::new(Notify::new()));
         let reload = ReloadStatus::default();
-        let reloader = settings.rules.map(|rules| Reloader::new(rules, engine.clone(), reload.clone(), kept.clone()));
+        let reloader = settings
+            .rules
+            .map(|rules| Reloader::new(rules, engine.clone(), Arc::clone(&notifier), reload.clone(), kept.clone()));
         let querier = Querier::new(kept.store.clone(), settings.query, settings.about);
         let mut router = api::router(ApiState {
             engine: engine.clone(),
@@ -262,6 +261,11 @@ fn tell(sink: &Notifier, news: News<'_>) {
         // What was told before is known by its id.
         News::Repeated(alerts) => sink.send(alerts),
         News::Standing(alerts) => sink.reconcile(alerts),
+        // What is on record is known by its number.
+        News::Rollouts(records) => {
+            records.iter().for_each(log_record);
+            sink.record(records);
+        }
     }
 }
 
@@ -276,6 +280,18 @@ fn log(alert: &Alert) {
         value = alert.value,
         "alert {}",
         alert.state.as_str()
+    );
+}
+
+fn log_record(record: &Record) {
+    let Happened::Verdict { verdict, by, .. } = &record.event else { return };
+    tracing::info!(
+        rollout = record.rollout,
+        step = verdict.step,
+        by = by.as_ref().map_or("checks", |actor| actor.name.as_str()),
+        reason = verdict.reason,
+        "verdict {}",
+        verdict.decision.as_str()
     );
 }
 

@@ -4,6 +4,7 @@
 //! compared by content every few seconds rather than watched: that also sees a `ConfigMap`'s `..data` link swapped,
 //! an editor's rename and a network file system, and costs a read of files that are small.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -15,7 +16,8 @@ use crate::app::kept::Kept;
 use crate::clock;
 use crate::engine::Reloaded;
 use crate::live::{EngineHandle, Specs};
-use crate::spec::{self, Source};
+use crate::notify::Notifier;
+use crate::spec::{self, ArgoRollout, Service, Source};
 use crate::types::Span;
 
 /// How often the files are compared.
@@ -28,6 +30,7 @@ pub type ReadSources = Box<dyn Fn() -> Result<Vec<Source>, String> + Send + Sync
 pub struct Reloader {
     read: ReadSources,
     engine: EngineHandle,
+    notifier: Arc<Notifier>,
     status: ReloadStatus,
     kept: Kept,
     /// Of what was read last, whether or not it could be used. Also keeps reloads apart.
@@ -44,10 +47,16 @@ type ReadResult = Result<Vec<Source>, String>;
 
 impl Reloader {
     /// For an engine and a store that run under what the sources of these rules say.
-    pub(super) fn new(rules: Rules, engine: EngineHandle, status: ReloadStatus, kept: Kept) -> Arc<Self> {
+    pub(super) fn new(
+        rules: Rules,
+        engine: EngineHandle,
+        notifier: Arc<Notifier>,
+        status: ReloadStatus,
+        kept: Kept,
+    ) -> Arc<Self> {
         status.succeeded(clock::now());
         let seen = Mutex::new(digest(&Ok(rules.sources)));
-        Arc::new(Self { read: rules.read, engine, status, kept, seen })
+        Arc::new(Self { read: rules.read, engine, notifier, status, kept, seen })
     }
 
     /// Reads the files and has the engine go on under them.
@@ -81,7 +90,10 @@ impl Reloader {
             Ok(specs) => {
                 // First, so that no sample of what is new gets lost.
                 self.kept.follow(&specs.services);
-                self.engine.reload(specs).await.ok_or_else(|| "shutting down".to_owned())
+                let rollouts = argo_rollouts(&specs.services);
+                let reloaded = self.engine.reload(specs).await;
+                self.notifier.set_rollouts(rollouts);
+                reloaded.ok_or_else(|| "shutting down".to_owned())
             }
             Err(error) => Err(error),
         };
@@ -124,6 +136,12 @@ impl Reloader {
             }
         }
     }
+}
+
+/// The Rollout of each service that names one.
+pub fn argo_rollouts(services: &[Service]) -> BTreeMap<String, ArgoRollout> {
+    let named = |service: &Service| Some((service.name.clone(), service.canary.as_ref()?.argo.clone()?));
+    services.iter().filter_map(named).collect()
 }
 
 fn parse(sources: Vec<Source>) -> Result<Specs, String> {

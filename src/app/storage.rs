@@ -14,6 +14,8 @@ use crate::types::Span;
 const LOCK_NAME: &str = "lock";
 /// The journal's part of the folder.
 const JOURNAL_NAME: &str = "journal";
+/// The embedded store of what has to be told, and of the audit log.
+const OUTBOX_NAME: &str = "outbox.redb";
 
 /// Where and how state is kept.
 #[derive(Clone, Debug)]
@@ -48,6 +50,11 @@ pub enum StorageError {
 #[derive(Debug)]
 pub struct FolderLock {
     _file: File,
+}
+
+/// The embedded store in a storage folder.
+pub fn outbox_file(storage: &Path) -> PathBuf {
+    storage.join(OUTBOX_NAME)
 }
 
 /// The journal of a storage folder, for reading.

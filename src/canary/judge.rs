@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::verdict::digest;
 use super::{
-    Action, Arm, Blocks, Check, CheckError, CheckSpec, Decision, Measure, Outcome, Refused, State, Terms, Test, Verdict,
+    Action, Arm, Block, Blocks, Check, CheckError, CheckSpec, Decision, Hold, Measure, Outcome, Refused, State, Terms,
+    Test, Verdict,
 };
 use crate::types::{Span, Timestamp};
 
@@ -48,6 +49,8 @@ pub struct StepSpec {
     pub name: String,
     /// How long it lasts at least.
     pub hold: Span,
+    /// Events of the canary it takes at least.
+    pub min_samples: u64,
 }
 
 /// A stream of increments that the judge wants: for each arm the events of an SLI in a stratum.
@@ -95,6 +98,8 @@ pub struct Judge {
     started: Timestamp,
     step: usize,
     step_began: Timestamp,
+    /// Events of the canary that each check had judged when the step began.
+    events_before: Vec<f64>,
     streams: Vec<Stream>,
     checks: Vec<Check>,
     decided: Option<Verdict>,
@@ -155,6 +160,7 @@ impl Judge {
             started,
             step: 0,
             step_began: started,
+            events_before: vec![0.0; checks.len()],
             streams,
             checks,
             decided: None,
@@ -192,14 +198,23 @@ impl Judge {
         self.streams.get_mut(stream).map_or(Ok(()), |stream| stream.blocks.observe(arm, from, to, counts))
     }
 
-    /// All of an arm's targets have been seen up to `to`: judges what both arms have covered.
-    pub fn cover(&mut self, stream: usize, arm: Arm, to: Timestamp) {
-        let Self { streams, checks, .. } = self;
-        let Some(stream) = streams.get_mut(stream) else { return };
-        stream.blocks.cover(arm, to);
-        while let Some(block) = stream.blocks.next_block() {
-            stream.takers.iter().for_each(|(check, stratum)| checks[*check].observe(*stratum, &block));
+    /// All of an arm's targets have been seen up to `to`: judges what both arms have covered, and returns it.
+    pub fn cover(&mut self, stream: usize, arm: Arm, to: Timestamp) -> Vec<Block> {
+        let Some(covered) = self.streams.get_mut(stream) else { return Vec::new() };
+        covered.blocks.cover(arm, to);
+        let mut blocks = Vec::new();
+        while let Some(block) = self.streams[stream].blocks.next_block() {
+            self.take(stream, &block);
+            blocks.push(block);
         }
+        blocks
+    }
+
+    /// Judges a block that another judge of this rollout was given by [`cover`](Self::cover).
+    pub fn take(&mut self, stream: usize, block: &Block) {
+        let Self { streams, checks, .. } = self;
+        let takers = streams.get(stream).map(|stream| &stream.takers);
+        takers.into_iter().flatten().for_each(|(check, stratum)| checks[*check].observe(*stratum, block));
     }
 
     /// The rollout went on to another step.
@@ -207,62 +222,114 @@ impl Judge {
         self.step = step.min(self.policy.steps.len() - 1);
         self.step_began = now;
         self.decided = None;
+        self.events_before = self.checks.iter().map(|check| check.outcome().canary_events).collect();
         self.checks.iter_mut().for_each(Check::step_began);
     }
 
-    /// The verdict at `now`; `is_frozen` while the budget policy lets nothing go on.
-    pub fn judge(&mut self, now: Timestamp, is_frozen: bool) -> Verdict {
+    /// The verdict at `now`, held back whatever the checks say where `hold` says so; harm is never held back.
+    pub fn judge(&mut self, now: Timestamp, hold: Option<&Hold>) -> Verdict {
         if let Some(verdict) = &self.decided {
             return verdict.clone();
         }
-        let outcomes: Vec<Outcome> = self.checks.iter().map(Check::outcome).collect();
-        let (decision, reason) = self.decide(&outcomes, now, is_frozen);
+        let outcomes = self.outcomes();
+        let Reached { decision, check, reason } = self.decide(&outcomes, now, hold);
         let step = self.policy.steps[self.step].name.clone();
-        let parts = [&self.rollout, &self.revision, &step, &self.policy_digest, decision.as_str()];
-        let verdict = Verdict { id: digest(&parts), step, at: now, decision, reason, checks: outcomes };
+        let verdict =
+            Verdict { id: self.verdict_id(decision), step, at: now, decision, check, reason, checks: outcomes };
         if decision.is_terminal() {
             self.decided = Some(verdict.clone());
         }
         verdict
     }
 
-    fn decide(&self, outcomes: &[Outcome], now: Timestamp, is_frozen: bool) -> (Decision, String) {
+    fn decide(&self, outcomes: &[Outcome], now: Timestamp, hold: Option<&Hold>) -> Reached {
         let harm = |action: Action| {
             let mut harmed = self.checks.iter().zip(outcomes).filter(|(_, outcome)| outcome.state == State::Harm);
-            harmed.find(|(check, _)| check.spec().action == action).map(|(_, outcome)| outcome.reason.clone())
+            harmed.find(|(check, _)| check.spec().action == action).map(|(_, outcome)| outcome)
         };
-        if let Some(reason) = harm(Action::Rollback) {
-            return (Decision::Rollback, reason);
+        let because = |decision, outcome: &Outcome| Reached {
+            decision,
+            check: Some(outcome.check.clone()),
+            reason: outcome.reason.clone(),
+        };
+        let plain = |decision, reason: String| Reached { decision, check: None, reason };
+        if let Some(outcome) = harm(Action::Rollback) {
+            return because(Decision::Rollback, outcome);
         }
-        if let Some(reason) = harm(Action::Pause) {
-            return (Decision::Pause, reason);
+        if let Some(outcome) = harm(Action::Pause) {
+            return because(Decision::Pause, outcome);
         }
-        if is_frozen {
-            return (Decision::Pause, "the error budget policy lets no release go on".to_owned());
+        if let Some(Hold::Pause(reason)) = hold {
+            return plain(Decision::Pause, reason.clone());
         }
         let step = &self.policy.steps[self.step];
-        let open: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.state != State::Safe).collect();
+        let open = outcomes.iter().find(|outcome| outcome.state != State::Safe);
         let held = now.since(self.step_began);
-        let is_safe = open.is_empty() && !outcomes.is_empty();
-        if is_safe && held >= step.hold {
-            return (Decision::Promote, format!("all {} checks are safe after {held}", outcomes.len()));
+        let is_safe = open.is_none() && !outcomes.is_empty();
+        let samples = self.step_samples(outcomes);
+        let is_exposed = held >= step.hold && samples >= step.min_samples as f64;
+        if is_safe && is_exposed {
+            return match hold {
+                Some(Hold::NotNow(reason)) => plain(Decision::Continue, reason.clone()),
+                _ => plain(Decision::Promote, format!("all {} checks are safe after {held}", outcomes.len())),
+            };
         }
         if now.since(self.started) >= self.policy.deadline {
-            let reason = match open.first() {
-                Some(outcome) => format!("the deadline of {} passed; {}", self.policy.deadline, outcome.reason),
-                None => format!("the deadline of {} passed", self.policy.deadline),
+            let passed = format!("the deadline of {} passed", self.policy.deadline);
+            return match open {
+                Some(outcome) => {
+                    Reached { reason: format!("{passed}; {}", outcome.reason), ..because(Decision::Pause, outcome) }
+                }
+                None => plain(Decision::Pause, passed),
             };
-            return (Decision::Pause, reason);
         }
-        if let Some(outcome) = open.first() {
-            return (Decision::Continue, outcome.reason.clone());
+        if let Some(outcome) = open {
+            return because(Decision::Continue, outcome);
         }
         let reason = if is_safe {
-            format!("all checks are safe; the step holds for {}", step.hold)
+            let samples_needed = (samples < step.min_samples as f64)
+                .then(|| format!(" and takes {} samples, {samples:.0} so far", step.min_samples));
+            format!("all checks are safe; the step holds for {}{}", step.hold, samples_needed.unwrap_or_default())
         } else {
             "no checks".to_owned()
         };
-        (Decision::Continue, reason)
+        plain(Decision::Continue, reason)
+    }
+}
+
+/// What outcomes lead to.
+struct Reached {
+    decision: Decision,
+    check: Option<String>,
+    reason: String,
+}
+
+impl Judge {
+    /// Events of the canary in this step, of the check that has seen the most.
+    fn step_samples(&self, outcomes: &[Outcome]) -> f64 {
+        let events = outcomes.iter().zip(&self.events_before);
+        events.map(|(outcome, before)| outcome.canary_events - before).fold(0.0, f64::max)
+    }
+
+    /// What it judges by.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Of the policy; part of every verdict's id.
+    pub fn policy_digest(&self) -> &str {
+        &self.policy_digest
+    }
+
+    /// What each check says now.
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        self.checks.iter().map(Check::outcome).collect()
+    }
+
+    /// The id of a verdict in the step at hand.
+    pub fn verdict_id(&self, decision: Decision) -> String {
+        let step = &self.policy.steps[self.step].name;
+        digest(&[&self.rollout, &self.revision, step, &self.policy_digest, decision.as_str()])
     }
 }
 

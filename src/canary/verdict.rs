@@ -31,10 +31,29 @@ pub struct Verdict {
     pub at: Timestamp,
     /// What to do.
     pub decision: Decision,
+    /// The check that it came to depend on: of several the first.
+    pub check: Option<String>,
     /// One sentence.
     pub reason: String,
     /// What each check said.
     pub checks: Vec<Outcome>,
+}
+
+/// Why a verdict is held back whatever the checks say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Hold {
+    /// Nothing goes on: `pause`. The budget policy, a person, a start at the wrong time.
+    Pause(String),
+    /// Nothing is promoted now: `continue`.
+    NotNow(String),
+}
+
+impl Verdict {
+    /// An idempotency key of these parts.
+    pub fn key(parts: &[&str]) -> String {
+        digest(parts)
+    }
 }
 
 impl Decision {

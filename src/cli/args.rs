@@ -7,8 +7,9 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
+use crate::cli::canary::args::{CanaryOptions, GateOptions};
 use crate::config;
-use crate::generate::Format;
+use crate::generate::{DEFAULT_ADDRESS, Format};
 use crate::journal::Fsync;
 use crate::types::{Labels, Span, Timestamp};
 
@@ -26,8 +27,10 @@ Examples:
   sloburn generate -i rules/ -o prometheus.yaml  the same SLOs as Prometheus rules
   sloburn replay --rules rules/ --input dump.om  what would have paged, from recorded samples
   sloburn test tests/                            unit tests of specs, in promtool's notation
+  sloburn canary list                            releases that are being judged
+  sloburn gate --service checkout                whether a budget lets a deployment start
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 lint, 4 no data."
+Exit codes: 0 ok, 1 failed, 2 usage, 3 lint, 4 no data or undecided, 5 timeout."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -42,12 +45,16 @@ pub enum Command {
     Serve(Box<ServeOptions>),
     /// Validate and lint specs and configuration files.
     Check(CheckOptions),
-    /// Compile specs to Prometheus rules.
+    /// Compile specs to Prometheus rules, or to what Argo Rollouts and Flagger need.
     Generate(GenerateOptions),
     /// Backtest specs: what would have fired over recorded samples, when, at what cost.
     Replay(ReplayOptions),
     /// Run the unit tests of specs.
     Test(TestOptions),
+    /// See and steer the rollouts of a running daemon, and wait for their verdicts.
+    Canary(Box<CanaryOptions>),
+    /// Ask a running daemon whether a service's error budget lets a deployment start.
+    Gate(GateOptions),
     /// Run the daemon against simulated services, with nothing installed.
     Demo(DemoOptions),
 }
@@ -270,7 +277,8 @@ pub enum Lint {
 #[command(after_help = "\
 Examples:
   sloburn generate -i rules/ -o slo-rules.yaml
-  sloburn generate -i checkout.yaml -o - --format operator | kubectl apply -f -")]
+  sloburn generate -i checkout.yaml -o - --format operator | kubectl apply -f -
+  sloburn generate -i checkout.yaml -o argo.yaml --format argo     steps that wait for verdicts")]
 pub struct GenerateOptions {
     /// Specs: a file, a folder, or - for standard input. May be repeated.
     #[arg(short, long, required = true, value_name = "PATH")]
@@ -278,9 +286,13 @@ pub struct GenerateOptions {
     /// Where to write; - is standard output.
     #[arg(short, long, value_name = "PATH", default_value = "-")]
     pub output: PathBuf,
-    /// Plain rule file, or PrometheusRule objects for the Prometheus operator.
+    /// prometheus: a rule file; operator: PrometheusRule objects; argo, flagger: what makes Argo Rollouts or Flagger
+    /// ask for verdicts, for services with a `canary` block.
     #[arg(long, default_value = "prometheus", value_parser = format)]
     pub format: Format,
+    /// Where Argo Rollouts or Flagger reach sloburn.
+    #[arg(long, value_name = "URL", default_value = DEFAULT_ADDRESS)]
+    pub address: Url,
 }
 
 #[derive(Debug, Args)]
@@ -404,7 +416,7 @@ pub enum DemoMilestone {
     Resolved,
 }
 
-fn duration(text: &str) -> Result<Span, String> {
+pub fn duration(text: &str) -> Result<Span, String> {
     text.parse::<Span>().map_err(|error| error.to_string())
 }
 
@@ -438,7 +450,7 @@ fn format(text: &str) -> Result<Format, String> {
 }
 
 /// A point in time: RFC 3339, or seconds since 1970 with up to three decimals.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub fn moment(text: &str) -> Result<Timestamp, String> {
     let wrong = || format!("{text:?} is no time: write 2026-11-01T00:00:00Z, or seconds since 1970");
     if let Ok(point) = text.parse::<jiff::Timestamp>() {
         return Ok(Timestamp(point.as_millisecond()));

@@ -53,8 +53,17 @@ enum Kind {
 
 /// Every spec has an `apiVersion`; the others are told by their sections.
 fn kind(source: &Source) -> Kind {
-    const CONFIG: [&str; 6] =
-        ["external_labels", "rule_files", "external_url", "alertmanagers", "webhooks", "resend_delay"];
+    const CONFIG: [&str; 9] = [
+        "external_labels",
+        "rule_files",
+        "external_url",
+        "alertmanagers",
+        "webhooks",
+        "slack",
+        "argo",
+        "audit",
+        "resend_delay",
+    ];
     let has = |sections: &[&str]| {
         let begins = |line: &str| {
             sections.iter().any(|section| line.strip_prefix(section).is_some_and(|rest| rest.starts_with(':')))

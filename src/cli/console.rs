@@ -1,6 +1,6 @@
 //! What people see on a terminal: errors with their causes, colour where wanted, the log.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 
@@ -25,6 +25,12 @@ pub fn error(error: &anyhow::Error) {
 #[expect(clippy::print_stderr, reason = "messages go to standard error")]
 pub fn message(text: &str) {
     eprintln!("{text}");
+}
+
+/// Prints an answer. A reader that has gone away ends nothing: there may be an exit code to come.
+pub fn data(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 /// Sends the log to standard error, from `level` on unless the user chose another one.

@@ -18,11 +18,19 @@ pub(super) fn run(options: &GenerateOptions) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Failed);
     }
     anyhow::ensure!(!services.is_empty(), "no service in the input: nothing to generate");
-    for limit in services.iter().flat_map(generate::limits) {
-        let place = format!("{}:{}", limit.origin.file.display(), limit.origin.line);
-        console::message(&format!("warning: {}: {}\n  --> {place}", limit.slo, limit.message));
+    if options.format.is_about_releases() {
+        let (judged, others): (Vec<_>, Vec<_>) = services.iter().partition(|service| service.canary.is_some());
+        anyhow::ensure!(!judged.is_empty(), "no service in the input has a `canary` block: nothing to generate");
+        for service in others {
+            console::message(&format!("{}: left out, it has no `canary` block", service.name));
+        }
+    } else {
+        for limit in services.iter().flat_map(generate::limits) {
+            let place = format!("{}:{}", limit.origin.file.display(), limit.origin.line);
+            console::message(&format!("warning: {}: {}\n  --> {place}", limit.slo, limit.message));
+        }
     }
-    let rules = generate::render(&services, options.format);
+    let rules = generate::render(&services, options.format, options.address.as_str());
     if options.output == Path::new("-") {
         std::io::stdout().lock().write_all(rules.as_bytes()).context("cannot write to standard output")?;
         return Ok(Outcome::Ok);

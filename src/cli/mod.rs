@@ -2,9 +2,12 @@
 //! command). Data goes to standard output, messages to standard error.
 
 mod args;
+mod canary;
 mod check;
+mod client;
 mod console;
 mod demo;
+mod gate;
 mod generate;
 mod progress;
 mod replay;
@@ -23,14 +26,16 @@ use args::{Arguments, Command, LogLevel};
 enum Outcome {
     /// 0
     Ok,
-    /// 1: the check failed.
+    /// 1: the check, canary or gate failed.
     Failed,
     /// 2: the arguments do not go together.
     Usage,
     /// 3: nothing is wrong, but something is hardly meant.
     Lint,
-    /// 4: there is nothing to judge.
+    /// 4: there is nothing to judge, or it is not decided.
     NoData,
+    /// 5: no answer in time.
+    Timeout,
 }
 
 impl From<Outcome> for ExitCode {
@@ -41,11 +46,13 @@ impl From<Outcome> for ExitCode {
             Outcome::Usage => 2,
             Outcome::Lint => 3,
             Outcome::NoData => 4,
+            Outcome::Timeout => 5,
         })
     }
 }
 
-/// Reads the arguments, runs the command and returns the exit code: 0 ok, 1 failed, 2 usage, 3 lint, 4 no data.
+/// Reads the arguments, runs the command and returns the exit code: 0 ok, 1 failed, 2 usage, 3 lint,
+/// 4 no data or undecided, 5 timeout.
 pub fn run() -> ExitCode {
     // Ends the process with 2 on a usage error, with 0 on --help and --version.
     let arguments = Arguments::parse();
@@ -58,6 +65,8 @@ pub fn run() -> ExitCode {
         Command::Generate(options) => generate::run(&options),
         Command::Replay(options) => replay::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Canary(options) => canary::run(&options),
+        Command::Gate(options) => gate::run(&options),
         Command::Demo(options) => demo::run(options),
     };
     match outcome {

@@ -290,8 +290,8 @@ fn tell_surprises(outcome: &replay::Outcome) {
 
 fn write_json(mut out: impl Write, rules: &Judged, against: Option<&Judged>) -> io::Result<()> {
     let lines = |judged: &Judged| {
-        let alerts = judged.outcome.transitions.iter().map(json::alert);
-        alerts.chain(judged.outcome.slos.iter().map(|view| json::slo(view))).collect::<Vec<_>>()
+        let happenings = json::happenings(&judged.outcome).into_iter();
+        happenings.chain(judged.outcome.slos.iter().map(|view| json::slo(view))).collect::<Vec<_>>()
     };
     for line in lines(rules) {
         writeln!(out, "{line}")?;
@@ -309,6 +309,7 @@ fn write_json(mut out: impl Write, rules: &Judged, against: Option<&Judged>) -> 
 
 fn write_text(mut out: impl Write, rules: &Judged, against: Option<&Judged>) -> io::Result<()> {
     write!(out, "{}", text::timeline(&rules.outcome, &rules.summaries))?;
+    write!(out, "{}", text::rollouts(&rules.outcome))?;
     match against {
         None => write!(out, "{}", text::summary(&rules.summaries))?,
         Some(against) => write!(out, "{}", text::comparison(&pairs(&rules.summaries, &against.summaries)))?,

@@ -1,25 +1,28 @@
 //! `sloburn serve`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::Context;
 use secrecy::SecretString;
+use url::Url;
 
 use crate::api::{About, QuerySettings};
 use crate::app::{self, Daemon, HttpSettings, ReadSources, Rules, Storage, StoreSettings, Web, default_external_url};
+use crate::audit;
 use crate::cli::args::{
     LimitOptions, QueryOptions, ServeOptions, StorageOptions, StoreOptions, WebOptions, label_pairs,
 };
 use crate::cli::{Outcome, check, console, sources};
 use crate::clock;
 use crate::config::{
-    AlertmanagerConfig, Config, HaConfig, QueryConfig, SecretSource, StorageConfig, StoreConfig, WebhookConfig,
+    AlertmanagerConfig, ArgoConfig, AuditConfig, Config, HaConfig, QueryConfig, SecretSource, SlackConfig,
+    StorageConfig, StoreConfig, WebhookConfig,
 };
 use crate::engine::HaPairs;
 use crate::journal;
 use crate::notify::webhook::WebhookSecret;
-use crate::notify::{self, AlertmanagerTarget, WebhookTarget};
+use crate::notify::{self, AlertmanagerTarget, ArgoTarget, Receivers, SlackTarget, WebhookTarget};
 use crate::promql::{ParseLimits, parse_selector};
 use crate::spec::{self, Service, Source};
 use crate::types::Span;
@@ -29,6 +32,8 @@ use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};
 const RECEIVER_TIMEOUT: Span = Span::seconds(10);
 /// In the folder where it is started, as Prometheus has it.
 const DEFAULT_STORAGE_PATH: &str = "data";
+/// Where Kubernetes puts what a pod needs to speak to its API.
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const CHECKPOINT_EVERY: Span = Span::minutes(30);
 
 pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
@@ -57,14 +62,15 @@ pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
 }
 
 async fn serve(services: &[Service], settings: app::Settings) -> anyhow::Result<()> {
-    let (receivers, slos) =
-        (settings.alertmanagers.len() + settings.webhooks.len(), services.iter().map(|s| s.slos.len()).sum::<usize>());
+    let (receivers, slos) = (settings.receivers.len(), services.iter().map(|s| s.slos.len()).sum::<usize>());
     let scheme = scheme(&settings.http);
     let storage = settings.storage.as_ref().map(|storage| storage.path.display().to_string());
     let daemon = Daemon::start(services, settings).await?;
     let address = daemon.address();
     if receivers == 0 {
-        tracing::warn!("no receiver: alerts show in the API only; name one with --alertmanager or --webhook");
+        tracing::warn!(
+            "no receiver: alerts and verdicts show in the API only; name one with --alertmanager or --webhook"
+        );
     }
     tracing::info!(%address, storage, "listening");
     let observer = daemon.engine().observer();
@@ -156,6 +162,9 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
             send_resolved: true,
         });
     }
+    let slacks: Vec<SlackTarget> = config.slack.iter().map(slack).collect::<anyhow::Result<_>>()?;
+    let argos: Vec<ArgoTarget> = config.argo.iter().map(argo).collect::<anyhow::Result<_>>()?;
+    notify.audit = retention(&config.audit);
     if options.webhook_secret_file.is_some() && options.webhooks.is_empty() {
         console::message("warning: --webhook.secret-file without --webhook signs nothing");
     }
@@ -173,8 +182,7 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
         about: About::default(),
         ha: config.ha.as_ref().map(pairs),
         notify,
-        alertmanagers,
-        webhooks,
+        receivers: Receivers { alertmanagers, webhooks, slacks, argos },
         storage: None,
     })
 }
@@ -309,14 +317,66 @@ fn alertmanager(config: &AlertmanagerConfig) -> anyhow::Result<AlertmanagerTarge
     })
 }
 
-fn webhook(config: &WebhookConfig) -> anyhow::Result<WebhookTarget> {
-    let secret = match &config.secret {
-        None => None,
-        Some(SecretSource::File(path)) => Some(read_secret(path)?),
-        Some(SecretSource::Env(name)) => {
-            Some(env::var(name).with_context(|| format!("webhook {}: environment variable {name}", config.name))?)
+fn slack(config: &SlackConfig) -> anyhow::Result<SlackTarget> {
+    let what = || format!("slack {}", config.name);
+    let text = secret(&config.url).with_context(what)?;
+    // The text is the secret, so what is wrong with it is not said.
+    let is_url = text.parse::<Url>().is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    anyhow::ensure!(is_url, "{}: not the URL of an incoming webhook", what());
+    Ok(SlackTarget {
+        name: config.name.clone(),
+        url: text.into(),
+        timeout: config.timeout,
+        send_resolved: config.send_resolved,
+        dashboard: config.dashboard_url.clone(),
+    })
+}
+
+/// In a pod the API's address is in the environment, and the service account's files have their place.
+fn argo(config: &ArgoConfig) -> anyhow::Result<ArgoTarget> {
+    let server = match &config.server {
+        Some(server) => server.clone(),
+        None => {
+            let variable = |name| {
+                let hint = "argo: not in a pod of Kubernetes: name the API's address with `server`";
+                env::var(name).with_context(|| hint)
+            };
+            let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
+            let host = if host.contains(':') { format!("[{host}]") } else { host };
+            Url::parse(&format!("https://{host}:{port}/")).context("argo: the address in the environment")?
         }
     };
+    let is_plain = server.scheme() == "http";
+    let default =
+        |given: &Option<PathBuf>, name: &str| given.clone().or((!is_plain).then(|| Path::new(ACCOUNT).join(name)));
+    Ok(ArgoTarget {
+        token_file: default(&config.token_file, "token"),
+        ca_file: default(&config.ca_file, "ca.crt"),
+        server,
+        timeout: config.timeout,
+    })
+}
+
+fn retention(config: &AuditConfig) -> audit::Retention {
+    let default = audit::Retention::default();
+    audit::Retention {
+        time: config.retention_time.unwrap_or(default.time),
+        limit_bytes: config.retention_size_bytes.unwrap_or(default.limit_bytes),
+    }
+}
+
+fn secret(source: &SecretSource) -> anyhow::Result<String> {
+    match source {
+        SecretSource::File(path) => read_secret(path),
+        SecretSource::Env(name) => {
+            let text = env::var(name).with_context(|| format!("environment variable {name}"))?;
+            Ok(text.trim().to_owned())
+        }
+    }
+}
+
+fn webhook(config: &WebhookConfig) -> anyhow::Result<WebhookTarget> {
+    let secret = config.secret.as_ref().map(secret).transpose().with_context(|| format!("webhook {}", config.name))?;
     let secrets = secret.iter().map(|text| parse_secret(text)).collect::<anyhow::Result<_>>();
     Ok(WebhookTarget {
         name: config.name.clone(),

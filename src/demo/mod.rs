@@ -26,7 +26,7 @@ use crate::api::{About, QuerySettings};
 use crate::app::{self, Daemon, HttpSettings, ServerError, StartError, StoreSettings, default_external_url};
 use crate::clock::{self, Steady};
 use crate::live::EngineHandle;
-use crate::notify::{self, WebhookTarget};
+use crate::notify::{self, Receivers, WebhookTarget};
 use crate::types::{Span, Timestamp};
 use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};
 
@@ -209,6 +209,13 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 fn settings(address: &str, sink: &Sink) -> Result<app::Settings, DemoError> {
+    let target = WebhookTarget {
+        name: "demo".to_owned(),
+        url: sink.url.clone(),
+        secrets: vec![sink.secret.clone()],
+        timeout: WEBHOOK_TIMEOUT,
+        send_resolved: true,
+    };
     Ok(app::Settings {
         listen_address: address.to_owned(),
         http: HttpSettings::default(),
@@ -223,14 +230,7 @@ fn settings(address: &str, sink: &Sink) -> Result<app::Settings, DemoError> {
         about: About { started: clock::now(), ..About::default() },
         ha: None,
         notify: notify::Settings::new(default_external_url(address)),
-        alertmanagers: Vec::new(),
-        webhooks: vec![WebhookTarget {
-            name: "demo".to_owned(),
-            url: sink.url.clone(),
-            secrets: vec![sink.secret.clone()],
-            timeout: WEBHOOK_TIMEOUT,
-            send_resolved: true,
-        }],
+        receivers: Receivers { webhooks: vec![target], ..Receivers::default() },
         storage: None,
     })
 }

@@ -35,6 +35,11 @@ impl SloRun {
         Self { service: Arc::clone(service), slo, sli, judges: BTreeMap::new(), blank: None, signals }
     }
 
+    /// Its service's name.
+    pub(super) fn service(&self) -> &str {
+        &self.service.name
+    }
+
     /// `service/slo`
     pub(super) fn id(&self) -> String {
         crate::spec::naming::slo_path(&self.service, &self.service.slos[self.slo])

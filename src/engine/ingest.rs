@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::engine::{Binding, Engine};
 use crate::series::{Heard, Lookup, REPLICAS_LIMIT_COUNT, SeriesId, Tag, identity_bytes};
 use crate::sli::Match;
+use crate::spec::Reads;
 use crate::types::{Labels, Span, Timestamp};
 use crate::wire::{Batch, LabelPairs, SeriesRef, WireLabels, decode_labels};
 
@@ -17,6 +18,9 @@ pub const PAST_LIMIT: Span = Span::days(92);
 
 /// A time further from now than this is not late or early but in another unit.
 const PLAUSIBLE: Span = Span::days(3_650);
+
+/// The label of `rollout_info` that says what a Rollout does.
+const PHASE: &str = "phase";
 
 /// Characters of a refused series' labels that are quoted back.
 const EXAMPLE_LIMIT_CHARS: usize = 400;
@@ -143,12 +147,24 @@ impl Engine {
     }
 
     /// The tag of a series with these uses and labels.
-    pub(super) fn tag(&mut self, matches: Vec<Match>, labels: &Labels, now: Timestamp) -> Tag {
-        let version_of = |sli: u32| {
-            let label = self.slis.get(sli as usize)?.version_label.as_deref()?;
-            labels.get(label).map(Into::into)
-        };
-        let versions = matches.iter().map(|m| version_of(m.sli.0)).collect();
+    pub(super) fn tag(&mut self, mut matches: Vec<Match>, labels: &Labels, now: Timestamp) -> Tag {
+        let mut versions = Vec::with_capacity(matches.len());
+        matches.retain_mut(|matched| {
+            let version = match matched.reads {
+                Reads::Judged(_) | Reads::Bucket(_) => {
+                    let Some((version, stratum)) = self.releases.place(matched.sli, labels) else { return false };
+                    matched.term = stratum;
+                    Some(version.into())
+                }
+                Reads::Phase => labels.get(PHASE).map(Into::into),
+                Reads::Counter | Reads::Gauge(_) | Reads::Signal | Reads::Weight => {
+                    let sli = self.slis.get(matched.sli.0 as usize);
+                    sli.and_then(|sli| labels.get(sli.version_label.as_deref()?)).map(Into::into)
+                }
+            };
+            versions.push(version);
+            true
+        });
         let mut judges = Vec::with_capacity(matches.len());
         for matched in &matches {
             // A signal feeds none.
@@ -161,6 +177,7 @@ impl Engine {
             return tag;
         }
         let tag = Tag(self.bindings.len() as u32);
+        self.judged.push(binding.is_judged());
         self.bindings.push(Arc::clone(&binding));
         self.tallies.push(None);
         self.tags.insert(binding, tag);

@@ -9,6 +9,7 @@ mod groups;
 mod ha;
 mod ingest;
 mod native;
+mod releases;
 mod reload;
 mod rules;
 mod slo;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
+use crate::rollout::{Command, CommandError, Record};
 use crate::series::{Change, Ha, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
 use crate::sli::{Catalog, Counts, Match, Signal, Values, Versions};
 use crate::spec::{Counting, Reads, Role, Service};
@@ -38,6 +40,7 @@ pub use view::{RuleView, SloState, SloView, Snapshot, Stats, TierView, VersionVi
 
 use docket::Docket;
 use groups::SloRun;
+use releases::Releases;
 use slo::Judge;
 use time::Time;
 
@@ -51,6 +54,8 @@ pub enum Event<'a> {
     /// Nothing but time passed. What that leads to happens at the same moments however often it is said: see
     /// [`Engine::step`].
     Tick,
+    /// Somebody says something about a rollout.
+    Rollout(&'a Command),
     /// Other specs hold from now on.
     Reload(&'a [Service]),
     /// Every SLO is to be judged as of now, whether or not its time has come: where a recording ends.
@@ -66,6 +71,10 @@ pub struct Effects {
     pub written: Written,
     /// What an [`Event::Reload`] meant.
     pub reloaded: Reloaded,
+    /// What happened to rollouts, in order.
+    pub records: Vec<Record>,
+    /// Why an [`Event::Rollout`] had no effect.
+    pub refused: Option<CommandError>,
 }
 
 /// What the engine is told once.
@@ -98,9 +107,17 @@ impl Binding {
         self.matches.iter().zip(of).map(|(matched, (version, judges))| (matched, version.as_deref(), judges.as_slice()))
     }
 
+    /// Whether the judge of releases looks at it.
+    fn is_judged(&self) -> bool {
+        self.matches.iter().any(|matched| matches!(matched.reads, Reads::Judged(_) | Reads::Bucket(_)))
+    }
+
     /// Whether its samples are events themselves.
     fn is_gauge(&self) -> bool {
-        self.matches.iter().any(|matched| matches!(matched.reads, Reads::Gauge(_) | Reads::Signal))
+        self.matches.iter().any(|matched| match matched.reads {
+            Reads::Gauge(_) | Reads::Signal | Reads::Judged(Some(_)) | Reads::Weight | Reads::Phase => true,
+            Reads::Counter | Reads::Judged(None) | Reads::Bucket(_) => false,
+        })
     }
 }
 
@@ -127,6 +144,8 @@ pub struct Engine {
     /// By tag.
     bindings: Vec<Arc<Binding>>,
     tags: BTreeMap<Arc<Binding>, Tag>,
+    /// By tag, whether the judge of releases looks at it.
+    judged: Vec<bool>,
     /// By tag, what this step has added at one time. Most series of a scrape are bound to the same few SLIs: their
     /// changes are summed here first, and reach each SLI and SLO once.
     tallies: Vec<Option<Change>>,
@@ -138,6 +157,10 @@ pub struct Engine {
     judges: Vec<Judge>,
     /// The SLO of each judge.
     judge_slos: Vec<usize>,
+    /// Services with a `canary` block or a budget policy.
+    releases: Releases,
+    /// What happened to rollouts in this step.
+    records: Vec<Record>,
     /// In the order of the specs.
     signals: Vec<Signal>,
     /// The SLO of each signal, and its selector.
@@ -179,6 +202,7 @@ impl Engine {
                 slos.push(SloRun::new(&service, at, first + slo.sli, first_signal..signal_slos.len()));
             }
         }
+        let slis_and_signals = slis.len() + signal_slos.len();
         let nothing = Arc::new(Binding { matches: Vec::new(), versions: Vec::new(), judges: Vec::new() });
         let ha = settings.ha.clone().map(|pairs| Ha::new(pairs, settings.series_limit));
         let mut engine = Self {
@@ -187,6 +211,7 @@ impl Engine {
             catalog: Catalog::new(services),
             bindings: vec![Arc::clone(&nothing)],
             tags: BTreeMap::from([(nothing, Tag::NOTHING)]),
+            judged: vec![false],
             tallies: vec![None],
             tallied: Vec::new(),
             slis,
@@ -194,6 +219,8 @@ impl Engine {
             docket: Docket::default(),
             judges: Vec::new(),
             judge_slos: Vec::new(),
+            releases: Releases::new(services, slis_and_signals),
+            records: Vec::new(),
             signals: vec![Signal::default(); signal_slos.len()],
             signal_slos,
             output: Output::default(),
@@ -220,15 +247,25 @@ impl Engine {
                 self.stats.count(&effects.written);
                 self.time.written_at = now;
             }
-            Event::Tick => return effects,
+            Event::Tick => {
+                effects.records.append(&mut self.records);
+                return effects;
+            }
+            Event::Rollout(command) => {
+                effects.refused = self.command(command, now).err();
+                effects.records.append(&mut self.records);
+                return effects;
+            }
             Event::Reload(services) => {
                 effects.reloaded = self.reload(services, now, &mut effects.alerts);
+                effects.records.append(&mut self.records);
                 return effects;
             }
             Event::Review => self.docket.list_all(),
         }
         let until = if matches!(event, Event::Moment(_)) { Timestamp(i64::MAX) } else { now };
         self.settle(until, now, &mut effects.alerts);
+        effects.records.append(&mut self.records);
         effects
     }
 
@@ -237,6 +274,7 @@ impl Engine {
         self.table.settle(until, &mut self.output.increments);
         self.apply(now);
         self.judge(now, alerts);
+        self.release(now);
     }
 
     /// Adds what the series table let through to the counts of SLIs and SLOs.
@@ -251,7 +289,10 @@ impl Engine {
                 }
             }
         }
-        for Increment { tag, change, reading } in output.increments.drain(..) {
+        for Increment { tag, target, change, reading } in output.increments.drain(..) {
+            if self.judged[tag.0 as usize] {
+                self.observe(tag, target, change, reading, now);
+            }
             if let Some(reading) = reading {
                 self.read(tag, change.at, reading, now);
                 continue;
@@ -276,7 +317,7 @@ impl Engine {
     }
 
     /// Adds the events of counters to every SLI and SLO that a binding names.
-    fn count(&mut self, tag: Tag, Change { at, amount }: Change, now: Timestamp) {
+    fn count(&mut self, tag: Tag, Change { at, amount, .. }: Change, now: Timestamp) {
         let binding = Arc::clone(&self.bindings[tag.0 as usize]);
         for (matched, version, judges) in binding.uses().filter(|(matched, ..)| matched.reads == Reads::Counter) {
             let amount = if matched.negative { -amount } else { amount };
@@ -310,7 +351,12 @@ impl Engine {
                         self.docket.list(judge);
                     }
                 }
-                Reads::Gauge(_) | Reads::Counter => {}
+                Reads::Weight => self.releases.weigh(matched.sli, value),
+                Reads::Phase if value == 1.0 => {
+                    let phase = version.unwrap_or_default();
+                    self.releases.phase(matched.sli, phase, at, now, &mut self.records);
+                }
+                Reads::Gauge(_) | Reads::Counter | Reads::Judged(_) | Reads::Bucket(_) | Reads::Phase => {}
             }
         }
     }
@@ -344,8 +390,8 @@ impl Engine {
 
     /// What every SLO looks like since it was last judged; unchanged ones are shared with earlier snapshots.
     pub fn snapshot(&mut self, now: Timestamp) -> Snapshot {
-        let views = self.views();
+        let (views, services) = (self.views(), self.service_views());
         let (series, wire_keys) = (self.table.len(), self.table.wire_keys());
-        Snapshot { at: now, slos: views, stats: Stats { series, wire_keys, ..self.stats.clone() } }
+        Snapshot { at: now, slos: views, services, stats: Stats { series, wire_keys, ..self.stats.clone() } }
     }
 }

@@ -116,10 +116,16 @@ impl Engine {
     /// Tags for all events and for those within each threshold.
     fn native_use(&mut self, matches: &[NativeMatch], labels: &Labels, now: Timestamp) -> NativeUse {
         let of = |matched: &NativeMatch, role| {
-            let (sli, reads) = (matched.sli, Reads::Counter);
-            Match { sli, term: 0, role, negative: false, reads, is_classic: false }
+            let reads = match (role, matched.reads) {
+                (Role::Total, Reads::Bucket(_)) => Reads::Bucket(f64::INFINITY.to_bits()),
+                (_, reads) => reads,
+            };
+            Match { sli: matched.sli, term: 0, role, negative: false, reads, is_classic: false }
         };
-        let total = self.tag(matches.iter().map(|m| of(m, Role::Total)).collect(), labels, now);
+        let mut totals: Vec<Match> = matches.iter().map(|m| of(m, Role::Total)).collect();
+        // A histogram has many bounds, and its events are all of them once.
+        totals.dedup();
+        let total = self.tag(totals, labels, now);
         let mut by_threshold: BTreeMap<u64, Vec<Match>> = BTreeMap::new();
         for matched in matches {
             // Thresholds are above zero: their bits ascend with them.

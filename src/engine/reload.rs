@@ -38,6 +38,8 @@ impl Engine {
         std::mem::swap(&mut new.ha, &mut self.ha);
         let mut old = std::mem::replace(self, new);
         adopt_versions(&mut self.slis, old.slis);
+        self.records.append(&mut old.records);
+        self.releases.adopt(std::mem::take(&mut old.releases), now, &mut self.records);
         for (signal, (_, selector)) in self.signals.iter_mut().zip(&self.signal_slos) {
             if let Some(same) = old.signal_slos.iter().position(|(_, old)| old == selector) {
                 signal.clone_from(&old.signals[same]);

@@ -282,6 +282,11 @@ impl Judge {
         self.live_series == 0 && !self.is_active() && is_old(self.account.last_sample().unwrap_or(self.started))
     }
 
+    /// The share of the period's budget that is left, as it was last judged.
+    pub(super) fn budget_left(&self) -> Option<f64> {
+        self.budget.remaining_of_period()
+    }
+
     /// Whether an alert is pending or firing.
     pub(super) fn is_active(&self) -> bool {
         self.alerts.iter().any(|alert| alert.machine.standing().is_some())

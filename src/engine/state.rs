@@ -10,7 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::docket::Docket;
-use crate::engine::slo::Saved;
+use crate::engine::releases::Saved;
+use crate::engine::slo::Saved as SavedJudge;
 use crate::engine::time::Time;
 use crate::engine::{Binding, Engine, Settings};
 use crate::series::{Elections, Table, Tag};
@@ -45,9 +46,10 @@ struct State<'a> {
     bindings: Cow<'a, [Arc<Binding>]>,
     versions: Vec<Cow<'a, Versions>>,
     values: Vec<Option<Cow<'a, Values>>>,
-    judges: Vec<Saved<'a>>,
+    judges: Vec<SavedJudge<'a>>,
     signals: Cow<'a, [Signal]>,
     docket: Cow<'a, Docket>,
+    releases: Saved,
     elections: Option<Cow<'a, Elections>>,
 }
 
@@ -64,6 +66,7 @@ impl Engine {
             judges: self.judges.iter().zip(&self.judge_slos).map(|(judge, slo)| judge.saved(*slo)).collect(),
             signals: Cow::Borrowed(&self.signals),
             docket: Cow::Borrowed(&self.docket),
+            releases: self.releases.save(),
             elections: self.ha.as_ref().map(|ha| Cow::Borrowed(&ha.elections)),
         };
         postcard::to_extend(&(STATE_VERSION, state), Vec::new()).expect("a vector takes everything")
@@ -87,6 +90,7 @@ impl Engine {
         engine.time = state.time.into_owned();
         engine.table = state.table.into_owned().rebuilt(settings.series_limit, &settings.limits);
         engine.bindings = state.bindings.into_owned();
+        engine.judged = engine.bindings.iter().map(|binding| binding.is_judged()).collect();
         engine.tallies = vec![None; engine.bindings.len()];
         engine.tags = (0..).zip(&engine.bindings).map(|(tag, binding)| (Arc::clone(binding), Tag(tag))).collect();
         for ((sli, versions), values) in engine.slis.iter_mut().zip(state.versions).zip(state.values) {
@@ -107,6 +111,9 @@ impl Engine {
             engine.judges[index].restore(saved)?;
         }
         engine.docket = state.docket.into_owned();
+        if !engine.releases.restore(state.releases) {
+            return Err(RestoreError::OtherSpecs);
+        }
         if let (Some(ha), Some(elections)) = (&mut engine.ha, state.elections) {
             ha.elections = elections.into_owned();
         }

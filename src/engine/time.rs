@@ -83,7 +83,7 @@ impl Engine {
     fn next_due(&self) -> Timestamp {
         let upkeep = (self.time.rotated_at + ROTATE_EVERY).min(self.time.swept_at + SWEEP_EVERY);
         let held = if self.table.is_holding() { self.time.now } else { upkeep };
-        held.min(upkeep).min(self.docket.next_due())
+        held.min(upkeep).min(self.docket.next_due()).min(self.releases.due())
     }
 
     fn tick(&mut self, at: Timestamp, alerts: &mut Vec<Alert>) {

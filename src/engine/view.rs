@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::alert::{Alert, AlertRule, AlertState};
 use crate::burn::{Budget, WindowBurn};
 use crate::engine::Written;
+use crate::rollout::ServiceView;
 use crate::sli::{Events, Quantiles};
 use crate::spec::{Budgeting, Origin, Tier, naming};
 use crate::types::{Labels, Objective, Span, Timestamp};
@@ -17,6 +18,8 @@ pub struct Snapshot {
     pub at: Timestamp,
     /// In the order of the specs.
     pub slos: Vec<Arc<SloView>>,
+    /// Services that are released by the judge or the budget policy, in the order of the specs.
+    pub services: Vec<Arc<ServiceView>>,
     /// Totals.
     pub stats: Stats,
 }

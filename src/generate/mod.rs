@@ -47,10 +47,14 @@
 //! | cold start: a part is taken for the whole | inherent to rules; only the engine knows it is warming up |
 //! | a counter that reports NaN | inherent to rules; the engine ignores the sample |
 //!
+//! Besides rules, `argo` and `flagger` make what lets a pipeline ask for sloburn's verdicts.
+//!
 //! Latency SLIs read classic buckets; native histograms only the engine reads. A window must hold at least two
 //! samples of every series, as for any `rate`.
 
 mod alerts;
+mod argo;
+mod flagger;
 mod limits;
 mod metadata;
 mod model;
@@ -65,33 +69,47 @@ pub use limits::{Limit, limits};
 pub use model::{Rule, RuleGroup};
 pub use render::{render_operator, render_prometheus};
 
-use crate::spec::{Service, Slo, naming};
+use crate::spec::{Canary, Service, Slo, naming};
 use crate::types::{Labels, quote};
 
-/// What generated rules are wrapped in.
+/// Where sloburn is reached in a cluster that has it as a service of that name.
+pub const DEFAULT_ADDRESS: &str = "http://sloburn:9797";
+
+/// What is generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A rule file for Prometheus, Mimir, Thanos or vmalert.
     Prometheus,
     /// Prometheus Operator's `monitoring.coreos.com/v1` `PrometheusRule`, one object a service.
     Operator,
+    /// What makes Argo Rollouts wait for verdicts: `AnalysisTemplate`s, steps of Rollouts, notifications.
+    Argo,
+    /// What makes Flagger ask for them: webhooks of Canaries, `MetricTemplate`s.
+    Flagger,
 }
 
 /// A text that names no [`Format`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown format {0:?}; expected prometheus or operator")]
+#[error("unknown format {0:?}; expected prometheus, operator, argo or flagger")]
 pub struct UnknownFormat(String);
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 2] = [Self::Prometheus, Self::Operator];
+    pub const ALL: [Self; 4] = [Self::Prometheus, Self::Operator, Self::Argo, Self::Flagger];
 
     /// The word used on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Prometheus => "prometheus",
             Self::Operator => "operator",
+            Self::Argo => "argo",
+            Self::Flagger => "flagger",
         }
+    }
+
+    /// Whether it is about releases, and only services with a `canary` block have something to say.
+    pub const fn is_about_releases(self) -> bool {
+        matches!(self, Self::Argo | Self::Flagger)
     }
 }
 
@@ -127,15 +145,22 @@ pub fn rules(service: &Service) -> Vec<RuleGroup> {
     groups
 }
 
-/// The rules of all services as text: one rule file, or one YAML document a service.
-pub fn render(services: &[Service], format: Format) -> String {
+/// The text of all services in a format: one rule file, or YAML documents. `address` is sloburn's own, for formats
+/// about releases.
+pub fn render(services: &[Service], format: Format, address: &str) -> String {
     match format {
         Format::Prometheus => render_prometheus(&services.iter().flat_map(rules).collect::<Vec<_>>()),
         Format::Operator => {
             let documents: Vec<String> = services.iter().map(|s| render_operator(s, &rules(s))).collect();
             documents.join("---\n")
         }
+        Format::Argo => argo::render(&judged(services), address.trim_end_matches('/')),
+        Format::Flagger => flagger::render(&judged(services), address.trim_end_matches('/')),
     }
+}
+
+fn judged(services: &[Service]) -> Vec<(&Service, &Canary)> {
+    services.iter().filter_map(|service| Some((service, service.canary.as_deref()?))).collect()
 }
 
 /// The matchers that select an SLO's own series: `{sloth_id="a-b", sloth_service="a", sloth_slo="b"}`, and those of one
@@ -163,7 +188,7 @@ mod tests {
         }
         assert_eq!(
             "helm".parse::<Format>().unwrap_err().to_string(),
-            r#"unknown format "helm"; expected prometheus or operator"#
+            r#"unknown format "helm"; expected prometheus, operator, argo or flagger"#
         );
     }
 }

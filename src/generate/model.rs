@@ -80,7 +80,8 @@ fn optional_span<S: Serializer>(span: &Option<Span>, serializer: S) -> Result<S:
     }
 }
 
-fn pairs<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+/// A mapping in its own order.
+pub(super) fn pairs<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(pairs.iter().map(|(name, value)| (name, Text(value))))
 }
 

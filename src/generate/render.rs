@@ -41,7 +41,7 @@ struct Metadata<'a> {
 
 /// A rule file.
 pub fn render_prometheus(groups: &[RuleGroup]) -> String {
-    to_yaml(&RuleFile { groups })
+    to_yaml(&[], &RuleFile { groups })
 }
 
 /// A `monitoring.coreos.com/v1` `PrometheusRule`, without a namespace.
@@ -53,25 +53,32 @@ pub fn render_operator(service: &Service, groups: &[RuleGroup]) -> String {
         service.labels.iter().filter(|(key, value)| is_label_part(key) && is_label_part(value)).collect();
     labels.insert("app.kubernetes.io/component", "SLO");
     labels.insert("app.kubernetes.io/managed-by", "sloburn");
-    to_yaml(&PrometheusRule {
+    let rule = PrometheusRule {
         api_version: "monitoring.coreos.com/v1",
         kind: "PrometheusRule",
         metadata: Metadata { name: object_name(&service.name), labels },
         spec: RuleFile { groups },
-    })
+    };
+    to_yaml(&[], &rule)
 }
 
-fn to_yaml(document: &impl Serialize) -> String {
+/// A document, with comments in front of it.
+pub(super) fn to_yaml(comments: &[&str], document: &impl Serialize) -> String {
     // `RuleGroup` says where a block is wanted. Long annotations stay on one line: people grep for them.
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
     let mut yaml = HEADER.to_owned();
+    for line in comments.iter().flat_map(|comment| comment.lines()) {
+        yaml.push_str("# ");
+        yaml.push_str(line);
+        yaml.push('\n');
+    }
     serde_saphyr::to_fmt_writer_with_options(&mut yaml, document, options)
         .expect("strings, lists and maps keyed by strings have a YAML form, and a String takes all of it");
     yaml
 }
 
 /// A DNS-1123 subdomain. Names that differ stay different: what had to be changed gets a hash of the original.
-fn object_name(name: &str) -> String {
+pub(super) fn object_name(name: &str) -> String {
     let is_edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let is_name = |part: &str| {
         part.starts_with(is_edge) && part.ends_with(is_edge) && part.chars().all(|c| is_edge(c) || c == '-')

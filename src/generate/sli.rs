@@ -133,11 +133,10 @@ fn sum<'t>(terms: impl Iterator<Item = &'t Term>, names: &Names<'_>, window: Spa
 /// Events a second of each series.
 fn rate(term: &Term, window: Span) -> String {
     let (selector, range) = (&term.selector, window_text(window));
-    match term.reads {
-        Reads::Counter => format!("rate({selector}[{range}])"),
-        Reads::Gauge(_) | Reads::Signal => {
-            format!("count_over_time({selector}[{range}]) / {}", format_value(window.as_secs_f64()))
-        }
+    if term.reads == Reads::Counter {
+        format!("rate({selector}[{range}])")
+    } else {
+        format!("count_over_time({selector}[{range}]) / {}", format_value(window.as_secs_f64()))
     }
 }
 

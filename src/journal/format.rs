@@ -45,6 +45,8 @@ pub enum Kind {
     Specs,
     /// A write request as it came, compressed.
     Write(Protocol),
+    /// What somebody said about a rollout, as the caller writes it.
+    Rollout,
 }
 
 impl Kind {
@@ -53,6 +55,7 @@ impl Kind {
             Self::Specs => 0,
             Self::Write(Protocol::V1) => 1,
             Self::Write(Protocol::V2) => 2,
+            Self::Rollout => 3,
         }
     }
 
@@ -61,6 +64,7 @@ impl Kind {
             0 => Some(Self::Specs),
             1 => Some(Self::Write(Protocol::V1)),
             2 => Some(Self::Write(Protocol::V2)),
+            3 => Some(Self::Rollout),
             _ => None,
         }
     }

@@ -19,6 +19,7 @@ use crate::alert::Alert;
 use crate::clock;
 use crate::engine::{self, Effects, Engine, Event, Reloaded, Snapshot, Written};
 use crate::journal::{AppendError, Entry, Journal, Kind, Progress, Writer, body_sum};
+use crate::rollout::{self, CommandError, Record};
 use crate::types::{Span, Timestamp};
 use crate::wire::{Batch, Protocol, WireKey};
 
@@ -44,6 +45,7 @@ enum Command {
     Write { batch: Batch, body: Body, reply: oneshot::Sender<Result<(Batch, Written), WriteError>> },
     Tick,
     Reload { specs: Specs, reply: oneshot::Sender<Reloaded> },
+    Rollout { command: rollout::Command, reply: oneshot::Sender<Result<(), CommandFailure>> },
 }
 
 /// A request's body as it came, for the journal.
@@ -106,7 +108,18 @@ impl From<AppendError> for WriteError {
     }
 }
 
-/// What there is to say about alerts.
+/// Why a command about a rollout had no effect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandFailure {
+    /// It means nothing as things are.
+    #[error(transparent)]
+    Refused(#[from] CommandError),
+    /// It could not be put down.
+    #[error(transparent)]
+    NotTaken(#[from] WriteError),
+}
+
+/// What there is to say about alerts and rollouts.
 #[derive(Clone, Copy, Debug)]
 pub enum News<'a> {
     /// These changed.
@@ -115,6 +128,8 @@ pub enum News<'a> {
     Repeated(&'a [Alert]),
     /// These, and no others, stand after a recovery.
     Standing(&'a [Alert]),
+    /// This happened to rollouts, in this life of the process or an earlier one: a record tells its own number.
+    Rollouts(&'a [Record]),
 }
 
 /// The way to a running engine; cheap to clone. The engine stops when the last handle is gone.
@@ -133,6 +148,7 @@ impl std::fmt::Debug for Command {
             Self::Write { .. } => "Write",
             Self::Tick => "Tick",
             Self::Reload { .. } => "Reload",
+            Self::Rollout { .. } => "Rollout",
         })
     }
 }
@@ -217,6 +233,17 @@ impl EngineHandle {
         let (reply, done) = oneshot::channel();
         self.commands.send(Command::Reload { specs, reply }).await.ok()?;
         done.await.ok()
+    }
+
+    /// Says something about a rollout. It is on disk before it has an effect.
+    ///
+    /// # Errors
+    /// When it means nothing as things are, or cannot be put down.
+    pub async fn command(&self, command: rollout::Command) -> Result<(), CommandFailure> {
+        self.check()?;
+        let (reply, done) = oneshot::channel();
+        self.commands.send(Command::Rollout { command, reply }).await.map_err(|_| WriteError::Stopped)?;
+        done.await.map_err(|_| WriteError::Stopped)?
     }
 
     /// Whether writes may be taken, before one is decoded.
@@ -381,8 +408,20 @@ impl<F: FnMut(News<'_>)> Runner<F> {
                     // Whoever asked may have hung up; specs hold and samples are counted all the same.
                     let _ = reply.send(self.step(Event::Reload(&specs.services), now).reloaded);
                 }
+                Command::Rollout { command, reply } => {
+                    let answer = self.rollout(&command, now);
+                    let stopped = answer == Err(WriteError::Stopped.into());
+                    let reply = move || _ = reply.send(answer);
+                    match &self.writer {
+                        Some(writer) if !stopped => writer.when_durable(reply),
+                        _ => reply(),
+                    }
+                    if stopped {
+                        break;
+                    }
+                }
                 Command::Write { batch, body, reply } => {
-                    if let Err(error) = self.append(&body, now) {
+                    if let Err(error) = self.append(body.entry(), now) {
                         let stopped = error == WriteError::Stopped;
                         let _ = reply.send(Err(error));
                         if stopped {
@@ -408,14 +447,26 @@ impl<F: FnMut(News<'_>)> Runner<F> {
         if !effects.alerts.is_empty() {
             (self.on_news)(News::Changed(&effects.alerts));
         }
-        if !effects.alerts.is_empty() || now >= self.next_snapshot || now + SNAPSHOT_EVERY < self.next_snapshot {
+        if !effects.records.is_empty() {
+            (self.on_news)(News::Rollouts(&effects.records));
+        }
+        let is_news = !effects.alerts.is_empty() || !effects.records.is_empty();
+        if is_news || now >= self.next_snapshot || now + SNAPSHOT_EVERY < self.next_snapshot {
             self.publish();
         }
         effects
     }
 
-    /// Writes a body to the journal, if there is one.
-    fn append(&mut self, body: &Body, now: Timestamp) -> Result<(), WriteError> {
+    /// Puts a command down and takes its step.
+    fn rollout(&mut self, command: &rollout::Command, now: Timestamp) -> Result<(), CommandFailure> {
+        let body = postcard::to_stdvec(command).expect("a vector takes everything");
+        self.append(Entry { kind: Kind::Rollout, body: &body, body_sum: body_sum(&body) }, now)?;
+        self.next_snapshot = now;
+        self.step(Event::Rollout(command), now).refused.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Writes to the journal, if there is one.
+    fn append(&mut self, entry: Entry<'_>, now: Timestamp) -> Result<(), WriteError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let noted = self.specs_since.as_ref().map_or(Ok(0), |(since, specs)| {
             writer.append(Entry { kind: Kind::Specs, body: specs, body_sum: body_sum(specs) }, *since)
@@ -423,7 +474,7 @@ impl<F: FnMut(News<'_>)> Runner<F> {
         if noted.is_ok() {
             self.specs_since = None;
         }
-        let appended = noted.and_then(|_| writer.append(body.entry(), now));
+        let appended = noted.and_then(|_| writer.append(entry, now));
         let mut shown = self.status.journal();
         if shown.read_only.as_deref() != writer.read_only() {
             shown.read_only = writer.read_only().map(str::to_owned);
@@ -431,7 +482,7 @@ impl<F: FnMut(News<'_>)> Runner<F> {
         match appended {
             Ok(sequence) => {
                 shown.next_sequence = sequence + 1;
-                shown.written_bytes += body.bytes.len() as u64;
+                shown.written_bytes += entry.body.len() as u64;
                 Ok(())
             }
             Err(error) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::alert::Alert;
 use crate::clock::{self, Steady};
-use crate::engine::{self, Engine, Event};
+use crate::engine::{self, Effects, Engine, Event};
 use crate::journal::{
     Checkpoint, CheckpointError, Gap, Journal, Kind, LogError, Position, Progress, Reading, Record, RestoreError,
     Writer,
@@ -80,17 +80,17 @@ impl<'a> Replayer<'a> {
         Ok(replayer)
     }
 
-    /// Reads the log to its end, telling `progress` of every record and the alerts that it changed.
+    /// Reads the log to its end, telling `progress` of every record and what followed from it.
     pub(super) fn read(
         &mut self,
         journal: &Journal,
         status: &Status,
-        progress: &mut dyn FnMut(&Self, &Progress, &[Alert]),
+        progress: &mut dyn FnMut(&Self, &Progress, &Effects),
     ) -> Result<Reading, RecoveryError> {
         let (position, newest) = (self.position, self.newest);
         let visit = &mut |at: &Progress, record: Record<'_>| {
-            let alerts = self.take(&record);
-            progress(self, at, &alerts);
+            let effects = self.take(&record);
+            progress(self, at, &effects);
             if status.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let reading = journal.read(position, newest, visit)?;
@@ -109,18 +109,18 @@ impl<'a> Replayer<'a> {
         Ok(reading)
     }
 
-    /// Lives through a record again; the alerts that changed.
-    fn take(&mut self, record: &Record<'_>) -> Vec<Alert> {
+    /// Lives through a record again; what followed from it.
+    fn take(&mut self, record: &Record<'_>) -> Effects {
         let now = record.arrived_at;
         match record.kind {
             Kind::Specs => {
                 let specs = self.decode_specs(record.body);
                 self.specs = record.body.to_vec();
                 if let Some(engine) = &mut self.engine {
-                    engine.step(Event::Reload(&specs.services), now).alerts
+                    engine.step(Event::Reload(&specs.services), now)
                 } else {
                     self.engine = Some(Engine::new(&specs.services, self.settings.clone(), now));
-                    Vec::new()
+                    Effects::default()
                 }
             }
             Kind::Write(protocol) => {
@@ -131,10 +131,18 @@ impl<'a> Replayer<'a> {
                 let (limits, key) = (&self.settings.limits, engine.key());
                 if self.batch.decode(protocol, record.body, limits, key).is_err() {
                     self.unreadable += 1;
-                    return Vec::new();
+                    return Effects::default();
                 }
                 self.samples += self.batch.sample_count() as u64;
-                engine.step(Event::Write(&self.batch), now).alerts
+                engine.step(Event::Write(&self.batch), now)
+            }
+            Kind::Rollout => {
+                let command = postcard::from_bytes(record.body).ok();
+                let (Some(engine), Some(command)) = (&mut self.engine, command) else {
+                    self.unreadable += 1;
+                    return Effects::default();
+                };
+                engine.step(Event::Rollout(&command), now)
             }
         }
     }
@@ -178,9 +186,12 @@ pub(super) fn recover(
     let clock = Steady::start();
     let mut replayer = Replayer::start(journal, settings, specs)?;
     let mut logged_at = clock.now();
-    let reading = replayer.read(journal, status, &mut |replayer, progress, alerts| {
-        if !alerts.is_empty() {
-            on_news(News::Repeated(alerts));
+    let reading = replayer.read(journal, status, &mut |replayer, progress, effects| {
+        if !effects.alerts.is_empty() {
+            on_news(News::Repeated(&effects.alerts));
+        }
+        if !effects.records.is_empty() {
+            on_news(News::Rollouts(&effects.records));
         }
         if progress.records != 1 && !progress.records.is_multiple_of(SHOW_EVERY_RECORDS) {
             return;
@@ -200,7 +211,9 @@ pub(super) fn recover(
     // Noted in the log with the first write, and before it.
     let specs_since = (is_new || replayer.specs != today).then_some((now, today));
     if specs_since.is_some() && !is_new {
-        on_news(News::Changed(&engine.step(Event::Reload(&specs.services), now).alerts));
+        let effects = engine.step(Event::Reload(&specs.services), now);
+        on_news(News::Changed(&effects.alerts));
+        on_news(News::Rollouts(&effects.records));
     }
     if !is_new {
         let standing: Vec<Alert> = engine.snapshot(now).slos.iter().flat_map(|slo| slo.alerts()).cloned().collect();

@@ -5,23 +5,119 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::header::{HeaderMap, HeaderValue};
+use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use url::Url;
 
 use super::alertmanager::{self, Repetition, Roster};
+use super::argo::{self, Targets};
+use super::form::Form;
+use super::outbox::Address;
 use super::pace::{Jitter, Pace};
 use super::queue::Queue;
 use super::receiver::{Job, Plan, Receiver, Step, Webhook};
 use super::relay::Command;
-use super::webhook::{self, WebhookSecret};
-use super::{AlertmanagerTarget, ReceiverKind, ReceiverStatus, Settings, StartError, WebhookTarget, http};
+use super::reply::Reply;
+use super::slack::Links;
+use super::webhook::{self, Message, WebhookSecret};
+use super::{
+    AlertmanagerTarget, ArgoTarget, ReceiverKind, ReceiverStatus, Settings, SlackTarget, StartError, WebhookTarget,
+    http,
+};
 use crate::clock::{self, Steady};
-use crate::types::Span;
+use crate::types::{Span, Timestamp};
 
 #[derive(Debug)]
 pub(super) enum Target {
     Alertmanager(AlertmanagerTarget),
     Webhook(WebhookTarget),
+    Slack(SlackTarget),
+    Argo(ArgoTarget, Arc<Targets>),
+}
+
+/// How an attempt is made.
+enum Exchange {
+    Post { client: reqwest::Client, url: Url, target: Target },
+    Argo(Arc<argo::Api>),
+}
+
+/// The URL may hold credentials.
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Post { target, .. } => f.debug_tuple("Post").field(target).finish(),
+            Self::Argo(api) => f.debug_tuple("Argo").field(api).finish(),
+        }
+    }
+}
+
+/// What is known of a target before it is reached for.
+struct Way {
+    kind: ReceiverKind,
+    name: String,
+    url: Url,
+    shown: String,
+    timeout: Span,
+    plan: Plan,
+}
+
+fn way(target: &Target, settings: &Settings) -> Result<Way, StartError> {
+    let limit = settings.queue_limit_alerts;
+    let repetition = Repetition { resend_delay: settings.resend_delay, interval: settings.interval };
+    let external_url = settings.external_url.clone();
+    let messages = |form, send_resolved| {
+        Plan::Webhook(Webhook::new(form, Queue::new(limit), send_resolved, settings.give_up_after))
+    };
+    let shown = |url: &Url| http::without_credentials(url).to_string();
+    Ok(match target {
+        Target::Alertmanager(am) => {
+            let mut url = am.url.clone();
+            url.set_path(&format!("{}/api/v2/alerts", am.url.path().trim_end_matches('/')));
+            let plan = Plan::Alertmanager(Roster::new(repetition, limit));
+            let name = shown(&am.url);
+            Way { kind: ReceiverKind::Alertmanager, name, shown: shown(&url), url, timeout: am.timeout, plan }
+        }
+        Target::Webhook(WebhookTarget { name, url, timeout, send_resolved, .. }) => Way {
+            kind: ReceiverKind::Webhook,
+            name: name.clone(),
+            url: url.clone(),
+            shown: shown(url),
+            timeout: *timeout,
+            plan: messages(Form::Standard { external_url }, *send_resolved),
+        },
+        Target::Slack(SlackTarget { name, url, timeout, send_resolved, dashboard }) => {
+            let url = url.expose_secret().parse::<Url>();
+            let url = url.map_err(|_| StartError::Scheme { name: name.clone() })?;
+            let links = Links { external_url, dashboard: dashboard.clone() };
+            // The path is the secret.
+            let shown = url.join("/").map_or_else(|_| String::new(), |root| http::without_credentials(&root).into());
+            let plan = messages(Form::Slack(links), *send_resolved);
+            Way { kind: ReceiverKind::Slack, name: name.clone(), url, shown, timeout: *timeout, plan }
+        }
+        Target::Argo(argo, targets) => Way {
+            kind: ReceiverKind::Argo,
+            name: argo.name(),
+            url: argo.server.clone(),
+            shown: shown(&argo.server),
+            timeout: argo.timeout,
+            plan: messages(Form::Argo(Arc::clone(targets)), false),
+        },
+    })
+}
+
+/// The headers of Standard Webhooks.
+fn signed(message: &Message, secrets: &[WebhookSecret], now: Timestamp) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut set = |name: &'static str, value: String| {
+        // Identifiers, numbers and base64 are all visible ASCII.
+        headers.insert(name, HeaderValue::from_str(&value).expect("header values are visible ASCII"));
+    };
+    set("webhook-id", message.id.clone());
+    set("webhook-timestamp", webhook::unix_seconds(now).to_string());
+    if !secrets.is_empty() {
+        set("webhook-signature", webhook::signatures(secrets, &message.id, now, &message.body));
+    }
+    headers
 }
 
 /// A receiver and the way to it.
@@ -30,11 +126,10 @@ pub(super) struct Channel {
     name: String,
     /// Its name in the outbox.
     pub(super) key: Arc<str>,
-    /// Where to post to.
-    url: Url,
+    /// Where it is, without what may be a secret.
+    shown: String,
     validity: Span,
-    target: Target,
-    client: reqwest::Client,
+    exchange: Exchange,
     receiver: Mutex<Receiver>,
     pub(super) wake: Notify,
 }
@@ -43,7 +138,7 @@ pub(super) struct Channel {
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel")
-            .field("target", &self.target)
+            .field("exchange", &self.exchange)
             .field("receiver", &self.receiver)
             .finish_non_exhaustive()
     }
@@ -51,71 +146,68 @@ impl fmt::Debug for Channel {
 
 impl Channel {
     pub(super) fn open(target: Target, settings: &Settings, jitter: Jitter) -> Result<Self, StartError> {
-        let limit = settings.queue_limit_alerts;
         let repetition = Repetition { resend_delay: settings.resend_delay, interval: settings.interval };
-        let (kind, name, url, timeout, plan) = match &target {
-            Target::Alertmanager(am) => {
-                let name = http::without_credentials(&am.url).to_string();
-                let mut url = am.url.clone();
-                url.set_path(&format!("{}/api/v2/alerts", am.url.path().trim_end_matches('/')));
-                let plan = Plan::Alertmanager(Roster::new(repetition, limit));
-                (ReceiverKind::Alertmanager, name, url, am.timeout, plan)
-            }
-            Target::Webhook(hook) => {
-                let plan = Webhook::new(Queue::new(limit), hook.send_resolved, settings.give_up_after);
-                (ReceiverKind::Webhook, hook.name.clone(), hook.url.clone(), hook.timeout, Plan::Webhook(plan))
-            }
-        };
+        let way = way(&target, settings)?;
+        let Way { kind, name, url, .. } = &way;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(StartError::Scheme { name });
+            return Err(StartError::Scheme { name: name.clone() });
         }
-        if !settings.addresses.allows_host_of(&url) {
-            return Err(StartError::Address { name });
+        if !settings.addresses.allows_host_of(url) {
+            return Err(StartError::Address { name: name.clone() });
         }
-        let client = match http::client(&url, timeout, settings.addresses) {
-            Ok(client) => client,
-            Err(source) => return Err(StartError::Client { name, source }),
-        };
-        let receiver = Mutex::new(Receiver::new(name.clone(), plan, Pace::new(settings.backoff, jitter)));
-        let validity = repetition.validity();
         let key = format!("{}/{name}", kind.as_str()).into();
-        Ok(Self { kind, name, key, url, validity, target, client, receiver, wake: Notify::new() })
+        let exchange = match target {
+            Target::Argo(argo, _) => Exchange::Argo(Arc::new(argo::Api::new(argo, settings.addresses)?)),
+            target => match http::client(url, way.timeout, settings.addresses, None) {
+                Ok(client) => Exchange::Post { client, url: url.clone(), target },
+                Err(source) => return Err(StartError::Client { name: name.clone(), source }),
+            },
+        };
+        let Way { kind, name, shown, plan, .. } = way;
+        let receiver = Mutex::new(Receiver::new(name.clone(), plan, Pace::new(settings.backoff, jitter)));
+        Ok(Self { kind, name, key, shown, validity: repetition.validity(), exchange, receiver, wake: Notify::new() })
     }
 
     pub(super) fn receiver(&self) -> MutexGuard<'_, Receiver> {
         lock(&self.receiver)
     }
 
-    fn request(&self, job: &Job) -> http::Request {
-        let (url, now) = (self.url.clone(), clock::now());
-        match (job, &self.target) {
-            (Job::Alerts(batch), target) => {
+    /// One attempt.
+    async fn attempt(&self, job: &Job) -> Reply {
+        match (&self.exchange, job) {
+            (Exchange::Argo(api), Job::Message(entry)) => api.carry_out(&entry.message.body).await,
+            (Exchange::Argo(_), Job::Alerts(_)) => Reply::Accepted,
+            (Exchange::Post { client, url, target }, job) => {
+                http::post(client, self.request(url.clone(), target, job)).await
+            }
+        }
+    }
+
+    fn request(&self, url: Url, target: &Target, job: &Job) -> http::Request {
+        let now = clock::now();
+        match job {
+            Job::Alerts(batch) => {
                 let bearer_token = match target {
                     Target::Alertmanager(am) => am.bearer_token.clone(),
-                    Target::Webhook(_) => None,
+                    Target::Webhook(_) | Target::Slack(_) | Target::Argo(..) => None,
                 };
                 let body = alertmanager::body(batch, now, self.validity);
                 http::Request { url, headers: HeaderMap::new(), bearer_token, body }
             }
-            (Job::Message(entry), target) => {
-                let secrets: &[WebhookSecret] = match target {
-                    Target::Webhook(hook) => &hook.secrets,
-                    Target::Alertmanager(_) => &[],
-                };
+            Job::Message(entry) => {
                 let message = &entry.message;
-                let mut headers = HeaderMap::new();
-                let mut set = |name: &'static str, value: String| {
-                    // Identifiers, numbers and base64 are all visible ASCII.
-                    headers.insert(name, HeaderValue::from_str(&value).expect("header values are visible ASCII"));
+                let headers = match target {
+                    Target::Webhook(hook) => signed(message, &hook.secrets, now),
+                    Target::Alertmanager(_) | Target::Slack(_) | Target::Argo(..) => HeaderMap::new(),
                 };
-                set("webhook-id", message.id.clone());
-                set("webhook-timestamp", webhook::unix_seconds(now).to_string());
-                if !secrets.is_empty() {
-                    set("webhook-signature", webhook::signatures(secrets, &message.id, now, &message.body));
-                }
                 http::Request { url, headers, bearer_token: None, body: message.body.clone() }
             }
         }
+    }
+
+    /// Its name in the outbox, and how it is told.
+    pub(super) fn address(&self) -> Address {
+        Address { key: self.key.to_string(), kind: self.kind }
     }
 
     pub(super) fn status(&self) -> ReceiverStatus {
@@ -124,7 +216,7 @@ impl Channel {
         ReceiverStatus {
             name: self.name.clone(),
             kind: self.kind,
-            url: http::without_credentials(&self.url).into(),
+            url: self.shown.clone(),
             queued: receiver.backlog(),
             sent: tally.sent,
             failed: tally.failed,
@@ -155,7 +247,7 @@ pub(super) async fn run(channel: Arc<Channel>, clock: Steady, relay: SyncSender<
         }
         match step {
             Step::Send(job) => {
-                let reply = http::post(&channel.client, channel.request(&job)).await;
+                let reply = channel.attempt(&job).await;
                 channel.receiver().report(job, &reply, clock.now(), clock::now());
             }
             Step::Wait(None) => channel.wake.notified().await,

@@ -98,11 +98,21 @@ pub fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A client for one receiver: no redirects, no proxy from the environment, one deadline over the whole exchange.
-pub(super) fn client(url: &Url, timeout: Span, policy: AddressPolicy) -> Result<reqwest::Client, reqwest::Error> {
+/// A client for one receiver: no redirects, no proxy from the environment, one deadline over the whole exchange; of
+/// certificate authorities these, if any are given, else the system's.
+pub(super) fn client(
+    url: &Url,
+    timeout: Span,
+    policy: AddressPolicy,
+    authorities: Option<Vec<reqwest::Certificate>>,
+) -> Result<reqwest::Client, reqwest::Error> {
     let builder = reqwest::Client::builder();
-    // Plain HTTP must work in a container without root certificates.
-    let builder = if url.scheme() == "https" { builder } else { builder.tls_certs_only([]) };
+    let builder = match authorities {
+        Some(authorities) => builder.tls_certs_only(authorities),
+        None if url.scheme() == "https" => builder,
+        // Plain HTTP must work in a container without root certificates.
+        None => builder.tls_certs_only([]),
+    };
     builder
         .user_agent(concat!("sloburn/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
@@ -136,14 +146,31 @@ pub(super) async fn post(client: &reqwest::Client, request: Request) -> Reply {
         Err(error) => return Reply::unanswered(describe(error)),
     };
     let status = response.status().as_u16();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let retry_after = retry_after(&response);
     let excerpt = read_excerpt(response).await;
     Reply::of_status(status, retry_after.as_deref(), &excerpt, clock::now())
 }
 
+/// The header of that name, if it is text.
+pub(super) fn retry_after(response: &reqwest::Response) -> Option<String> {
+    response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// The whole body, which has to be within the limit.
+pub(super) async fn read_body(mut response: reqwest::Response, limit_bytes: usize) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(describe)? {
+        if body.len() + chunk.len() > limit_bytes {
+            return Err(format!("an answer of more than {limit_bytes} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
 /// The head of the body on one line. Reads on to the limit, so that the connection can be used again; the status is
 /// known already, so a body that breaks off changes nothing.
-async fn read_excerpt(mut response: reqwest::Response) -> String {
+pub(super) async fn read_excerpt(mut response: reqwest::Response) -> String {
     let (mut head, mut read) = (Vec::new(), 0);
     while let Ok(Some(chunk)) = response.chunk().await {
         read += chunk.len();
@@ -159,7 +186,7 @@ async fn read_excerpt(mut response: reqwest::Response) -> String {
 }
 
 /// The error and its causes, without the URL, which may hold credentials.
-fn describe(error: reqwest::Error) -> String {
+pub(super) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     let (mut text, mut cause) = (error.to_string(), error.source());
     while let Some(inner) = cause {

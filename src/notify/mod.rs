@@ -1,11 +1,11 @@
-//! Delivery of alerts to Alertmanagers and signed webhooks.
+//! Delivery of alerts and verdicts to Alertmanagers, signed webhooks, Slack and Argo Rollouts.
 //!
-//! The engine hands over each transition of an alert; [`Notifier::send`] renders it and puts it before every receiver
-//! without waiting. Each receiver has its own bounded queue and its own task, so one that is slow or down delays
+//! The engine hands over each transition of an alert ([`Notifier::send`]) and each record of a rollout
+//! ([`Notifier::record`]); both are rendered and put before every receiver without waiting. Each receiver has its own bounded queue and its own task, so one that is slow or down delays
 //! nobody else. What is sent when is decided without IO in `receiver` (of [`alertmanager`], [`queue`], [`pace`],
 //! [`reply`]); `channel` and `http` are the shell around it.
 //!
-//! | answer | Alertmanager | webhook |
+//! | answer | Alertmanager | webhook, Slack, Argo |
 //! |---|---|---|
 //! | 2xx | taken; repeated after the resend delay | taken |
 //! | 408, 5xx, 3xx, timeout, no connection | retried with backoff, newest state only | retried with backoff, same id, for an hour |
@@ -13,12 +13,15 @@
 //! | 410 | refused | receiver disabled |
 //! | other 4xx | refused: again after the resend delay | dead letter |
 //!
-//! With an [`outbox::Outbox`] every transition is on disk before anybody is told, and what was not delivered when a
-//! process ended is delivered by the next. Deliveries are at least once: a receiver that acted and then failed to say so hears the same again, from a webhook
-//! under the same id.
+//! With an [`outbox::Outbox`] every transition and every record is on disk before anybody is told, and what was not
+//! delivered when a process ended is delivered by the next. Deliveries are at least once: a receiver that acted and then
+//! failed to say so hears the same again, a webhook under the same id. Argo is asked what it did ([`argo`]).
 
 pub mod alertmanager;
+pub mod argo;
+pub mod canary_alert;
 mod channel;
+mod form;
 mod http;
 pub mod notice;
 pub mod outbox;
@@ -27,10 +30,14 @@ pub mod queue;
 mod receiver;
 mod relay;
 pub mod reply;
+pub mod slack;
+pub mod telling;
 pub mod template;
 pub mod webhook;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -39,13 +46,18 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use url::Url;
 
+use self::argo::Targets;
 use self::channel::{Channel, Target, lock, run as run_channel};
 use self::outbox::Outbox;
 use self::pace::{Backoff, Jitter};
 use self::relay::{Command, Relay};
+use self::telling::{Desk, Surroundings};
 use self::webhook::WebhookSecret;
 use crate::alert::Alert;
+use crate::audit::{self, Retention};
 use crate::clock::Steady;
+use crate::rollout::Record;
+use crate::spec::ArgoRollout;
 use crate::types::{Labels, Span, Timestamp};
 
 pub use self::http::{AddressPolicy, install_tls_provider};
@@ -77,6 +89,66 @@ pub struct WebhookTarget {
     pub timeout: Span,
     /// Whether it is told of the ends of alerts.
     pub send_resolved: bool,
+}
+
+/// A Slack channel's incoming webhook.
+#[derive(Clone, Debug)]
+pub struct SlackTarget {
+    /// What it is called in logs, metrics and the API.
+    pub name: String,
+    /// Where messages are posted; its path is the secret.
+    pub url: SecretString,
+    /// Over a whole exchange.
+    pub timeout: Span,
+    /// Whether it is told of the ends of alerts.
+    pub send_resolved: bool,
+    /// A dashboard's address to link to, `{service}` in it becomes the service's name.
+    pub dashboard: Option<String>,
+}
+
+/// The Kubernetes API in which Argo's Rollouts are.
+#[derive(Clone, Debug)]
+pub struct ArgoTarget {
+    /// Where it is.
+    pub server: Url,
+    /// A file with a bearer token, read anew for each order.
+    pub token_file: Option<PathBuf>,
+    /// A file with the certificates of the authorities to trust, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// For one request.
+    pub timeout: Span,
+}
+
+impl ArgoTarget {
+    /// What it is called in logs, metrics and the API.
+    pub fn name(&self) -> String {
+        http::without_credentials(&self.server).to_string()
+    }
+}
+
+/// Everybody who is told.
+#[derive(Clone, Debug, Default)]
+pub struct Receivers {
+    /// Each gets every alert.
+    pub alertmanagers: Vec<AlertmanagerTarget>,
+    /// Each gets everything.
+    pub webhooks: Vec<WebhookTarget>,
+    /// Each gets everything.
+    pub slacks: Vec<SlackTarget>,
+    /// Each carries out verdicts.
+    pub argos: Vec<ArgoTarget>,
+}
+
+impl Receivers {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.alertmanagers.len() + self.webhooks.len() + self.slacks.len() + self.argos.len()
+    }
+
+    /// Whether nobody is told.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl fmt::Debug for AlertmanagerTarget {
@@ -120,6 +192,8 @@ pub struct Settings {
     pub queue_limit_alerts: usize,
     /// Where alerts may be sent to.
     pub addresses: AddressPolicy,
+    /// How much of the audit log is kept.
+    pub audit: Retention,
     /// Differs between processes, so that they do not retry in step.
     pub jitter_seed: u64,
 }
@@ -136,6 +210,7 @@ impl Settings {
             give_up_after: Span::hours(1),
             queue_limit_alerts: QUEUE_LIMIT_ALERTS,
             addresses: AddressPolicy::default(),
+            audit: Retention::default(),
             jitter_seed: 0,
         }
     }
@@ -164,6 +239,14 @@ pub enum StartError {
         /// What the client says.
         source: reqwest::Error,
     },
+    /// A file that belongs to the receiver.
+    #[error("receiver {name}: {reason}")]
+    File {
+        /// Which receiver.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The system has no thread left.
     #[error("no thread for the outbox: {0}")]
     Thread(std::io::Error),
@@ -176,14 +259,20 @@ pub enum ReceiverKind {
     Alertmanager,
     /// A webhook.
     Webhook,
+    /// A Slack channel.
+    Slack,
+    /// The Kubernetes API, for Argo's Rollouts.
+    Argo,
 }
 
 impl ReceiverKind {
-    /// The word used in metrics and JSON: `alertmanager`, `webhook`.
+    /// The word used in metrics and JSON: `alertmanager`, `webhook`, `slack`, `argo`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Alertmanager => "alertmanager",
             Self::Webhook => "webhook",
+            Self::Slack => "slack",
+            Self::Argo => "argo",
         }
     }
 }
@@ -191,15 +280,15 @@ impl ReceiverKind {
 /// How a receiver is doing. Counts are since the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiverStatus {
-    /// A webhook's name, an Alertmanager's URL.
+    /// A webhook's or Slack channel's name, an Alertmanager's or Kubernetes API's URL.
     pub name: String,
     /// What it is.
     pub kind: ReceiverKind,
     /// Without user, password and query.
     pub url: String,
-    /// Alerts not yet taken.
+    /// Alerts and messages not yet taken.
     pub queued: usize,
-    /// Alerts taken, repetitions included.
+    /// Alerts and messages taken, repetitions included.
     pub sent: u64,
     /// Attempts that failed.
     pub failed: u64,
@@ -216,31 +305,32 @@ pub struct ReceiverStatus {
     pub disabled: bool,
 }
 
-/// Delivers alerts. Dropping it stops all deliveries at once; [`Notifier::shutdown`] does so in order.
+/// Delivers alerts and verdicts. Dropping it stops all deliveries at once; [`Notifier::shutdown`] does so in order.
 #[derive(Debug)]
 pub struct Notifier {
     relay: SyncSender<Command>,
     channels: Vec<Arc<Channel>>,
     tasks: Mutex<JoinSet<()>>,
     failure: Arc<RwLock<Option<String>>>,
+    audit: Option<audit::Log>,
+    rollouts: Arc<Targets>,
 }
 
 impl Notifier {
-    /// Starts a task for each receiver, on the current tokio runtime. With an outbox, alerts outlive the process: what
-    /// an earlier one left is taken up first.
+    /// Starts a task for each receiver, on the current tokio runtime. With an outbox, what there is to tell outlives the
+    /// process: what an earlier one left is taken up first, and what happened to rollouts is on record.
     ///
     /// # Errors
     /// When a receiver's URL cannot be posted to, or an HTTP client cannot be made.
-    pub fn start(
-        settings: &Settings,
-        alertmanagers: Vec<AlertmanagerTarget>,
-        webhooks: Vec<WebhookTarget>,
-        outbox: Option<Outbox>,
-    ) -> Result<Self, StartError> {
+    pub fn start(settings: &Settings, receivers: Receivers, outbox: Option<Outbox>) -> Result<Self, StartError> {
         install_tls_provider();
         let mut jitter = Jitter::seeded(settings.jitter_seed);
+        let Receivers { alertmanagers, webhooks, slacks, argos } = receivers;
+        let rollouts = Arc::<Targets>::default();
         let targets = alertmanagers.into_iter().map(Target::Alertmanager);
         let targets = targets.chain(webhooks.into_iter().map(Target::Webhook));
+        let targets = targets.chain(slacks.into_iter().map(Target::Slack));
+        let targets = targets.chain(argos.into_iter().map(|argo| Target::Argo(argo, Arc::clone(&rollouts))));
         let channels = targets.map(|target| {
             let seed = jitter.next_unit().to_bits();
             Channel::open(target, settings, Jitter::seeded(seed)).map(Arc::new)
@@ -249,12 +339,17 @@ impl Notifier {
         let (clock, mut tasks) = (Steady::start(), JoinSet::new());
         let (relay, commands) = relay::queue();
         let failure = Arc::new(RwLock::new(None));
+        let audit = outbox.as_ref().map(Outbox::audit);
         let mut thread = Relay {
-            external_labels: settings.external_labels.clone(),
-            external_url: settings.external_url.clone(),
+            surroundings: Surroundings {
+                external_labels: settings.external_labels.clone(),
+                external_url: settings.external_url.clone(),
+            },
             clock,
             channels: channels.clone(),
             outbox,
+            retention: settings.audit,
+            desk: Desk::default(),
             failure: Arc::clone(&failure),
         };
         thread.resume();
@@ -263,7 +358,23 @@ impl Notifier {
         for channel in &channels {
             tasks.spawn(run_channel(Arc::clone(channel), clock, relay.clone()));
         }
-        Ok(Self { relay, channels, tasks: Mutex::new(tasks), failure })
+        Ok(Self { relay, channels, tasks: Mutex::new(tasks), failure, audit, rollouts })
+    }
+
+    /// From now on orders about these services go to these Rollouts.
+    pub fn set_rollouts(&self, rollouts: BTreeMap<String, ArgoRollout>) {
+        self.rollouts.set(rollouts);
+    }
+
+    /// What happened to rollouts, if it is kept.
+    pub fn audit(&self) -> Option<&audit::Log> {
+        self.audit.as_ref()
+    }
+
+    /// Puts what happened to rollouts on record, and what there is to tell of it before the receivers, in order. What is
+    /// on record is known by its rollout and number, so that nothing is told again when a restarted engine repeats it.
+    pub fn record(&self, records: &[Record]) {
+        self.ask(Command::Record(records.to_vec()));
     }
 
     /// Puts transitions before every receiver, in order; pending alerts are left out. Never waits for a receiver: a

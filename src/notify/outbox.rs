@@ -5,7 +5,12 @@
 //! engine lives through its log again, what it repeats is recognised. Deliveries are at least once: what was taken
 //! but not yet crossed off is sent again under the same id.
 //!
+//! In the same transaction go the records of rollouts, into the audit log ([`crate::audit`]), and what receivers have to be
+//! told of them (`outbox/rollouts.rs`).
+//!
 //! Crossing off is not forced to disk by itself; the next notice or a clean end does that.
+
+mod rollouts;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +18,10 @@ use std::sync::Arc;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::notice::{Fingerprint, Notice};
+use super::telling::{Desk, Telling};
+use crate::audit;
+
+pub use rollouts::{Address, News, Rules};
 
 /// The layout of the tables below; raised with every change.
 const VERSION: u64 = 1;
@@ -57,7 +66,7 @@ pub enum OutboxError {
 /// The store; see the module.
 #[derive(Debug)]
 pub struct Outbox {
-    database: Database,
+    database: Arc<Database>,
     path: String,
 }
 
@@ -77,6 +86,10 @@ pub struct Backlog {
     pub firing: Vec<Arc<Notice>>,
     /// What receivers have not taken, by the receiver's name, in the order it was recorded.
     pub pending: Vec<(String, Arc<Notice>)>,
+    /// What receivers have not been told of rollouts, in the same way.
+    pub tellings: Vec<(String, Arc<Telling>)>,
+    /// Rollouts in progress, and the alerts about them that stand.
+    pub desk: Desk,
 }
 
 impl Outbox {
@@ -85,7 +98,7 @@ impl Outbox {
         let name = path.display().to_string();
         let database = Database::builder().set_cache_size(CACHE_LIMIT_BYTES).create(path);
         let database = database.map_err(|reason| OutboxError::Store { path: name.clone(), reason: reason.into() })?;
-        let outbox = Self { database, path: name };
+        let outbox = Self { database: Arc::new(database), path: name };
         let found = outbox.run(|outbox| {
             let transaction = outbox.database.begin_write()?;
             let found = {
@@ -98,6 +111,7 @@ impl Outbox {
                 transaction.open_table(TOLD_BY_NUMBER)?;
                 transaction.open_table(FIRING)?;
                 transaction.open_table(PENDING)?;
+                rollouts::make_tables(&transaction)?;
                 found.unwrap_or(VERSION)
             };
             transaction.commit()?;
@@ -107,6 +121,11 @@ impl Outbox {
             return Err(OutboxError::Version { path: outbox.path, found });
         }
         Ok(outbox)
+    }
+
+    /// The audit log, for reading.
+    pub fn audit(&self) -> audit::Log {
+        audit::Log::new(Arc::clone(&self.database), &self.path)
     }
 
     /// Everything that a notifier has to go on with.
@@ -121,6 +140,7 @@ impl Outbox {
                 let (key, value) = entry?;
                 backlog.pending.extend(decode(value.value()).map(|notice| (key.value().0.to_owned(), notice)));
             }
+            rollouts::load(&transaction, &mut backlog)?;
             backlog.firing.sort_by_key(|notice| notice.number);
             backlog.pending.sort_by_key(|(_, notice)| notice.number);
             Ok(backlog)
@@ -182,9 +202,11 @@ impl Outbox {
             let _ = transaction.set_durability(Durability::None);
             {
                 let mut pending = transaction.open_table(PENDING)?;
+                let mut tellings = transaction.open_table(rollouts::TELLINGS)?;
                 for (receiver, Settled { fingerprint, number }) in settled {
-                    pending
-                        .retain_in((receiver, fingerprint.0, 0)..=(receiver, fingerprint.0, number), |_, _| false)?;
+                    let range = (receiver, fingerprint.0, 0)..=(receiver, fingerprint.0, number);
+                    pending.retain_in(range.clone(), |_, _| false)?;
+                    tellings.retain_in(range, |_, _| false)?;
                 }
             }
             transaction.commit()?;
@@ -197,11 +219,13 @@ impl Outbox {
         self.run(|outbox| {
             let transaction = outbox.database.begin_write()?;
             let mut forgotten = 0;
-            transaction.open_table(PENDING)?.retain(|(receiver, _, _), _| {
+            let mut is_known = |receiver: &str| {
                 let is_known = receivers.iter().any(|known| known == receiver);
                 forgotten += usize::from(!is_known);
                 is_known
-            })?;
+            };
+            transaction.open_table(PENDING)?.retain(|(receiver, _, _), _| is_known(receiver))?;
+            transaction.open_table(rollouts::TELLINGS)?.retain(|(receiver, _, _), _| is_known(receiver))?;
             transaction.commit()?;
             Ok(forgotten)
         })

@@ -1,6 +1,6 @@
 //! The messages one webhook has still to receive: in order for each alert, bounded, with retries.
 //!
-//! Messages of one alert form a lane, of which only the head is ever sent. A message that keeps failing delays its
+//! Messages of one alert, or of one rollout, form a lane, of which only the head is ever sent. A message that keeps failing delays its
 //! own lane alone: the others overtake it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -112,6 +112,11 @@ impl Queue {
                 self.heads.insert((head.not_before, head.order, *fingerprint));
             }
         }
+    }
+
+    /// Takes out all messages of one lane.
+    pub fn take_lane(&mut self, lane: Fingerprint) -> Vec<Entry> {
+        std::iter::from_fn(|| self.pop(lane)).collect()
     }
 
     /// Empties the queue; how many there were.

@@ -4,16 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::alertmanager::{Due, Roster};
+use super::form::Form;
 use super::notice::{Fingerprint, Notice};
 use super::outbox::Settled;
 use super::pace::Pace;
 use super::queue::{Entry, Next, Queue};
 use super::reply::Reply;
+use super::telling::Telling;
 use super::webhook::Message;
 use crate::types::{Span, Timestamp};
 
 /// At most this many firing alerts are remembered for each webhook; of others the end is not told.
 pub const OPEN_LIMIT_ALERTS: usize = 100_000;
+
+/// Why an order about an earlier rollout is not carried out any more.
+const SUPERSEDED: &str = "a newer rollout of the service has started";
 
 /// What is on its way.
 #[derive(Debug)]
@@ -59,19 +64,28 @@ pub(super) enum Plan {
     Webhook(Webhook),
 }
 
+/// A receiver of messages, one by one.
 #[derive(Debug)]
 pub(super) struct Webhook {
+    form: Form,
     queue: Queue,
     /// Alerts whose beginning was queued and whose end was not.
     open: BTreeMap<Fingerprint, Arc<Notice>>,
+    /// By lane, the number up to which messages are pointless.
+    superseded: BTreeMap<Fingerprint, u64>,
     send_resolved: bool,
     /// A message older than this goes to the dead letters.
     give_up_after: Span,
 }
 
 impl Webhook {
-    pub(super) fn new(queue: Queue, send_resolved: bool, give_up_after: Span) -> Self {
-        Self { queue, open: BTreeMap::new(), send_resolved, give_up_after }
+    pub(super) fn new(form: Form, queue: Queue, send_resolved: bool, give_up_after: Span) -> Self {
+        Self { form, queue, open: BTreeMap::new(), superseded: BTreeMap::new(), send_resolved, give_up_after }
+    }
+
+    fn is_superseded(&self, entry: &Entry) -> bool {
+        let until = self.superseded.get(&entry.message.fingerprint);
+        until.is_some_and(|until| entry.message.number < *until)
     }
 
     /// Remembers a firing alert; false if it is remembered already.
@@ -89,10 +103,11 @@ impl Webhook {
     /// The message that `notice` makes, if it makes one.
     fn message(&mut self, notice: &Arc<Notice>) -> Option<Message> {
         if notice.resolved_at.is_none() {
-            return self.open(notice).then(|| Message::of(notice));
+            return self.open(notice).then(|| self.form.alert(notice)).flatten();
         }
         let firing = self.open.remove(&notice.fingerprint)?;
-        self.send_resolved.then(|| Message::of(&(**notice).clone().under_labels_of(&firing)))
+        let end = || self.form.alert(&(**notice).clone().under_labels_of(&firing));
+        self.send_resolved.then(end).flatten()
     }
 }
 
@@ -153,13 +168,10 @@ impl Receiver {
                     self.count_dropped();
                 }
             }
-            Plan::Webhook(webhook) => match webhook.message(notice) {
-                None => self.settle(notice.fingerprint, notice.number),
-                Some(message) => {
-                    let dropped = webhook.queue.push(message, now);
-                    self.drop_message(dropped);
-                }
-            },
+            Plan::Webhook(webhook) => {
+                let message = webhook.message(notice);
+                self.queue(message, notice.fingerprint, notice.number, now);
+            }
         }
     }
 
@@ -170,10 +182,50 @@ impl Receiver {
                 if notice.resolved_at.is_none() {
                     webhook.open(notice);
                 }
-                let dropped = webhook.queue.push(Message::of(notice), now);
-                self.drop_message(dropped);
+                let message = webhook.form.alert(notice);
+                self.queue(message, notice.fingerprint, notice.number, now);
             }
             Plan::Alertmanager(_) => self.accept(notice, now),
+        }
+    }
+
+    /// Takes in what happened to a rollout, or takes it up again after a restart. Alertmanagers hear of it by alerts.
+    pub(super) fn accept_rollout(&mut self, telling: &Telling, now: Timestamp) {
+        let Plan::Webhook(webhook) = &mut self.plan else { return };
+        let lane = webhook.form.lane(telling);
+        let message = webhook.form.rollout(telling);
+        let pointless = if webhook.form.supersedes(telling) {
+            webhook.superseded.insert(lane, telling.number);
+            webhook.queue.take_lane(lane)
+        } else {
+            Vec::new()
+        };
+        for entry in pointless {
+            self.bury(&entry, SUPERSEDED);
+        }
+        if self.disabled && message.is_some() {
+            self.tally.dropped += 1;
+            return self.settle(lane, telling.number);
+        }
+        self.queue(message, lane, telling.number, now);
+    }
+
+    /// Takes in an alert about a rollout, which is for Alertmanagers alone.
+    pub(super) fn accept_rollout_alert(&mut self, notice: &Arc<Notice>, now: Timestamp) {
+        if let Plan::Alertmanager(_) = self.plan {
+            self.accept(notice, now);
+        }
+    }
+
+    /// Queues a message; without one there is nothing to do about the notice of this number.
+    fn queue(&mut self, message: Option<Message>, lane: Fingerprint, number: u64, now: Timestamp) {
+        let Plan::Webhook(webhook) = &mut self.plan else { return };
+        match message {
+            None => self.settle(lane, number),
+            Some(message) => {
+                let dropped = webhook.queue.push(message, now);
+                self.drop_message(dropped);
+            }
         }
     }
 
@@ -279,6 +331,7 @@ impl Receiver {
         let Plan::Webhook(webhook) = &mut self.plan else { return };
         match reply {
             Reply::Accepted => self.settle(entry.message.fingerprint, entry.message.number),
+            Reply::Later { .. } if webhook.is_superseded(&entry) => self.bury(&entry, SUPERSEDED),
             Reply::Later { .. } => {
                 entry.failures = entry.failures.saturating_add(1);
                 let failures = if self.draining { 1 } else { entry.failures };
@@ -347,6 +400,7 @@ mod tests {
     use crate::notify::alertmanager::Repetition;
     use crate::notify::notice::tests::notice;
     use crate::notify::pace::{Backoff, Jitter};
+    use crate::notify::telling::tests::surroundings;
     use crate::notify::webhook::Event;
 
     const HOUR: Span = Span::hours(1);
@@ -355,8 +409,12 @@ mod tests {
         Pace::new(Backoff { first: Span::seconds(1), limit: Span::minutes(5) }, Jitter::seeded(1))
     }
 
+    fn standard() -> Form {
+        Form::Standard { external_url: surroundings().external_url }
+    }
+
     fn webhook(limit_messages: usize) -> Receiver {
-        let plan = Webhook::new(Queue::new(limit_messages), true, HOUR);
+        let plan = Webhook::new(standard(), Queue::new(limit_messages), true, HOUR);
         Receiver::new("hook".to_owned(), Plan::Webhook(plan), pace())
     }
 
@@ -474,7 +532,7 @@ mod tests {
 
     #[test]
     fn ends_can_be_left_out() {
-        let plan = Webhook::new(Queue::new(10), false, HOUR);
+        let plan = Webhook::new(standard(), Queue::new(10), false, HOUR);
         let mut hook = Receiver::new("hook".to_owned(), Plan::Webhook(plan), pace());
         accept(&mut hook, "A", Firing, at(0));
         accept(&mut hook, "A", Resolved, at(1));

@@ -5,15 +5,17 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::oneshot;
-use url::Url;
 
 use super::channel::Channel;
 use super::notice::{Fingerprint, Notice};
-use super::outbox::{Outbox, OutboxError, Settled};
+use super::outbox::{Address, News, Outbox, OutboxError, Rules, Settled};
 use super::receiver;
+use super::telling::{Desk, Surroundings};
 use crate::alert::{Alert, AlertState};
+use crate::audit::Retention;
 use crate::clock::{self, Steady};
-use crate::types::{Labels, Timestamp};
+use crate::rollout::Record;
+use crate::types::Timestamp;
 
 /// Steps of the engine whose alerts may wait for the disk; the engine waits when there are more.
 const QUEUE_LIMIT_COMMANDS: usize = 4_096;
@@ -22,6 +24,8 @@ const QUEUE_LIMIT_COMMANDS: usize = 4_096;
 pub(super) enum Command {
     /// Tell of these transitions.
     Tell(Vec<Alert>),
+    /// Put these on record, and tell of them.
+    Record(Vec<Record>),
     /// Of all alerts, these fire: end what else was told to fire.
     Reconcile(Vec<Alert>),
     /// The receiver of this name has taken these.
@@ -31,11 +35,13 @@ pub(super) enum Command {
 }
 
 pub(super) struct Relay {
-    pub(super) external_labels: Labels,
-    pub(super) external_url: Url,
+    pub(super) surroundings: Surroundings,
     pub(super) clock: Steady,
     pub(super) channels: Vec<Arc<Channel>>,
     pub(super) outbox: Option<Outbox>,
+    pub(super) retention: Retention,
+    /// Rollouts in progress, and the alerts about them.
+    pub(super) desk: Desk,
     /// Why the outbox is not used any more.
     pub(super) failure: Arc<RwLock<Option<String>>>,
 }
@@ -60,16 +66,26 @@ impl Relay {
             Ok(backlog) => backlog,
             Err(error) => return self.give_up(&error.to_string()),
         };
-        if !backlog.firing.is_empty() || !backlog.pending.is_empty() {
-            let (firing, pending) = (backlog.firing.len(), backlog.pending.len());
-            tracing::info!(firing, pending, "going on with alerts of an earlier run");
+        if !backlog.firing.is_empty() || !backlog.pending.is_empty() || !backlog.tellings.is_empty() {
+            let (firing, pending) = (backlog.firing.len(), backlog.pending.len() + backlog.tellings.len());
+            tracing::info!(firing, pending, "going on with what an earlier run had to tell");
         }
+        self.desk = backlog.desk;
+        let wall = clock::now();
+        let standing = self.desk.alerts.values().filter(|notice| notice.resolved_at.is_none_or(|until| until > wall));
+        let standing: Vec<Arc<Notice>> = standing.cloned().map(Arc::new).collect();
         self.each_receiver(|key, receiver, now| {
             for notice in &backlog.firing {
                 receiver.resume(notice, now);
             }
+            for notice in &standing {
+                receiver.accept_rollout_alert(notice, now);
+            }
             for (_, notice) in backlog.pending.iter().filter(|(name, _)| name == key) {
                 receiver.repeat(notice, now);
+            }
+            for (_, telling) in backlog.tellings.iter().filter(|(name, _)| name == key) {
+                receiver.accept_rollout(telling, now);
             }
         });
     }
@@ -82,6 +98,7 @@ impl Relay {
                     let notices = self.render(&alerts);
                     self.tell(notices);
                 }
+                Command::Record(records) => self.record(&records),
                 Command::Reconcile(alerts) => self.reconcile(&alerts),
                 Command::Settled(receiver, settled) => {
                     let settled = settled.into_iter().map(|settled| (&*receiver, settled));
@@ -108,7 +125,8 @@ impl Relay {
     }
 
     fn render(&self, alerts: &[Alert]) -> Vec<Notice> {
-        let render = |alert| Notice::render(alert, &self.external_labels, &self.external_url);
+        let Surroundings { external_labels, external_url } = &self.surroundings;
+        let render = |alert| Notice::render(alert, external_labels, external_url);
         alerts.iter().filter_map(render).collect()
     }
 
@@ -142,6 +160,41 @@ impl Relay {
         self.each_receiver(|_, receiver, now| {
             for notice in &fresh {
                 receiver.accept(notice, now);
+            }
+        });
+    }
+
+    /// Puts records down, and then tells of them.
+    fn record(&mut self, records: &[Record]) {
+        let receivers: Vec<Address> = self.channels.iter().map(|channel| channel.address()).collect();
+        let (now, mut desk) = (clock::now(), self.desk.clone());
+        let recorded = self.outbox.as_ref().map(|outbox| {
+            let rules = Rules { surroundings: &self.surroundings, retention: self.retention, now };
+            outbox.put_down(records, &mut desk, &receivers, &rules)
+        });
+        let news = match recorded {
+            Some(Ok(news)) => {
+                self.desk = desk;
+                news
+            }
+            recorded => {
+                if let Some(Err(error)) = recorded {
+                    // Better told twice after a restart than not at all.
+                    self.give_up(&error.to_string());
+                }
+                let taken = records.iter().map(|record| self.desk.take(record, &self.surroundings, now));
+                taken.flat_map(News::of).collect()
+            }
+        };
+        if news.is_empty() {
+            return;
+        }
+        self.each_receiver(|_, receiver, now| {
+            for news in &news {
+                match news {
+                    News::Alert(notice) => receiver.accept_rollout_alert(notice, now),
+                    News::Telling(telling) => receiver.accept_rollout(telling, now),
+                }
             }
         });
     }

@@ -1,9 +1,9 @@
 //! Webhooks after the Standard Webhooks specification (standardwebhooks.com): the message and its signature.
 //!
-//! A message is one transition of one alert, and its body is fixed when it is queued: every attempt, also of another
-//! replica, carries the same `webhook-id` and bytes. Only `webhook-timestamp`, and so the signature, is new each time.
+//! A message is one transition of one alert, or what happened to a rollout (`rollout.rs`), and its body is fixed when it
+//! is queued: every attempt, also of another replica, carries the same `webhook-id` and bytes. Only `webhook-timestamp`, and so the signature, is new each time.
 //!
-//! The body:
+//! The body for an alert:
 //!
 //! ```json
 //! {
@@ -25,6 +25,8 @@
 //! }
 //! ```
 
+mod rollout;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -38,15 +40,30 @@ use serde::{Serialize, Serializer};
 use sha2::Sha256;
 
 use super::notice::{Fingerprint, Notice};
+use super::telling::What;
 use crate::types::{Labels, Span, Timestamp};
 
-/// What a message says of its alert.
+/// What a message says of its alert or rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// `alert.firing`
     Firing,
     /// `alert.resolved`
     Resolved,
+    /// `rollout.started`
+    Started,
+    /// `verdict.promote`
+    Promote,
+    /// `verdict.pause`
+    Pause,
+    /// `verdict.rollback`
+    Rollback,
+    /// `rollout.paused`
+    Paused,
+    /// `rollout.resumed`
+    Resumed,
+    /// `rollout.ended`
+    Ended,
 }
 
 impl Event {
@@ -55,19 +72,40 @@ impl Event {
         match self {
             Self::Firing => "alert.firing",
             Self::Resolved => "alert.resolved",
+            Self::Started => "rollout.started",
+            Self::Promote => "verdict.promote",
+            Self::Pause => "verdict.pause",
+            Self::Rollback => "verdict.rollback",
+            Self::Paused => "rollout.paused",
+            Self::Resumed => "rollout.resumed",
+            Self::Ended => "rollout.ended",
         }
+    }
+
+    /// What is said of a rollout, if it is.
+    pub const fn of(what: What) -> Option<Self> {
+        Some(match what {
+            What::Started => Self::Started,
+            What::Promote => Self::Promote,
+            What::Pause => Self::Pause,
+            What::Rollback => Self::Rollback,
+            What::Paused => Self::Paused,
+            What::Resumed => Self::Resumed,
+            What::Ended => Self::Ended,
+            What::GoesOn => return None,
+        })
     }
 }
 
 /// One message, the same at every attempt; plain data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// `webhook-id`: `msg_` and 32 hexadecimal digits, made of the alert's identity, when it began and, at its end,
-    /// when it ended.
+    /// `webhook-id`: a verdict's id, or `msg_` and 32 hexadecimal digits, of an alert made of its identity, when it
+    /// began and, at its end, when it ended.
     pub id: String,
     /// The notice's [`Notice::number`].
     pub number: u64,
-    /// Whose transition this is: messages of one alert are delivered in order.
+    /// Whose transition this is: messages of one alert or rollout are delivered in order.
     pub fingerprint: Fingerprint,
     /// What happened.
     pub event: Event,

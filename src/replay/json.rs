@@ -3,10 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use crate::engine::SloView;
-use crate::replay::Transition;
 use crate::replay::compare::Pair;
 use crate::replay::summary::{SloSummary, severity};
+use crate::replay::{Outcome, Transition};
+use crate::rollout::{Happened, Record};
 use crate::spec::naming;
+use crate::types::Timestamp;
 
 /// `{"time","kind":"alert","slo","severity","state","labels","burn":{"5m":20.1,"1h":15.2}}`
 ///
@@ -28,6 +30,33 @@ pub fn alert(transition: &Transition) -> Value {
         "labels": labels,
         "burn": burn,
     })
+}
+
+/// `{"time","kind":"verdict","service","version","step","verdict","check","reason"}`, and what else identifies it;
+/// nothing for what is no verdict.
+pub fn verdict(record: &Record) -> Option<Value> {
+    let Happened::Verdict { verdict, .. } = &record.event else { return None };
+    Some(json!({
+        "time": record.at.to_rfc3339(),
+        "kind": "verdict",
+        "service": record.service,
+        "version": record.version,
+        "baseline": record.baseline,
+        "step": verdict.step,
+        "verdict": verdict.decision.as_str(),
+        "check": verdict.check,
+        "reason": verdict.reason,
+        "id": verdict.id,
+    }))
+}
+
+/// Every change of an alert and every verdict, in order of time.
+pub fn happenings(outcome: &Outcome) -> Vec<Value> {
+    let alerts = outcome.transitions.iter().map(|transition| (transition.at, alert(transition)));
+    let verdicts = outcome.records.iter().filter_map(|record| Some((record.at, verdict(record)?)));
+    let mut lines: Vec<(Timestamp, Value)> = alerts.chain(verdicts).collect();
+    lines.sort_by_key(|(at, _)| *at);
+    lines.into_iter().map(|(_, line)| line).collect()
 }
 
 /// `{"kind":"slo","slo","labels","good","total","budgetRemaining","state"}`

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::alert::Alert;
 use crate::engine::{Effects, Engine, Event, LOOKBACK, Rejection, Settings, SloView};
 use crate::replay::Recording;
+use crate::rollout::{Happened, Record};
 use crate::spec::Service;
 use crate::types::{Span, Timestamp};
 use crate::wire::{self, Batch, Interned, Limits, WIRE_KEY_SIZE_BYTES, WireKey};
@@ -60,6 +61,8 @@ pub struct Outcome {
     pub to: Timestamp,
     /// In order of time, those of one moment in the order of the specs.
     pub transitions: Vec<Transition>,
+    /// What happened to rollouts, in order.
+    pub records: Vec<Record>,
     /// Every SLO as of the last sample, in the order of the specs.
     pub slos: Vec<Arc<SloView>>,
     /// Samples the engine refused, by reason.
@@ -122,6 +125,7 @@ impl Replay {
             from,
             to,
             transitions: Vec::new(),
+            records: Vec::new(),
             slos: Vec::new(),
             rejected: BTreeMap::new(),
             gaps: Vec::new(),
@@ -137,13 +141,21 @@ impl Replay {
     }
 
     fn take(&mut self, at: Timestamp, effects: Effects) -> Result<(), RunError> {
-        add_rejections(&mut self.outcome.rejected, effects.written.rejected);
-        if self.outcome.transitions.len() + effects.alerts.len() > TRANSITIONS_LIMIT_COUNT {
+        self.outcome.take(at, effects)
+    }
+}
+
+impl Outcome {
+    /// Adds what followed from a step.
+    pub(super) fn take(&mut self, at: Timestamp, effects: Effects) -> Result<(), RunError> {
+        add_rejections(&mut self.rejected, effects.written.rejected);
+        if self.transitions.len() + effects.alerts.len() > TRANSITIONS_LIMIT_COUNT {
             return Err(RunError::TooManyTransitions(at));
         }
-        self.outcome
-            .transitions
-            .extend(effects.alerts.into_iter().map(|alert| Transition { at: alert.changed_at(), alert }));
+        let transitions = effects.alerts.into_iter().map(|alert| Transition { at: alert.changed_at(), alert });
+        self.transitions.extend(transitions);
+        // What the judge was given is for audits; here it would be as large as the recording.
+        self.records.extend(effects.records.into_iter().filter(|r| !matches!(r.event, Happened::Evidence { .. })));
         Ok(())
     }
 }

@@ -5,12 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::{Effects, Engine, Event, Settings};
-use crate::replay::run::{GAPS_LIMIT_COUNT, add_rejections};
-use crate::replay::{
-    GAP, Gap, Outcome, Recorder, Recording, RecordingError, RunError, SERIES_LIMIT_COUNT, TRANSITIONS_LIMIT_COUNT,
-    Transition,
-};
+use crate::engine::{Engine, Event, Settings};
+use crate::replay::run::GAPS_LIMIT_COUNT;
+use crate::replay::{GAP, Gap, Outcome, Recorder, Recording, RecordingError, RunError, SERIES_LIMIT_COUNT};
 use crate::series::Index;
 use crate::spec::Service;
 use crate::types::Timestamp;
@@ -65,6 +62,7 @@ impl Stream {
                 from: Timestamp::MIN,
                 to: Timestamp::MIN,
                 transitions: Vec::new(),
+                records: Vec::new(),
                 slos: Vec::new(),
                 rejected: BTreeMap::new(),
                 gaps: Vec::new(),
@@ -123,7 +121,7 @@ impl Stream {
         self.outcome.to = self.outcome.to.max(at);
         self.samples += batch.sample_count() as u64;
         let effects = engine.step(Event::Write(batch), at);
-        self.take(effects, at)?;
+        self.outcome.take(at, effects)?;
         Ok(())
     }
 
@@ -141,16 +139,6 @@ impl Stream {
         let engine = self.engine.as_mut().ok_or(RunError::Empty)?;
         let effects = engine.step(Event::Review, to);
         self.outcome.slos = engine.snapshot(to).slos;
-        self.take(effects, to)
-    }
-
-    fn take(&mut self, effects: Effects, at: Timestamp) -> Result<(), StreamError> {
-        add_rejections(&mut self.outcome.rejected, effects.written.rejected);
-        if self.outcome.transitions.len() + effects.alerts.len() > TRANSITIONS_LIMIT_COUNT {
-            return Err(RunError::TooManyTransitions(at).into());
-        }
-        let transitions = effects.alerts.into_iter().map(|alert| Transition { at: alert.changed_at(), alert });
-        self.outcome.transitions.extend(transitions);
-        Ok(())
+        Ok(self.outcome.take(to, effects)?)
     }
 }

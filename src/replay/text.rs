@@ -6,6 +6,7 @@ use crate::engine::{SloState, SloView};
 use crate::replay::Outcome;
 use crate::replay::compare::Pair;
 use crate::replay::summary::{Episode, Lasting, SloSummary};
+use crate::rollout::Happened;
 use crate::spec::naming;
 use crate::types::{Span, Timestamp};
 
@@ -25,6 +26,38 @@ pub fn timeline(outcome: &Outcome, summaries: &[SloSummary]) -> String {
     let quiet: Vec<&str> = summaries.iter().filter(|s| s.episodes.is_empty()).map(|s| s.title.as_str()).collect();
     if !quiet.is_empty() {
         let _ = writeln!(text, "No alert: {}\n", quiet.join(", "));
+    }
+    text
+}
+
+/// Every rollout that was judged: its verdicts, and how it ended.
+pub fn rollouts(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for first in &outcome.records {
+        if seen.contains(&first.rollout.as_str()) {
+            continue;
+        }
+        seen.push(&first.rollout);
+        let mut table = Table::default();
+        for record in outcome.records.iter().filter(|record| record.rollout == first.rollout) {
+            let (what, step, why) = match &record.event {
+                Happened::Verdict { verdict, .. } => {
+                    (verdict.decision.as_str(), verdict.step.as_str(), verdict.reason.as_str())
+                }
+                Happened::Ended { outcome, reason, .. } => (outcome.as_str(), "", reason.as_str()),
+                _ => continue,
+            };
+            table.row(vec![
+                Cell::left(moment(record.at)),
+                Cell::right(rounded(record.at.since(first.at))),
+                Cell::left(step),
+                Cell::left(what),
+                Cell::left(why),
+            ]);
+        }
+        let against = first.baseline.as_ref().map(|baseline| format!(" against {baseline}")).unwrap_or_default();
+        let _ = writeln!(text, "{} {}{against}\n{}", first.service, first.version, table.render("  "));
     }
     text
 }

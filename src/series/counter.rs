@@ -44,6 +44,9 @@ struct Point {
 pub struct Change {
     /// The later sample's time.
     pub at: Timestamp,
+    /// The earlier one's: the events happened in between. Equal to `at` where the change corrects what was said before
+    /// or nobody knows since when.
+    pub since: Timestamp,
     /// Events.
     pub amount: f64,
 }
@@ -117,7 +120,7 @@ impl Counter {
             return None;
         }
         self.birth_counted = true;
-        Some(Change { at, amount: value.max(0.0) })
+        Some(Change { at, since: at, amount: value.max(0.0) })
     }
 
     /// Places a finite sample among the others; `start` is when it began to count, if the sender says so.
@@ -130,7 +133,7 @@ impl Counter {
         };
         if at > newest.at {
             self.push(new, age);
-            return Placed::Known(Change { at, amount: growth(newest, new, age) });
+            return Placed::Known(Change { at, since: newest.at, amount: growth(newest, new, age) });
         }
         let after = self.points().partition_point(|p| p.at < at);
         let (next, next_age) = (self.recent[after], self.ages[after]);
@@ -144,7 +147,9 @@ impl Counter {
         let previous = self.recent[after - 1];
         self.insert(after, new, age);
         let correction = growth(new, next, next_age) - growth(previous, next, next_age);
-        Placed::Between(Change { at, amount: growth(previous, new, age) }, Change { at: next.at, amount: correction })
+        // The two together say again what the next one said alone.
+        let own = Change { at, since: at, amount: growth(previous, new, age) };
+        Placed::Between(own, Change { at: next.at, since: next.at, amount: correction })
     }
 
     fn place_before_all(&mut self, new: Point, age: u32) -> Placed {
@@ -153,8 +158,9 @@ impl Counter {
         }
         let (first, first_age) = (self.recent[0], self.ages[0]);
         self.insert(0, new, age);
-        let counted = if std::mem::take(&mut self.birth_counted) { first.value.max(0.0) } else { 0.0 };
-        Placed::BeforeFirst(Change { at: first.at, amount: growth(new, first, first_age) - counted })
+        let was_counted = std::mem::take(&mut self.birth_counted);
+        let (since, counted) = if was_counted { (first.at, first.value.max(0.0)) } else { (new.at, 0.0) };
+        Placed::BeforeFirst(Change { at: first.at, since, amount: growth(new, first, first_age) - counted })
     }
 
     fn push(&mut self, point: Point, age: u32) {
@@ -204,19 +210,24 @@ mod tests {
         counter.place(at, value, None)
     }
 
-    fn change(seconds: i64, amount: f64) -> Change {
-        Change { at: at(seconds), amount }
+    fn change(since: i64, seconds: i64, amount: f64) -> Change {
+        Change { at: at(seconds), since: at(since), amount }
+    }
+
+    /// Says nothing of any stretch of time.
+    fn correction(seconds: i64, amount: f64) -> Change {
+        change(seconds, seconds, amount)
     }
 
     #[test]
     fn increases_resets_and_duplicates() {
         let mut counter = Counter::new();
         assert_eq!(place(&mut counter, at(0), 10.0), Placed::First);
-        assert_eq!(place(&mut counter, at(15), 14.0), Placed::Known(change(15, 4.0)));
-        assert_eq!(place(&mut counter, at(30), 3.0), Placed::Known(change(30, 3.0)));
+        assert_eq!(place(&mut counter, at(15), 14.0), Placed::Known(change(0, 15, 4.0)));
+        assert_eq!(place(&mut counter, at(30), 3.0), Placed::Known(change(15, 30, 3.0)));
         assert_eq!(place(&mut counter, at(30), 3.0), Placed::Duplicate);
         assert_eq!(place(&mut counter, at(30), 4.0), Placed::Conflict);
-        assert_eq!(place(&mut counter, at(45), -1.0), Placed::Known(change(45, 0.0)));
+        assert_eq!(place(&mut counter, at(45), -1.0), Placed::Known(change(30, 45, 0.0)));
     }
 
     #[test]
@@ -224,19 +235,19 @@ mod tests {
         let mut counter = Counter::new();
         place(&mut counter, at(0), 10.0);
         place(&mut counter, at(30), 20.0);
-        assert_eq!(place(&mut counter, at(15), 12.0), Placed::Between(change(15, 2.0), change(30, -2.0)));
+        assert_eq!(place(&mut counter, at(15), 12.0), Placed::Between(correction(15, 2.0), correction(30, -2.0)));
         // A reset hidden between two samples comes to light.
         place(&mut counter, at(60), 25.0);
-        assert_eq!(place(&mut counter, at(45), 4.0), Placed::Between(change(45, 4.0), change(60, 16.0)));
+        assert_eq!(place(&mut counter, at(45), 4.0), Placed::Between(correction(45, 4.0), correction(60, 16.0)));
     }
 
     #[test]
     fn a_sample_before_the_first_takes_back_a_birth() {
         let mut counter = Counter::new();
         place(&mut counter, at(30), 7.0);
-        assert_eq!(counter.count_birth(at(30)), Some(change(30, 7.0)));
+        assert_eq!(counter.count_birth(at(30)), Some(correction(30, 7.0)));
         assert_eq!(counter.count_birth(at(30)), None);
-        assert_eq!(place(&mut counter, at(15), 5.0), Placed::BeforeFirst(change(30, -5.0)));
+        assert_eq!(place(&mut counter, at(15), 5.0), Placed::BeforeFirst(correction(30, -5.0)));
         assert_eq!(counter.first(), Some((at(15), 5.0)));
     }
 
@@ -256,30 +267,34 @@ mod tests {
         let mut counter = Counter::new();
         counter.place(at(0), 10.0, Some(at(-50)));
         // Restarted at 5 s, and faster than before.
-        assert_eq!(counter.place(at(15), 12.0, Some(at(5))), Placed::Known(change(15, 12.0)));
-        assert_eq!(counter.place(at(30), 20.0, Some(at(5))), Placed::Known(change(30, 8.0)));
+        assert_eq!(counter.place(at(15), 12.0, Some(at(5))), Placed::Known(change(0, 15, 12.0)));
+        assert_eq!(counter.place(at(30), 20.0, Some(at(5))), Placed::Known(change(15, 30, 8.0)));
         // The start is the time of the sample before: counted by that one. After the sample: nonsense.
-        assert_eq!(counter.place(at(45), 25.0, Some(at(30))), Placed::Known(change(45, 5.0)));
-        assert_eq!(counter.place(at(60), 26.0, Some(at(61))), Placed::Known(change(60, 1.0)));
-        assert_eq!(counter.place(at(75), 30.0, Some(at(75))), Placed::Known(change(75, 30.0)));
-        assert_eq!(counter.place(at(90), 29.0, Some(at(-50))), Placed::Known(change(90, 29.0)), "the value tells too");
+        assert_eq!(counter.place(at(45), 25.0, Some(at(30))), Placed::Known(change(30, 45, 5.0)));
+        assert_eq!(counter.place(at(60), 26.0, Some(at(61))), Placed::Known(change(45, 60, 1.0)));
+        assert_eq!(counter.place(at(75), 30.0, Some(at(75))), Placed::Known(change(60, 75, 30.0)));
+        assert_eq!(
+            counter.place(at(90), 29.0, Some(at(-50))),
+            Placed::Known(change(75, 90, 29.0)),
+            "the value tells too"
+        );
     }
 
     #[test]
     fn a_late_sample_on_either_side_of_a_restart() {
-        for (late, start, own, correction) in [(5, -50, 3.0, -3.0), (12, 10, 13.0, -13.0)] {
+        for (late, start, own, moved) in [(5, -50, 3.0, -3.0), (12, 10, 13.0, -13.0)] {
             let mut counter = Counter::new();
             counter.place(at(0), 10.0, Some(at(-50)));
-            assert_eq!(counter.place(at(15), 20.0, Some(at(10))), Placed::Known(change(15, 20.0)));
+            assert_eq!(counter.place(at(15), 20.0, Some(at(10))), Placed::Known(change(0, 15, 20.0)));
             let placed = counter.place(at(late), 13.0, Some(at(start)));
             // Before the restart all of the later value is new; after it, what was added since.
-            let correction = if start < 0 { 0.0 } else { correction };
-            assert_eq!(placed, Placed::Between(change(late, own), change(15, correction)), "{late}");
+            let moved = if start < 0 { 0.0 } else { moved };
+            assert_eq!(placed, Placed::Between(correction(late, own), correction(15, moved)), "{late}");
         }
         let mut counter = Counter::new();
         counter.place(at(30), 7.0, Some(at(20)));
         counter.count_birth(at(30));
-        assert_eq!(counter.place(at(15), 5.0, Some(at(0))), Placed::BeforeFirst(change(30, 0.0)));
+        assert_eq!(counter.place(at(15), 5.0, Some(at(0))), Placed::BeforeFirst(correction(30, 0.0)));
     }
 
     #[test]

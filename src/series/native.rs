@@ -90,20 +90,23 @@ impl Native {
         let position = match (previous, next) {
             (None, None) => Position::First,
             (Some(previous), None) => {
-                self.emit(at, 1.0, &Added::since(&previous, new), changes);
+                self.emit((previous.timestamp, at), 1.0, &Added::since(&previous, new), changes);
                 Position::Known { previous_at: previous.timestamp }
             }
             (Some(previous), Some(next)) => {
-                self.emit(at, 1.0, &Added::since(&previous, new), changes);
-                self.emit(next.timestamp, 1.0, &Added::since(new, &next), changes);
-                self.emit(next.timestamp, -1.0, &Added::since(&previous, &next), changes);
+                let later = (next.timestamp, next.timestamp);
+                self.emit((at, at), 1.0, &Added::since(&previous, new), changes);
+                self.emit(later, 1.0, &Added::since(new, &next), changes);
+                self.emit(later, -1.0, &Added::since(&previous, &next), changes);
                 Position::Between { next_at: next.timestamp }
             }
             (None, Some(_)) if is_full || !self.holds_first => return Position::Absorbed,
             (None, Some(first)) => {
-                self.emit(first.timestamp, 1.0, &Added::since(new, &first), changes);
-                if std::mem::take(&mut self.birth_counted) {
-                    self.emit(first.timestamp, -1.0, &Added::all(&first), changes);
+                let was_counted = std::mem::take(&mut self.birth_counted);
+                let since = if was_counted { first.timestamp } else { at };
+                self.emit((since, first.timestamp), 1.0, &Added::since(new, &first), changes);
+                if was_counted {
+                    self.emit((since, first.timestamp), -1.0, &Added::all(&first), changes);
                 }
                 Position::BeforeFirst { next_at: first.timestamp }
             }
@@ -122,24 +125,30 @@ impl Native {
     }
 
     /// Counts the first value from zero.
-    pub(super) fn count_birth(&mut self, at: Timestamp, limits: &Limits, changes: &mut Vec<Increment>) {
+    pub(super) fn count_birth(
+        &mut self,
+        since: Timestamp,
+        at: Timestamp,
+        limits: &Limits,
+        changes: &mut Vec<Increment>,
+    ) {
         if self.may_be_born(at)
             && let Some(Ok(first)) = self.recent.front().map(|point| Histogram::decode(&point.message, limits))
         {
             self.birth_counted = true;
-            self.emit(at, 1.0, &Added::all(&first), changes);
+            self.emit((since, at), 1.0, &Added::all(&first), changes);
         }
     }
 
-    fn emit(&self, at: Timestamp, sign: f64, added: &Added<'_>, changes: &mut Vec<Increment>) {
-        let change = |amount: f64| Change { at, amount: sign * amount };
-        changes.push(Increment { tag: self.uses.total, change: change(added.total()), reading: None });
+    /// Whoever takes the changes knows the target.
+    fn emit(&self, (since, at): (Timestamp, Timestamp), sign: f64, added: &Added<'_>, changes: &mut Vec<Increment>) {
+        let change = |tag, amount: f64| {
+            let change = Change { at, since, amount: sign * amount };
+            Increment { tag, target: 0, change, reading: None }
+        };
+        changes.push(change(self.uses.total, added.total()));
         let within = self.uses.within.iter();
-        changes.extend(within.map(|(threshold, tag)| Increment {
-            tag: *tag,
-            change: change(added.within(*threshold)),
-            reading: None,
-        }));
+        changes.extend(within.map(|(threshold, tag)| change(*tag, added.within(*threshold))));
     }
 
     /// Bytes of the messages kept.

@@ -33,6 +33,8 @@ const SCRAPES_LIMIT_TIMES: usize = 4;
 pub struct Increment {
     /// What the series is bound to.
     pub tag: Tag,
+    /// The target that exposed it.
+    pub target: u32,
     /// When, and how much; zero where a sample added nothing.
     pub change: Change,
     /// The sample of a gauge of which `change` is the one event.

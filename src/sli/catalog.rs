@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Reads, Role, Service, Slo};
-use crate::types::{Labels, METRIC_NAME, Selector};
+use crate::spec::{Reads, Role, Service, Sli, Slo};
+use crate::types::{Labels, METRIC_NAME, Matcher, Selector};
 
 /// The labels that name a scrape target.
 const JOB: &str = "job";
@@ -39,7 +39,16 @@ pub struct NativeMatch {
     pub sli: SliId,
     /// Events of at most this value are the numerator.
     pub threshold: f64,
+    /// What the events up to the threshold are read as.
+    pub reads: Reads,
 }
+
+/// Bounds at which native histograms are counted for the judge of releases, by the power of two from the first to the
+/// last, and how many there are to each: those of schema 3, from microseconds to days.
+const JUDGED_POWERS: std::ops::Range<i32> = -17..17;
+const JUDGED_BOUNDS_PER_POWER: i32 = 8;
+/// The label of a classic histogram's buckets.
+const BOUND: &str = "le";
 
 impl Match {
     /// Whether the series' samples show that the SLI has data: those of what is added up to the total do.
@@ -94,7 +103,8 @@ impl Catalog {
                 catalog.rules.add(input.selector, Match { sli, term, role, negative, reads, is_classic });
             }
             if let Some(latency) = inputs.native {
-                catalog.native.add(latency.histogram, NativeMatch { sli, threshold: latency.threshold });
+                let reads = Reads::Counter;
+                catalog.native.add(latency.histogram, NativeMatch { sli, threshold: latency.threshold, reads });
             }
         }
         let signals = services.iter().flat_map(|s| &s.slos).flat_map(Slo::signals);
@@ -105,7 +115,70 @@ impl Catalog {
             let matched = Match { sli, term: 0, role, negative: false, reads, is_classic: false };
             catalog.rules.add(selector.clone(), matched);
         }
+        catalog.add_releases(services);
         catalog
+    }
+
+    /// What the judge of releases looks at, numbered on: the streams of every service's `canary` block, each followed by
+    /// the block itself, which stands for the weight and the phase.
+    fn add_releases(&mut self, services: &[Service]) {
+        let signals = services.iter().flat_map(|s| &s.slos).flat_map(Slo::signals).count();
+        let mut next = (services.iter().map(|s| s.slis.len()).sum::<usize>() + signals) as u32;
+        for service in services {
+            let Some(canary) = &service.canary else { continue };
+            for stream in canary.streams() {
+                self.add_stream(SliId(next), &service.slis[stream.sli], stream.is_latency);
+                next += 1;
+            }
+            let of_block = |reads| Match {
+                sli: SliId(next),
+                term: 0,
+                role: Role::Numerator,
+                negative: false,
+                reads,
+                is_classic: false,
+            };
+            if let Some(weight) = &canary.weight {
+                self.rules.add(weight.clone(), of_block(Reads::Weight));
+            }
+            if let Some(argo) = &canary.argo {
+                let labels = [(METRIC_NAME, "rollout_info"), ("namespace", &*argo.namespace), ("name", &*argo.name)];
+                let info = Selector::new(labels.map(|(name, value)| Matcher::equal(name, value)).to_vec());
+                self.rules.add(info, of_block(Reads::Phase));
+            }
+            next += 1;
+        }
+    }
+
+    fn add_stream(&mut self, sli: SliId, definition: &Sli, is_latency: bool) {
+        let inputs = definition.inputs();
+        let is_classic = inputs.native.is_some();
+        let Some(latency) = inputs.native.filter(|_| is_latency) else {
+            for input in inputs.terms {
+                let reads = match input.reads {
+                    Reads::Gauge(good) => Reads::Judged(Some(good)),
+                    _ => Reads::Judged(None),
+                };
+                let (role, negative) = (input.role, input.negative);
+                self.rules.add(input.selector, Match { sli, term: 0, role, negative, reads, is_classic });
+            }
+            if let Some(latency) = definition.inputs().native {
+                let matched = NativeMatch { sli, threshold: latency.threshold, reads: Reads::Judged(None) };
+                self.native.add(latency.histogram, matched);
+            }
+            return;
+        };
+        let name = latency.histogram.metric_name().unwrap_or_default();
+        let buckets = latency.histogram.with_metric_name(&format!("{name}_bucket"));
+        // The bound is the series' own.
+        let (role, reads) = (Role::Numerator, Reads::Bucket(0));
+        self.rules.add(buckets, Match { sli, term: 0, role, negative: false, reads, is_classic: true });
+        let steps = JUDGED_POWERS.start * JUDGED_BOUNDS_PER_POWER..=JUDGED_POWERS.end * JUDGED_BOUNDS_PER_POWER;
+        for step in steps {
+            let threshold = 2.0_f64.powf(f64::from(step) / f64::from(JUDGED_BOUNDS_PER_POWER));
+            let matched = NativeMatch { sli, threshold, reads: Reads::Bucket(threshold.to_bits()) };
+            self.native.add(latency.histogram.clone(), matched);
+        }
     }
 
     /// The SLIs a series of samples counts for.
@@ -113,7 +186,18 @@ impl Catalog {
     /// `None`: none, and no series of the same metric on the same target can count either. An empty list:
     /// none, but its presence can prove that another series of its metric and target was born.
     pub fn find(&self, labels: &Labels) -> Option<Vec<Match>> {
-        self.rules.find(labels)
+        let mut matches = self.rules.find(labels)?;
+        matches.retain_mut(|matched| {
+            let Reads::Bucket(bound) = &mut matched.reads else { return true };
+            let value = match labels.get(BOUND) {
+                Some("+Inf" | "Inf") => Some(f64::INFINITY),
+                text => text.and_then(|text| text.parse().ok()),
+            };
+            let above_zero = value.filter(|value: &f64| *value > 0.0);
+            *bound = above_zero.unwrap_or_default().to_bits();
+            above_zero.is_some()
+        });
+        Some(matches)
     }
 
     /// The same for a series of native histograms.

@@ -210,7 +210,7 @@ pub(crate) struct Fields<'n> {
 }
 
 /// What people used to other tools write, and what it is called here.
-const SYNONYMS: [(&str, &str); 14] = [
+const SYNONYMS: [(&str, &str); 19] = [
     ("target", "objective"),
     ("targetPercent", "objective"),
     ("goal", "objective"),
@@ -225,6 +225,11 @@ const SYNONYMS: [(&str, &str); 14] = [
     ("pageAlert", "page"),
     ("ticketAlert", "ticket"),
     ("errorBudgetPercent", "budgetPercent"),
+    ("pause", "hold"),
+    ("duration", "hold"),
+    ("interval", "every"),
+    ("percentile", "quantile"),
+    ("failureLimit", "consecutive"),
 ];
 
 impl<'n> Fields<'n> {

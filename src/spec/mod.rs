@@ -4,12 +4,13 @@
 //! [`naming`] the metric and label names shared by the engine's output and the generated rules.
 //!
 //! [`parse()`] reads it from YAML: `yaml` makes a tree that knows its places, `decode` gives typed access to it,
-//! `native` and `alerting` build the model, `lint` says what can hardly be meant. Nothing stops at the first
+//! `native`, `alerting` and `release` build the model, `lint` says what can hardly be meant. Nothing stops at the first
 //! error: everything found goes to a [`Report`].
 
 mod accounting;
 mod alerting;
 mod budget;
+mod canary;
 pub(crate) mod decode;
 pub(crate) mod diagnostic;
 mod indicator;
@@ -20,6 +21,7 @@ pub mod naming;
 mod native;
 mod parse;
 pub mod policy;
+pub(crate) mod release;
 mod render;
 pub(crate) mod selector;
 mod source;
@@ -27,10 +29,14 @@ mod suggest;
 mod sum;
 mod syntax;
 mod threshold;
+mod week;
 pub(crate) mod yaml;
 
 pub use accounting::{
     Accounting, Budgeting, Calendar, CalendarUnit, Exclusion, NoData, Period, Reset, Schedule, Verdict, When,
+};
+pub use canary::{
+    Action, Amount, ArgoRollout, Baseline, Bound, BudgetPolicy, Canary, CanaryCheck, Step, Stream, Test, strata_names,
 };
 pub use diagnostic::{Diagnostic, Level, Related, Report};
 pub use model::{
@@ -40,3 +46,4 @@ pub use model::{
 pub use parse::parse;
 pub use policy::{Policy, Tier};
 pub use source::{Place, SOURCE_LIMIT_BYTES, Source};
+pub use week::{WeekTime, WeekTimeError};

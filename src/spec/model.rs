@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Accounting, Period, Policy, Tier, When};
+use crate::spec::{Accounting, BudgetPolicy, Canary, Period, Policy, Tier, When};
 use crate::types::{Labels, Matcher, Objective, Selector, Span};
 
 /// One service: its SLIs, defined once, and the SLOs that use them.
@@ -24,6 +24,10 @@ pub struct Service {
     pub slis: Vec<Sli>,
     /// In the order written; names are unique.
     pub slos: Vec<Slo>,
+    /// When no release goes on.
+    pub budget_policy: Option<BudgetPolicy>,
+    /// How its releases are judged.
+    pub canary: Option<Arc<Canary>>,
     /// Where the document starts.
     pub origin: Origin,
 }
@@ -185,6 +189,14 @@ pub enum Reads {
     Gauge(Condition),
     /// Excludes events while it is 1, and counts none. No [`Term`] does; see [`When::While`].
     Signal,
+    /// As `Counter` and `Gauge`, for the judge of releases. No [`Term`] does, nor those below; see [`Canary`].
+    Judged(Option<Condition>),
+    /// The events up to a bucket's bound, for the judge of releases: the bits of the bound, which is above zero.
+    Bucket(u64),
+    /// A candidate's weight in percent.
+    Weight,
+    /// 1 while a Rollout is in the phase that its label says.
+    Phase,
 }
 
 /// A probe reports 1 for success; what lies between is taken for the nearer one.

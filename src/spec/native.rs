@@ -8,6 +8,7 @@ use crate::spec::diagnostic::Reporter;
 use crate::spec::indicator::indicator;
 use crate::spec::labels::{identifier, label_name, labels};
 use crate::spec::model::Origin;
+use crate::spec::release::{Around, budget_policy, canary};
 use crate::spec::source::Place;
 use crate::spec::suggest::nearest;
 use crate::spec::yaml::shown;
@@ -22,12 +23,12 @@ pub(crate) struct Draft {
     pub service: Service,
     /// Of `metadata.name`.
     pub name: Place,
-    /// Of each SLO's name.
+    /// Of each SLO's name, in their order.
     pub slos: Vec<Place>,
 }
 
 /// A name and where it stands.
-type Named<'n> = (&'n str, Place);
+pub(crate) type Named<'n> = (&'n str, Place);
 
 /// Reads a service from the fields left after `apiVersion` and `kind`. `None` when anything in it is an error.
 pub(crate) fn service(mut fields: Fields<'_>, start: Place, reporter: &mut Reporter<'_>) -> Option<Draft> {
@@ -41,11 +42,19 @@ pub(crate) fn service(mut fields: Fields<'_>, start: Place, reporter: &mut Repor
     let slis = spec.as_mut().and_then(|spec| spec.require("slis"));
     let (sli_names, slis) = slis.map(|field| self::slis(field, version_label, reporter)).unwrap_or_default();
     let slos = spec.as_mut().and_then(|spec| spec.require("slos"));
-    let (slos, slo_places) = slos.map(|field| self::slos(field, &sli_names, reporter)).unwrap_or_default();
-    if let Some(mut spec) = spec {
-        let hint = "leave it out: this version has alerts, and neither release gates nor canaries";
-        spec.unsupported("budgetPolicy", hint, reporter);
-        spec.unsupported("canary", hint, reporter);
+    let (slo_names, slos) = slos.map(|field| self::slos(field, &sli_names, reporter)).unwrap_or_default();
+    let has_version = spec.as_ref().is_some_and(|spec| spec.peek("versionLabel").is_some());
+    let around = Around {
+        version: version_label,
+        has_version,
+        sli_names: &sli_names,
+        slo_names: &slo_names,
+        slis: &slis,
+        slos: &slos,
+    };
+    let policy = spec.as_mut().and_then(|s| s.get("budgetPolicy")).and_then(|f| budget_policy(f, reporter));
+    let canary = spec.as_mut().and_then(|s| s.get("canary")).and_then(|f| canary(f, &around, reporter));
+    if let Some(spec) = spec {
         spec.finish(reporter);
     }
     if reporter.errors() > before {
@@ -58,9 +67,12 @@ pub(crate) fn service(mut fields: Fields<'_>, start: Place, reporter: &mut Repor
         version_label: version_label.map(str::to_owned),
         slis,
         slos,
+        budget_policy: policy,
+        canary: canary.map(Arc::new),
         origin: origin(start, reporter),
     };
-    Some(Draft { service, name: place, slos: slo_places })
+    // Nothing was wrong, so every SLO is there.
+    Some(Draft { service, name: place, slos: slo_names.into_iter().map(|(_, place)| place).collect() })
 }
 
 pub(crate) fn origin(place: Place, reporter: &Reporter<'_>) -> Origin {
@@ -90,7 +102,7 @@ fn unique<'n>(name: Named<'n>, kind: &str, seen: &mut Vec<Named<'n>>, reporter: 
 }
 
 /// The items of `field`, at least one and at most `limit`.
-fn entries<'n>(field: Field<'n>, limit: usize, reporter: &mut Reporter<'_>) -> Vec<Field<'n>> {
+pub(crate) fn entries<'n>(field: Field<'n>, limit: usize, reporter: &mut Reporter<'_>) -> Vec<Field<'n>> {
     let Some(mut items) = field.items(reporter) else { return Vec::new() };
     if items.is_empty() {
         reporter.error(field.key, format!("{} is empty", field.what));
@@ -120,23 +132,18 @@ fn slis<'n>(field: Field<'n>, version: Option<&str>, reporter: &mut Reporter<'_>
     (names, slis)
 }
 
-/// The sound SLOs, and the places of their names.
-fn slos(field: Field<'_>, slis: &[Named<'_>], reporter: &mut Reporter<'_>) -> (Vec<Slo>, Vec<Place>) {
-    let mut names = Vec::new();
-    let (mut slos, mut places) = (Vec::new(), Vec::new());
+/// All names, and the sound SLOs.
+fn slos<'n>(field: Field<'n>, slis: &[Named<'_>], reporter: &mut Reporter<'_>) -> (Vec<Named<'n>>, Vec<Slo>) {
+    let (mut names, mut slos) = (Vec::new(), Vec::new());
     for item in entries(field, SLOS_LIMIT_COUNT, reporter) {
         let Some(mut fields) = Fields::of(item, reporter) else { continue };
         let name = name(&mut fields, reporter);
         if let Some(name) = name {
             unique(name, "SLO", &mut names, reporter);
         }
-        let slo = slo(fields, name, item, slis, reporter);
-        if let (Some(slo), Some((_, place))) = (slo, name) {
-            slos.push(slo);
-            places.push(place);
-        }
+        slos.extend(slo(fields, name, item, slis, reporter));
     }
-    (slos, places)
+    (names, slos)
 }
 
 fn slo(
@@ -147,7 +154,7 @@ fn slo(
     reporter: &mut Reporter<'_>,
 ) -> Option<Slo> {
     let description = fields.get("description").and_then(|field| field.text(reporter)).unwrap_or_default();
-    let sli = fields.require("sli").and_then(|field| sli_reference(field, slis, reporter));
+    let sli = fields.require("sli").and_then(|field| reference(field, "SLI", slis, reporter));
     let objective_field = fields.require("objective");
     let objective = objective_field.and_then(|field| objective(field, reporter));
     let period = budget::period(&mut fields, reporter);
@@ -173,17 +180,18 @@ fn slo(
     })
 }
 
-fn sli_reference(field: Field<'_>, slis: &[Named<'_>], reporter: &mut Reporter<'_>) -> Option<usize> {
+/// The place in `all` of the SLI or SLO that a field names.
+pub(crate) fn reference(field: Field<'_>, kind: &str, all: &[Named<'_>], reporter: &mut Reporter<'_>) -> Option<usize> {
     let wanted = field.text(reporter)?;
-    let found = slis.iter().position(|(name, _)| *name == wanted);
+    let found = all.iter().position(|(name, _)| *name == wanted);
     if found.is_none() {
-        let names = || slis.iter().map(|(name, _)| *name);
+        let names = || all.iter().map(|(name, _)| *name);
         let hint = match nearest(wanted, names()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None if slis.is_empty() => "define it under `spec.slis`".to_owned(),
+            None if all.is_empty() => format!("define it under `spec.{}s`", kind.to_ascii_lowercase()),
             None => format!("defined are `{}`", names().take(10).collect::<Vec<_>>().join("`, `")),
         };
-        reporter.error(field.place(), format!("no SLI is named {}", shown(wanted))).hint(hint);
+        reporter.error(field.place(), format!("no {kind} is named {}", shown(wanted))).hint(hint);
     }
     found
 }

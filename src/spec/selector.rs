@@ -127,6 +127,32 @@ fn everything(invalid: impl Fn(String) -> Problem) -> Problem {
     Problem { hint, ..invalid("the selector matches every series".to_owned()) }
 }
 
+/// Matchers as they stand between a selector's braces: `traffic="header",merchant=~"test-.*"`. Unlike a selector they
+/// may be satisfied by a series without the label.
+pub(crate) fn matcher_list(text: &str) -> Result<Vec<Matcher>, Problem> {
+    // A selector needs a name, or a label that must have a value.
+    const OPENING: &str = "cohort{";
+    let whole = |message: &str, hint: &str| {
+        Err(Problem { at: 0..text.len(), message: message.to_owned(), hint: hint.to_owned() })
+    };
+    let hint = "write matchers as between a selector's braces: `traffic=\"header\",merchant=~\"test-.*\"`";
+    if text.trim().is_empty() {
+        return whole("no matcher is given", hint);
+    }
+    if text.trim_start().starts_with('{') || !text.contains(['=', '~']) {
+        return whole(&format!("{} is not a list of matchers", shown(text)), hint);
+    }
+    if word(text, METRIC_NAME).len() < text.len() {
+        return whole("the metric's name says nothing of the traffic", "the SLIs name the metrics; match other labels");
+    }
+    let selector = parse(&format!("{OPENING}{text}}}")).map_err(|problem| {
+        let shifted = |at: usize| at.saturating_sub(OPENING.len()).min(text.len());
+        Problem { at: shifted(problem.at.start)..shifted(problem.at.end), ..problem }
+    })?;
+    // Sorted first; what follows is the user's.
+    Ok(selector.matchers()[1..].to_vec())
+}
+
 fn convert(parsed: &VectorSelector, text: &str, invalid: impl Fn(String) -> Problem) -> Result<Selector, Problem> {
     if !parsed.matchers.or_matchers.is_empty() {
         return Err(Problem {

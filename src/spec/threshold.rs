@@ -6,10 +6,10 @@ use crate::types::Span;
 
 /// The unit a histogram counts in.
 #[derive(Clone, Copy)]
-struct Unit {
+pub(crate) struct Unit {
     suffix: &'static str,
     symbol: &'static str,
-    per_second: i64,
+    pub per_second: i64,
 }
 
 const SECONDS: Unit = Unit { suffix: "_seconds", symbol: "s", per_second: 1 };
@@ -27,10 +27,25 @@ const UNITS: [Unit; 7] = [
 const NOT_TIME: [&str; 2] = ["_bytes", "_ratio"];
 
 /// A service slower than this, or faster than the other, is rare; a wrong unit is not.
-const LONG_SECONDS: f64 = 60.0;
+pub(crate) const LONG_SECONDS: f64 = 60.0;
 const SHORT_SECONDS: f64 = 0.001;
 /// Digits of Prometheus' default buckets, `.005 .01 .025 .05 .075 .1 .25 .5 .75 1 2.5 5 7.5 10`.
 const DEFAULT_DIGITS: [f64; 4] = [1.0, 2.5, 5.0, 7.5];
+
+impl Unit {
+    /// The one in a metric's name. Without one it is seconds, as Prometheus' convention has it; `None` where the name
+    /// says that it is no time.
+    pub fn of(metric: &str) -> Option<Self> {
+        if NOT_TIME.iter().any(|suffix| metric.ends_with(suffix)) {
+            return None;
+        }
+        Some(Self::named(metric).unwrap_or(SECONDS))
+    }
+
+    fn named(metric: &str) -> Option<Self> {
+        UNITS.into_iter().find(|unit| metric.ends_with(unit.suffix))
+    }
+}
 
 /// The threshold in the unit of the histogram `metric`: a bare number as it is, a duration converted.
 ///
@@ -38,12 +53,12 @@ const DEFAULT_DIGITS: [f64; 4] = [1.0, 2.5, 5.0, 7.5];
 /// Prometheus' convention has it.
 pub(crate) fn threshold(field: Field<'_>, metric: &str, reporter: &mut Reporter<'_>) -> Option<f64> {
     let text = field.text(reporter)?;
-    let unit = UNITS.into_iter().find(|unit| metric.ends_with(unit.suffix));
+    let unit = Unit::named(metric);
     let bare = number(text);
     let value = match (bare, text.parse::<Span>()) {
         (Some(value), _) => value,
         (None, Ok(span)) => {
-            if NOT_TIME.iter().any(|suffix| metric.ends_with(suffix)) {
+            if Unit::of(metric).is_none() {
                 let message = format!("a duration cannot be a threshold of `{metric}`, which does not measure time");
                 reporter.error(field.place(), message).hint("give a bare number in the metric's own unit");
                 return None;

@@ -3,6 +3,7 @@
 //! Everything here is a small value with a validating constructor; nothing here knows about SLOs,
 //! windows or IO.
 
+pub mod any_f64;
 pub mod compact;
 mod label;
 mod matcher;

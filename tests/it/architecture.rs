@@ -17,44 +17,46 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("burn", &["types", "wire", "series", "sli", "spec"]),
     ("alert", &["types", "wire", "series", "sli", "burn", "spec"]),
     ("canary", &["types", "wire", "series", "sli", "burn", "spec"]),
-    ("engine", &["types", "wire", "series", "sli", "burn", "alert", "canary", "spec", "generate"]),
-    ("replay", &["types", "wire", "series", "sli", "burn", "alert", "spec", "engine"]),
+    ("rollout", &["types", "spec", "canary"]),
+    ("engine", &["types", "wire", "series", "sli", "burn", "alert", "canary", "rollout", "spec", "generate"]),
+    ("replay", &["types", "wire", "series", "sli", "burn", "alert", "canary", "rollout", "spec", "engine"]),
     ("figures", &["types", "promql", "wire", "store", "burn", "alert", "spec", "engine"]),
     // The shells.
     ("clock", &["types"]),
     ("journal", &["types", "wire", "clock"]),
     ("config", &["types", "spec", "journal"]),
-    ("live", &["types", "spec", "wire", "alert", "engine", "journal", "clock"]),
-    ("notify", &["types", "spec", "alert", "clock"]),
+    ("live", &["types", "spec", "wire", "alert", "rollout", "engine", "journal", "clock"]),
+    ("audit", &["types", "canary", "rollout"]),
+    ("notify", &["types", "spec", "alert", "canary", "rollout", "audit", "clock"]),
     ("testing", &["types", "wire", "series", "spec", "alert", "engine", "notify"]),
     ("ingest", &["types", "wire", "store", "engine", "live", "clock"]),
     (
         "api",
         &[
-            "types", "promql", "store", "sli", "spec", "burn", "alert", "engine", "figures", "notify", "ingest",
-            "journal", "live", "clock",
+            "types", "promql", "store", "sli", "spec", "burn", "alert", "canary", "rollout", "engine", "figures",
+            "audit", "notify", "ingest", "journal", "live", "clock",
         ],
     ),
     (
         "app",
         &[
-            "types", "spec", "wire", "store", "alert", "engine", "figures", "journal", "live", "notify", "ingest",
-            "api", "config", "clock",
+            "types", "spec", "wire", "store", "alert", "rollout", "engine", "figures", "journal", "live", "audit",
+            "notify", "ingest", "api", "config", "clock",
         ],
     ),
     ("demo", &["types", "spec", "wire", "series", "engine", "live", "notify", "api", "app", "config", "clock"]),
     (
         "cli",
         &[
-            "types", "promql", "spec", "wire", "store", "generate", "engine", "replay", "api", "journal", "testing",
-            "notify", "app", "config", "demo", "clock",
+            "types", "promql", "spec", "wire", "store", "generate", "canary", "rollout", "engine", "replay", "api",
+            "journal", "testing", "audit", "notify", "app", "config", "demo", "clock",
         ],
     ),
 ];
 
 const PURE: &[&str] = &[
-    "types", "promql", "spec", "generate", "wire", "series", "store", "sli", "burn", "alert", "canary", "engine",
-    "replay",
+    "types", "promql", "spec", "generate", "wire", "series", "store", "sli", "burn", "alert", "canary", "rollout",
+    "engine", "figures", "replay",
 ];
 
 /// What a pure module may not name.

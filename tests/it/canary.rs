@@ -4,6 +4,8 @@
 mod checks;
 #[path = "canary/judge.rs"]
 mod judge;
+#[path = "canary/limits.rs"]
+mod limits;
 #[path = "canary/power.rs"]
 mod power;
 #[path = "../../examples/canary_power/traffic.rs"]

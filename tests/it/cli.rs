@@ -29,8 +29,21 @@ fn every_format_is_generated_from_them() {
     for format in Format::ALL {
         let output = sloburn(&["generate", "-i", "rules", "-o", "-", "--format", format.as_str()]);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        assert!(text(&output.stdout).contains("slo:sli_error:ratio_rate5m"));
+        let expected = match format {
+            Format::Prometheus | Format::Operator => "slo:sli_error:ratio_rate5m",
+            Format::Argo => "/api/v1/verdict?service=payment-auth&",
+            Format::Flagger => "http://sloburn:9797/api/v1/flagger/confirm-promotion",
+        };
+        assert!(text(&output.stdout).contains(expected), "{format}");
+        let left_out = text(&output.stderr).contains("search: left out, it has no `canary` block");
+        assert_eq!(left_out, format.is_about_releases());
     }
+    let output = sloburn(&["generate", "-i", "rules/search.yaml", "--format", "argo"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("no service in the input has a `canary` block"), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+    let output = sloburn(&["generate", "-i", "rules", "--format", "flagger", "--address", "nowhere"]);
+    assert_eq!(output.status.code(), Some(2));
     let output = sloburn(&["generate", "-i", "rules", "--format", "jsonnet"]);
     assert_eq!(output.status.code(), Some(2));
 }

@@ -35,6 +35,8 @@ fn service() -> Service {
             kind: SliKind::Events(Events { numerator: Numerator::Bad(bad.into()), total: total.into() }),
             origin: origin.clone(),
         }],
+        budget_policy: None,
+        canary: None,
         slos: vec![Slo {
             name: "availability".to_owned(),
             description: String::new(),

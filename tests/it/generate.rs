@@ -1,6 +1,7 @@
 //! Generated rules: their text, their PromQL, their YAML, and what Prometheus makes of them.
 
 mod promtool;
+mod releases;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ fn shop(kind: SliKind) -> Service {
         labels: Labels::new().with("team", "payments"),
         version_label: None,
         slis: vec![Sli { name: "requests".to_owned(), kind, origin: origin.clone() }],
+        budget_policy: None,
+        canary: None,
         slos: vec![Slo {
             name: "availability".to_owned(),
             description: String::new(),
@@ -231,7 +234,7 @@ fn without_version(yaml: &str) -> String {
 #[test]
 fn rules_are_as_recorded() {
     for (name, service) in every_kind() {
-        let yaml = without_version(&generate::render(&[service], Format::Prometheus));
+        let yaml = without_version(&generate::render(&[service], Format::Prometheus, generate::DEFAULT_ADDRESS));
         insta::assert_snapshot!(name, yaml);
     }
 }
@@ -242,7 +245,7 @@ fn operator_objects_are_one_document_a_service() {
     second.name = "Shop_EU".to_owned();
     second.labels = Labels::new().with("release", "stable").with("motto", "not a label value");
     let first = shop_with_tier(Severity::Page, Span::minutes(5), Span::hours(1), 14.4, bad_events());
-    let yaml = generate::render(&[first, second], Format::Operator);
+    let yaml = generate::render(&[first, second], Format::Operator, generate::DEFAULT_ADDRESS);
     let documents: Vec<serde_yaml::Value> =
         serde_yaml::Deserializer::from_str(&yaml).map(|d| serde::Deserialize::deserialize(d).unwrap()).collect();
     assert_eq!(documents.len(), 2);
@@ -413,7 +416,7 @@ fn read_back(name: &str, label: &str, annotation: &str) -> Vec<(Option<String>, 
     let text = |value: &serde_yaml::Value| value.as_str().map(str::to_owned);
     [(Format::Prometheus, &["groups"][..]), (Format::Operator, &["spec", "groups"])]
         .map(|(format, path)| {
-            let yaml = generate::render(std::slice::from_ref(&service), format);
+            let yaml = generate::render(std::slice::from_ref(&service), format, generate::DEFAULT_ADDRESS);
             let document: serde_yaml::Value = serde_yaml::from_str(&yaml).unwrap_or_else(|e| panic!("{e}\n{yaml}"));
             let read = path.iter().fold(&document, |value, key| &value[*key]);
             let read_exprs = read.as_sequence().unwrap().iter().flat_map(|g| g["rules"].as_sequence().unwrap());
@@ -429,7 +432,7 @@ fn words_that_yaml_1_1_reads_otherwise_are_quoted() {
     for word in YAML_WORDS {
         let mut service = shop(bad_events());
         service.slos[0].alerting.annotations = vec![("word".to_owned(), word.to_owned())];
-        let yaml = generate::render(&[service], Format::Prometheus);
+        let yaml = generate::render(&[service], Format::Prometheus, generate::DEFAULT_ADDRESS);
         let line = yaml.lines().find(|line| line.trim_start().starts_with("word:")).unwrap();
         let value = line.trim_start().trim_start_matches("word:").trim();
         assert!(value == format!("'{word}'") || value == format!("\"{word}\""), "{line}");

@@ -17,7 +17,7 @@ use sloburn::clock::{self, Steady};
 use sloburn::engine::{Engine, Settings};
 use sloburn::ingest::{Budget, Receiver};
 use sloburn::live::EngineHandle;
-use sloburn::notify::{self, Notifier, install_tls_provider};
+use sloburn::notify::{self, Notifier, Receivers, install_tls_provider};
 use sloburn::spec::{Source, parse};
 use sloburn::store::{self, Store};
 use sloburn::types::{Labels, Span, Timestamp};
@@ -335,7 +335,7 @@ fn routes(readiness: &Readiness) -> axum::Router {
     let (engine, _) = EngineHandle::start(Engine::new(&services, settings, clock::now()), |_| {});
     let store = Store::new(store::Settings::new(key.clone()), &[]);
     let url: url::Url = "http://localhost:9797".parse().unwrap();
-    let notifier = Notifier::start(&notify::Settings::new(url.clone()), Vec::new(), Vec::new(), None).unwrap();
+    let notifier = Notifier::start(&notify::Settings::new(url.clone()), Receivers::default(), None).unwrap();
     router(ApiState {
         engine: engine.clone(),
         notifier: Arc::new(notifier),

@@ -1,6 +1,7 @@
 //! The integration tests, in one binary.
 
 mod architecture;
+mod canaries;
 mod canary;
 mod cli;
 mod counting;
@@ -22,6 +23,7 @@ mod query;
 mod receiver;
 mod reload;
 mod replay;
+mod rollout;
 mod scenarios;
 mod sender;
 mod simulation;

@@ -21,7 +21,7 @@ use sloburn::notify::pace::Backoff;
 use sloburn::notify::template::{Data, expand};
 use sloburn::notify::webhook::{WebhookSecret, signatures};
 use sloburn::notify::{
-    AlertmanagerTarget, Notifier, ReceiverStatus, Settings, StartError, WebhookTarget, install_tls_provider,
+    AlertmanagerTarget, Notifier, ReceiverStatus, Receivers, Settings, StartError, WebhookTarget, install_tls_provider,
 };
 use sloburn::types::{Labels, Span, Timestamp};
 use tokio::net::TcpListener;
@@ -138,7 +138,8 @@ fn settings() -> Settings {
 }
 
 fn start(settings: &Settings, alertmanagers: Vec<AlertmanagerTarget>, hooks: Vec<WebhookTarget>) -> Notifier {
-    Notifier::start(settings, alertmanagers, hooks, None).unwrap()
+    let receivers = Receivers { alertmanagers, webhooks: hooks, ..Receivers::default() };
+    Notifier::start(settings, receivers, None).unwrap()
 }
 
 fn alert(name: &str, state: AlertState) -> Alert {
@@ -383,11 +384,13 @@ async fn every_alertmanager_gets_every_alert_under_its_prefix() {
 
 #[tokio::test]
 async fn addresses_of_metadata_services_are_refused() {
-    let target = || vec![hook("ops", "http://169.254.169.254/latest".parse().unwrap())];
-    let error = Notifier::start(&settings(), vec![], target(), None).unwrap_err();
+    let start = |url: &str| {
+        let receivers = Receivers { webhooks: vec![hook("ops", url.parse().unwrap())], ..Receivers::default() };
+        Notifier::start(&settings(), receivers, None)
+    };
+    let error = start("http://169.254.169.254/latest").unwrap_err();
     assert!(matches!(error, StartError::Address { .. }), "{error}");
-    let scheme = vec![hook("ops", "ftp://127.0.0.1/".parse().unwrap())];
-    assert!(matches!(Notifier::start(&settings(), vec![], scheme, None), Err(StartError::Scheme { .. })));
+    assert!(matches!(start("ftp://127.0.0.1/"), Err(StartError::Scheme { .. })));
 }
 
 /// Ends the process when dropped.
@@ -528,7 +531,8 @@ fn promtool_expands_templates_alike() {
 /// A notifier with an outbox in this folder.
 fn start_with_outbox(folder: &tempfile::TempDir, hooks: Vec<WebhookTarget>, ams: Vec<AlertmanagerTarget>) -> Notifier {
     let outbox = Outbox::open(&folder.path().join("outbox.redb")).unwrap();
-    Notifier::start(&settings(), ams, hooks, Some(outbox)).unwrap()
+    let receivers = Receivers { alertmanagers: ams, webhooks: hooks, ..Receivers::default() };
+    Notifier::start(&settings(), receivers, Some(outbox)).unwrap()
 }
 
 /// Ends the notifier at once, as if the process were killed, and waits until its thread has let go of the outbox.

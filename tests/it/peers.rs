@@ -147,7 +147,7 @@ impl Stage {
             Daemon::start(SPEC, &[&webhooks[1]]),
         ];
         let (services, _) = parse(&[Source::new("spec.yaml", SPEC)]);
-        let rules = generate::render(&services, Format::Prometheus);
+        let rules = generate::render(&services, Format::Prometheus, generate::DEFAULT_ADDRESS);
         let prometheus = Peer::prometheus(&prometheus_config(&exporter, &daemons), &rules);
         Self { exporter, alertmanager, prometheus, daemons, hooks }
     }

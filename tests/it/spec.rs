@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use sloburn::cli::sources::collect;
 use sloburn::config::Config;
-use sloburn::spec::{Accounting, Exclusion, Source, When, parse};
-use sloburn::types::Timestamp;
+use sloburn::spec::{Accounting, Baseline, Exclusion, Source, WeekTime, When, parse};
+use sloburn::types::{Matcher, Timestamp};
 
 /// Files of a folder under the package, sorted, with paths as a user in the package would name them.
 fn files(folder: &str) -> Vec<(String, String)> {
@@ -64,10 +64,23 @@ fn the_rules_folder_is_clean() {
     let (services, report) = parse(&collect(&[root.join("rules")]).unwrap());
     assert_eq!(report.render(false), "");
     let names: Vec<&str> = services.iter().map(|s| s.name.as_str()).collect();
-    assert_eq!(
-        names,
-        ["api-gateway", "checkout", "invoice-batch", "mail-queue", "payment-auth", "search", "shop-front"]
-    );
+    let expected = [
+        "api-gateway",
+        "checkout-progressive",
+        "checkout",
+        "funds-transfer",
+        "invoice-batch",
+        "mail-queue",
+        "payment-auth",
+        "payroll-api",
+        "payroll-tenants",
+        "quote",
+        "search",
+        "shop-front",
+    ];
+    assert_eq!(names, expected);
+    let judged = services.iter().filter(|service| service.canary.is_some()).count();
+    assert_eq!(judged, 7, "the pipelines people run, and the flags of one");
 }
 
 /// Every field this version has.
@@ -79,6 +92,51 @@ fn a_service_is_read_as_written() {
     insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!("spec-full", summary(&services[0]));
     });
+}
+
+/// Every field of `canary` and `budgetPolicy`, and what they are by default.
+#[test]
+fn a_canary_is_read_as_written() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs/canary.yaml")).unwrap();
+    let (services, report) = parse(&[Source::new("canary.yaml", text.clone())]);
+    assert_eq!(report.render(false), "");
+    let before = text.split("  budgetPolicy:").next().unwrap();
+    let plain = format!("{before}  canary: {{checks: [{{sli: errors, above: 1%}}]}}\n");
+    let (defaults, report) = parse(&[Source::new("defaults.yaml", plain)]);
+    assert_eq!(report.render(false), "");
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("spec-canary", format!("{}\n{}", releases(&services[0]), releases(&defaults[0])));
+    });
+}
+
+/// How a service's releases are judged, one part a line.
+fn releases(service: &sloburn::spec::Service) -> String {
+    let canary = service.canary.as_ref().unwrap();
+    let cohort = |cohort: &[Matcher]| cohort.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let baseline = match &canary.baseline {
+        Baseline::Selector(matchers) => cohort(matchers),
+        other => format!("{other:?}"),
+    };
+    let freeze = service.budget_policy.map(|policy| policy.freeze_below);
+    let mut lines = vec![format!("line {}: baseline {baseline}, frozen below {freeze:?}", canary.origin.line)];
+    let (every, window, deadline) = (canary.every, canary.window, canary.deadline);
+    lines.push(format!("every {every}, window {window}, confidence {}, deadline {deadline}", canary.confidence));
+    for step in &canary.steps {
+        let (weight, cohort, least) = (step.weight, cohort(&step.cohort), step.min_samples);
+        lines.push(format!("step {}: {weight:?} [{cohort}] for {}, {least} samples", step.name, step.hold));
+    }
+    for check in &canary.checks {
+        let strata: Vec<String> = check.strata.iter().map(|stratum| cohort(stratum)).collect();
+        let sli = &service.slis[check.sli].name;
+        lines
+            .push(format!("check {} line {}: {sli} {:?} in {strata:?}", check.name, check.origin.line, check.quantile));
+        lines.push(format!("  {:?} by {:?}, {:?}", check.bound, check.test, check.action));
+    }
+    let times = |times: &[WeekTime]| times.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (not, start) = (times(&canary.not_between), times(&canary.start_between));
+    let weight = canary.weight.as_ref().map(ToString::to_string);
+    lines.push(format!("not between [{not}], start [{start}], weight {weight:?}, {:?}", canary.argo));
+    lines.join("\n")
 }
 
 /// The parts of a service, one a line.
@@ -201,7 +259,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_text_panics(which in 0_usize..7, edits in prop::collection::vec(edit(), 1..6)) {
+    fn no_text_panics(which in 0_usize..12, edits in prop::collection::vec(edit(), 1..6)) {
         let text = mutated(&files("rules")[which].1, &edits);
         let source = Source::new("mutated.yaml", text);
         let (services, report) = parse(std::slice::from_ref(&source));

@@ -40,6 +40,17 @@ impl std::fmt::Debug for User {
     }
 }
 
+/// Whether a request is let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// As there are no users.
+    Everybody,
+    /// As this user.
+    User(String),
+    /// Not.
+    Refused,
+}
+
 /// Bounds the checks that run at once.
 #[derive(Clone, Debug)]
 pub(super) struct Turns(Arc<Semaphore>);
@@ -111,21 +122,25 @@ impl Users {
         }
     }
 
-    /// Whether the request comes from a user; everybody is one when there are none.
-    pub(super) async fn allow(&self, headers: &HeaderMap, turns: &Turns) -> bool {
+    /// Who the request comes from; everybody is let in when there are no users.
+    pub(super) async fn admit(&self, headers: &HeaderMap, turns: &Turns) -> Admission {
         if self.users.is_empty() {
-            return true;
+            return Admission::Everybody;
         }
-        let Some(Credentials { user, password }) = Credentials::of(headers) else { return false };
+        let Some(Credentials { user, password }) = Credentials::of(headers) else { return Admission::Refused };
         let known = self.users.get(&user);
-        let user = known.unwrap_or(&self.nobody);
+        let is_right = Self::is_right(known.unwrap_or(&self.nobody), password, turns).await;
+        if is_right && known.is_some() { Admission::User(user) } else { Admission::Refused }
+    }
+
+    async fn is_right(user: &Arc<User>, password: SecretSlice<u8>, turns: &Turns) -> bool {
         if user.remembers(&password) {
-            return known.is_some();
+            return true;
         }
         let Ok(turn) = Arc::clone(&turns.0).acquire_owned().await else { return false };
         // A sender's first requests come together; one check is enough for all.
         if user.remembers(&password) {
-            return known.is_some();
+            return true;
         }
         let user = Arc::clone(user);
         let checked = tokio::task::spawn_blocking(move || {
@@ -134,7 +149,7 @@ impl Users {
             drop(turn);
             right
         });
-        checked.await.unwrap_or(false) && known.is_some()
+        checked.await.unwrap_or(false)
     }
 }
 
@@ -148,6 +163,11 @@ mod tests {
         let hash = bcrypt::hash("open sesame", 4).unwrap();
         let text = format!("basic_auth_users: {{alice: {hash}}}");
         Users::new(&WebConfig::parse(&Source::new("web.yml", text)).0.unwrap().users)
+    }
+
+    /// As somebody or everybody.
+    async fn allow(users: &Users, headers: &HeaderMap, turns: &Turns) -> bool {
+        users.admit(headers, turns).await != Admission::Refused
     }
 
     fn basic(text: &str) -> HeaderMap {
@@ -168,12 +188,13 @@ mod tests {
             ("Alice:open sesame", false),
             ("bob:open sesame", false),
         ] {
-            assert_eq!(users.allow(&basic(text), &turns).await, expected, "{text}");
+            assert_eq!(allow(&users, &basic(text), &turns).await, expected, "{text}");
         }
-        assert!(!users.allow(&HeaderMap::new(), &turns).await);
+        assert!(!allow(&users, &HeaderMap::new(), &turns).await);
+        assert_eq!(users.admit(&basic("alice:open sesame"), &turns).await, Admission::User("alice".to_owned()));
         for value in ["Basic", "Basic ", "Basic !", "Bearer YWxpY2U6", "Digest YWxpY2U6b3BlbiBzZXNhbWU="] {
             let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
-            assert!(!users.allow(&headers, &turns).await, "{value}");
+            assert!(!allow(&users, &headers, &turns).await, "{value}");
         }
     }
 
@@ -181,11 +202,11 @@ mod tests {
     #[tokio::test]
     async fn a_right_password_is_remembered_and_a_wrong_one_is_not() {
         let (users, turns) = (users(), Turns::default());
-        assert!(users.allow(&basic("alice:open sesame"), &turns).await);
-        assert!(!users.allow(&basic("alice:wrong"), &turns).await);
+        assert!(allow(&users, &basic("alice:open sesame"), &turns).await);
+        assert!(!allow(&users, &basic("alice:wrong"), &turns).await);
         turns.0.close();
-        assert!(users.allow(&basic("alice:open sesame"), &turns).await);
-        assert!(!users.allow(&basic("alice:wrong"), &turns).await);
+        assert!(allow(&users, &basic("alice:open sesame"), &turns).await);
+        assert!(!allow(&users, &basic("alice:wrong"), &turns).await);
         let remembered = users.nobody.right.lock().unwrap().is_some();
         assert!(!remembered && !users.users["alice"].remembers(&b"wrong".to_vec().into()));
     }
@@ -197,7 +218,7 @@ mod tests {
         assert_eq!(parts.get_cost(), 4);
         let turns = Turns::default();
         turns.0.close();
-        assert!(!users.allow(&basic("bob:x"), &turns).await);
+        assert!(!allow(&users, &basic("bob:x"), &turns).await);
     }
 
     #[tokio::test]
@@ -205,12 +226,12 @@ mod tests {
         let (mut users, turns) = (users(), Turns::default());
         users.nobody = User::new(&bcrypt::hash("guessed", 4).unwrap());
         for attempt in ["checked", "remembered"] {
-            assert!(!users.allow(&basic("bob:guessed"), &turns).await, "{attempt}");
+            assert!(!allow(&users, &basic("bob:guessed"), &turns).await, "{attempt}");
         }
     }
 
     #[tokio::test]
     async fn everybody_is_let_in_where_there_are_no_users() {
-        assert!(Users::new(&BTreeMap::new()).allow(&HeaderMap::new(), &Turns::default()).await);
+        assert!(allow(&Users::new(&BTreeMap::new()), &HeaderMap::new(), &Turns::default()).await);
     }
 }

@@ -22,11 +22,12 @@ use axum::response::{IntoResponse, Response};
 use rustls::ServerConfig;
 use sha2::{Digest, Sha256};
 
+use crate::api::AuthenticatedUser;
 use crate::clock::Steady;
 use crate::config::web::WebConfig;
 use crate::spec::{Level, Report, SOURCE_LIMIT_BYTES, Source};
 use crate::types::{Span, Timestamp};
-use auth::{Turns, Users};
+use auth::{Admission, Turns, Users};
 
 /// How often the files are looked at, at most.
 pub const RELOAD_EVERY: Span = Span::seconds(1);
@@ -164,13 +165,18 @@ impl Web {
 }
 
 /// The middleware in front of everything: users only, and the configured headers on every answer.
-pub async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
+pub async fn guard(State(web): State<Arc<Web>>, mut request: Request, next: Next) -> Response {
     let active = web.current().await;
-    let mut response = if active.users.allow(request.headers(), &web.turns).await {
-        next.run(request).await
-    } else {
-        tracing::debug!(path = request.uri().path(), "request without valid credentials refused");
-        unauthorized()
+    let mut response = match active.users.admit(request.headers(), &web.turns).await {
+        Admission::Everybody => next.run(request).await,
+        Admission::User(name) => {
+            request.extensions_mut().insert(AuthenticatedUser(name));
+            next.run(request).await
+        }
+        Admission::Refused => {
+            tracing::debug!(path = request.uri().path(), "request without valid credentials refused");
+            unauthorized()
+        }
     };
     for (name, value) in &active.headers {
         response.headers_mut().entry(name).or_insert_with(|| value.clone());

@@ -20,7 +20,7 @@ mod rate;
 mod spec;
 mod threshold;
 
-pub use outcome::{Effect, LnEvidence, Outcome, State, Unit};
+pub use outcome::{Effect, LnEvidence, Outcome, State, Unit, short};
 pub use spec::{Action, Amount, Bound, CheckError, CheckSpec, Measure, Test};
 
 use serde::{Deserialize, Serialize};

@@ -43,14 +43,17 @@ pub enum Unit {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
     /// The canary's figure: a rate, or a quantile.
+    #[serde(with = "crate::types::any_f64")]
     pub canary: f64,
     /// The baseline's, where it has events.
     pub baseline: Option<f64>,
     /// What the limit is about: the figure, its difference from the baseline's for the worse, or the like.
+    #[serde(with = "crate::types::any_f64")]
     pub value: f64,
     /// Where the value lies, at every look together, with the check's confidence; `None` for a window.
     pub interval: Option<Interval>,
     /// What the value may be.
+    #[serde(with = "crate::types::any_f64")]
     pub limit: f64,
     /// The limit is a lower one.
     pub is_lower_limit: bool,
@@ -85,10 +88,13 @@ pub struct Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LnEvidence {
     /// That the limit is exceeded.
+    #[serde(with = "crate::types::any_f64")]
     pub harm: f64,
     /// That it is kept.
+    #[serde(with = "crate::types::any_f64")]
     pub safe: f64,
     /// What either needs.
+    #[serde(with = "crate::types::any_f64")]
     pub needed: f64,
 }
 
@@ -105,7 +111,8 @@ impl Effect {
         if self.is_lower_limit { self.limit - self.value } else { self.value - self.limit }
     }
 
-    fn show(&self, value: f64) -> String {
+    /// A value of its unit for people: `0.3 points`, `250 ms`, `2x`.
+    pub fn show(&self, value: f64) -> String {
         match self.unit {
             Unit::Points => format!("{} points", short(100.0 * value)),
             Unit::Percent | Unit::Relative => format!("{} %", short(100.0 * value)),
@@ -117,7 +124,7 @@ impl Effect {
 }
 
 /// Three significant digits, without trailing zeros.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return format!("{value}");
     }

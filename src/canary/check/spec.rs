@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canary::Layout;
 use crate::canary::evidence::plane::{Limit, Tally};
-use crate::types::Span;
+pub use crate::spec::{Action, Amount, Bound, Test};
 
 /// One check of a rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,64 +35,6 @@ pub enum Measure {
         /// The buckets of its counts.
         layout: Layout,
     },
-}
-
-/// How much an arm may differ.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Amount {
-    /// In the unit of the figure: a rate's points as a fraction (0.3 points are 0.003), seconds.
-    Absolute(f64),
-    /// In proportion to the baseline: 0.2 is 20 %.
-    Relative(f64),
-}
-
-/// When the canary does harm.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Bound {
-    /// Its figure is above this.
-    Above(f64),
-    /// Its figure is below this.
-    Below(f64),
-    /// Its figure is below the baseline's by more than this.
-    DropOver(Amount),
-    /// Its figure is worse than the baseline's by more than this: a success rate lower, error rate or latency higher.
-    RegressionOver(Amount),
-    /// Its error ratio spends the budget at more than `factor` times the pace that would last the period, and did over
-    /// the last `lasting`.
-    BurnRateOver {
-        /// Burn rate, 1 lasts the period.
-        factor: f64,
-        /// The share of events that may be bad.
-        budget: f64,
-        /// How long it must have burnt.
-        lasting: Span,
-    },
-}
-
-/// How a check decides.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Test {
-    /// Valid however often one looks; bounded by the rollout's confidence.
-    Sequential,
-    /// The plain rule on a sliding window, as operators and Argo have it: no bound on wrong rollbacks.
-    Threshold {
-        /// Events of each arm in the window before it is looked at.
-        min_samples: u64,
-        /// Looks in a row that must agree.
-        consecutive: u32,
-        /// Weight of the newest look in a moving average, 0 to 1; `None` for the window alone.
-        ewma: Option<f64>,
-    },
-}
-
-/// What harm leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// Take the version back.
-    Rollback,
-    /// Stop and ask.
-    Pause,
 }
 
 /// Why a check makes no sense.

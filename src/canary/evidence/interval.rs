@@ -11,8 +11,10 @@ use crate::canary::evidence::special::{ln_beta, times_ln};
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Interval {
     /// The lower end.
+    #[serde(with = "crate::types::any_f64")]
     pub low: f64,
     /// The upper end.
+    #[serde(with = "crate::types::any_f64")]
     pub high: f64,
 }
 

@@ -156,13 +156,14 @@ impl Table {
         let tag = series.tag;
         let arrival = Arrival { at, start: histogram.start, before, is_first, live_at };
         let was_holding = self.begin(id, arrival, now, out);
-        let target = &mut self.targets[self.series[id.0 as usize].target as usize];
+        let target_id = self.series[id.0 as usize].target;
+        let target = &mut self.targets[target_id as usize];
         // That it was watched is known in any case.
-        let seen = Increment { tag, change: Change { at, amount: 0.0 }, reading: None };
-        target.hold(seen, &mut out.increments);
+        let change = Change { at, since: at, amount: 0.0 };
+        target.hold(Increment { tag, target: target_id, change, reading: None }, &mut out.increments);
         for change in self.changes.drain(..) {
             if counts {
-                target.hold(change, &mut out.increments);
+                target.hold(Increment { target: target_id, ..change }, &mut out.increments);
             }
         }
         self.finish(id, arrival, was_holding, out);

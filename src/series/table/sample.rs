@@ -44,7 +44,7 @@ impl Table {
             return Ok(());
         }
         let placed = if value.is_finite() { counter.place(at, value, start) } else { Placed::Absorbed };
-        let nothing = Change { at, amount: 0.0 };
+        let nothing = Change { at, since: at, amount: 0.0 };
         let (own, other, is_first, live_at) = match placed {
             Placed::Duplicate | Placed::Absorbed if reading.is_none() => return Ok(()),
             Placed::Duplicate | Placed::Absorbed => (None, None, false, None),
@@ -58,14 +58,15 @@ impl Table {
         let was_holding = self.begin(id, arrival, now, out);
         let series = &self.series[id.0 as usize];
         if let Some(value) = reading {
-            let (change, reading) = (Change { at, amount: 1.0 }, Some(Reading { series: id, value }));
-            let increment = Increment { tag: series.tag, change, reading };
+            let (change, reading) = (Change { at, since: at, amount: 1.0 }, Some(Reading { series: id, value }));
+            let increment = Increment { tag: series.tag, target: series.target, change, reading };
             self.targets[series.target as usize].hold(increment, &mut out.increments);
         }
         for change in [own, other].into_iter().flatten() {
             let series = &self.series[id.0 as usize];
             let tag = series.tag_at(change.at, &mut self.twins);
-            self.targets[series.target as usize].hold(Increment { tag, change, reading: None }, &mut out.increments);
+            let increment = Increment { tag, target: series.target, change, reading: None };
+            self.targets[series.target as usize].hold(increment, &mut out.increments);
         }
         self.finish(id, arrival, was_holding, out);
         Ok(())
@@ -85,8 +86,9 @@ impl Table {
             target.begin_scrape(at, now, &mut out.increments);
             target.report(at, before, true, &mut out.increments);
             if series.gauge.is_some() {
-                let (change, reading) = (Change { at, amount: 0.0 }, Some(Reading { series: id, value: STALE }));
-                out.increments.push(Increment { tag: series.tag, change, reading });
+                let (change, reading) =
+                    (Change { at, since: at, amount: 0.0 }, Some(Reading { series: id, value: STALE }));
+                out.increments.push(Increment { tag: series.tag, target: series.target, change, reading });
             }
         }
     }
@@ -148,18 +150,25 @@ impl Table {
 
     pub(super) fn count_birth(&mut self, id: SeriesId, at: Timestamp, out: &mut Output) {
         let series = &mut self.series[id.0 as usize];
-        let target = &mut self.targets[series.target as usize];
+        let target_id = series.target;
+        let target = &mut self.targets[target_id as usize];
+        let since = match target.previous_scrape(at) {
+            PreviousScrape::At(previous) => previous,
+            PreviousScrape::None | PreviousScrape::Forgotten => at,
+        };
         match &mut series.track {
             Track::Counter(counter) => {
                 if let Some(change) = counter.count_birth(at) {
                     let tag = series.tag_at(at, &mut self.twins);
-                    target.hold(Increment { tag, change, reading: None }, &mut out.increments);
+                    let change = Change { since, ..change };
+                    target.hold(Increment { tag, target: target_id, change, reading: None }, &mut out.increments);
                 }
             }
             Track::Native(native) => {
                 if native.may_be_born(at) && self.twins.counts_native_birth(series.twin, at) {
-                    native.count_birth(at, &self.limits, &mut self.changes);
-                    self.changes.drain(..).for_each(|change| target.hold(change, &mut out.increments));
+                    native.count_birth(since, at, &self.limits, &mut self.changes);
+                    let changes = self.changes.drain(..).map(|change| Increment { target: target_id, ..change });
+                    changes.for_each(|change| target.hold(change, &mut out.increments));
                 }
             }
         }

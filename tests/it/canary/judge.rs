@@ -1,6 +1,8 @@
 //! Verdicts of a rollout.
 
-use sloburn::canary::{Action, Arm, Bound, Decision, Judge, Measure, Policy, PolicyCheck, PolicyError, StepSpec, Test};
+use sloburn::canary::{
+    Action, Arm, Bound, Decision, Hold, Judge, Measure, Policy, PolicyCheck, PolicyError, StepSpec, Test,
+};
 use sloburn::types::{Span, Timestamp};
 
 use super::{drop_over, spec};
@@ -15,7 +17,9 @@ fn policy(checks: Vec<PolicyCheck>) -> Policy {
         window: Span::minutes(5),
         every: Span::seconds(30),
         deadline: Span::hours(1),
-        steps: ["5%", "25%"].map(|name| StepSpec { name: name.to_owned(), hold: Span::minutes(10) }).to_vec(),
+        steps: ["5%", "25%"]
+            .map(|name| StepSpec { name: name.to_owned(), hold: Span::minutes(10), min_samples: 0 })
+            .to_vec(),
         checks,
     }
 }
@@ -46,15 +50,15 @@ fn scrape(judge: &mut Judge, i: i64, authorization: [f64; 2], errors: [f64; 2]) 
 fn harm_rolls_back_at_once_and_for_good() {
     let mut judge = judge();
     scrape(&mut judge, 0, [199.0, 1.0], [199.0, 1.0]);
-    assert_eq!(judge.judge(at(15), false).decision, Decision::Continue);
+    assert_eq!(judge.judge(at(15), None).decision, Decision::Continue);
     scrape(&mut judge, 1, [120.0, 80.0], [199.0, 1.0]);
-    let verdict = judge.judge(at(30), false);
+    let verdict = judge.judge(at(30), None);
     assert_eq!(verdict.decision, Decision::Rollback);
     assert!(verdict.reason.starts_with("authorization: drop of 19.8 points"), "{}", verdict.reason);
     for i in 2..400 {
         scrape(&mut judge, i, [200.0, 0.0], [200.0, 0.0]);
     }
-    assert_eq!(judge.judge(at(6000), false), verdict, "terminal for its step");
+    assert_eq!(judge.judge(at(6000), None), verdict, "terminal for its step");
 }
 
 #[test]
@@ -63,7 +67,7 @@ fn a_check_may_ask_for_a_pause() {
     for i in 0..4 {
         scrape(&mut judge, i, [199.0, 1.0], [150.0, 50.0]);
     }
-    assert_eq!(judge.judge(at(60), false).decision, Decision::Pause);
+    assert_eq!(judge.judge(at(60), None).decision, Decision::Pause);
 }
 
 #[test]
@@ -73,8 +77,12 @@ fn promotion_needs_safety_and_exposure_and_a_budget() {
     for i in 0..80 {
         scrape(&mut judge, i, [199.0, 1.0], [199.0, 1.0]);
         let now = at((i + 1) * 15);
-        assert_eq!(judge.clone().judge(now, true).decision, Decision::Pause, "frozen");
-        let verdict = judge.judge(now, false);
+        assert_eq!(
+            judge.clone().judge(now, Some(&Hold::Pause("no budget".to_owned()))).decision,
+            Decision::Pause,
+            "frozen"
+        );
+        let verdict = judge.judge(now, None);
         if verdict.decision == Decision::Promote {
             promoted = Some(((i + 1) * 15, verdict));
             break;
@@ -84,18 +92,18 @@ fn promotion_needs_safety_and_exposure_and_a_budget() {
     let (seconds, verdict) = promoted.unwrap();
     assert_eq!((seconds, verdict.step.as_str()), (600, "5%"), "as soon as the step has held");
     judge.begin_step(1, at(600));
-    let next = judge.judge(at(615), false);
+    let next = judge.judge(at(615), None);
     assert_eq!((next.decision, next.step.as_str()), (Decision::Continue, "25%"));
     assert!(next.reason.contains("the step holds for 10m"), "{}", next.reason);
 }
 
 #[test]
 fn doubt_continues_and_then_pauses() {
-    let nothing = |judge: &mut Judge, now| judge.judge(at(now), false).decision;
+    let nothing = |judge: &mut Judge, now| judge.judge(at(now), None).decision;
     let mut silent = judge();
     assert_eq!((nothing(&mut silent, 0), nothing(&mut silent, 3599)), (Decision::Continue, Decision::Continue));
     assert_eq!(nothing(&mut silent, 3600), Decision::Pause);
-    assert!(silent.judge(at(3600), false).reason.starts_with("the deadline of 1h passed; authorization: no events"));
+    assert!(silent.judge(at(3600), None).reason.starts_with("the deadline of 1h passed; authorization: no events"));
     let mut unchecked = Judge::new("a", "b", policy(Vec::new()), at(0)).unwrap();
     assert_eq!((nothing(&mut unchecked, 1800), nothing(&mut unchecked, 3600)), (Decision::Continue, Decision::Pause));
     // One arm's source is lost.
@@ -115,7 +123,7 @@ fn the_id_is_the_same_for_the_same_decision() {
         if step > 0 {
             judge.begin_step(step, at(0));
         }
-        let (early, late) = (judge.judge(at(1), false), judge.judge(at(2), false));
+        let (early, late) = (judge.judge(at(1), None), judge.judge(at(2), None));
         assert_eq!(early.id, late.id);
         early.id
     };

@@ -36,7 +36,7 @@ struct Scenario {
 
 impl Scenario {
     fn new(service: &Service) -> Self {
-        let rules = generate::render(std::slice::from_ref(service), Format::Prometheus);
+        let rules = generate::render(std::slice::from_ref(service), Format::Prometheus, generate::DEFAULT_ADDRESS);
         let groups = generate::rules(service).into_iter().map(|group| group.name).collect();
         Self { rules, groups, series: Vec::new(), expressions: Vec::new(), alerts: Vec::new() }
     }
@@ -117,9 +117,9 @@ fn page_alert(more: &[(&str, &str)]) -> Value {
 #[ignore = "needs promtool"]
 fn prometheus_accepts_every_rule() {
     for (_, service) in every_kind() {
-        let rules = generate::render(std::slice::from_ref(&service), Format::Prometheus);
+        let rules = generate::render(std::slice::from_ref(&service), Format::Prometheus, generate::DEFAULT_ADDRESS);
         promtool(&["check", "rules", "--lint-fatal", "rules.yaml"], &[("rules.yaml", &rules)]);
-        let object = generate::render(&[service], Format::Operator);
+        let object = generate::render(&[service], Format::Operator, generate::DEFAULT_ADDRESS);
         let object: Value = serde_yaml::from_str(&object).unwrap();
         promtool(&["check", "rules", "--lint-fatal", "spec.json"], &[("spec.json", &object["spec"].to_string())]);
     }
