@@ -53,8 +53,7 @@ impl Running {
             about: About::default(),
             ha: None,
             notify: sloburn::notify::Settings::new("http://sloburn.example".parse().unwrap()),
-            alertmanagers: Vec::new(),
-            webhooks: Vec::new(),
+            receivers: sloburn::notify::Receivers::default(),
             storage: None,
         };
         let daemon = Daemon::start(&services, settings).await.unwrap();
