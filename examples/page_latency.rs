@@ -30,7 +30,8 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::routing::post;
 use hdrhistogram::Histogram;
-use sloburn::app::{Daemon, HttpSettings, Settings};
+use sloburn::api::{About, QuerySettings};
+use sloburn::app::{Daemon, HttpSettings, Settings, StoreSettings};
 use sloburn::clock;
 use sloburn::engine::{SloState, SloView};
 use sloburn::live::EngineHandle;
@@ -179,6 +180,9 @@ async fn start_daemon(webhook: Url) -> anyhow::Result<Daemon> {
         series_limit: 1_000_000,
         shards: 1,
         in_flight_limit_bytes: 1 << 30,
+        query: QuerySettings::default(),
+        store: StoreSettings::default(),
+        about: About::default(),
         ha: None,
         notify: notify::Settings::new(Url::parse("http://127.0.0.1/")?),
         receivers: Receivers { webhooks: vec![target], ..Receivers::default() },

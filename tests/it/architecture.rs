@@ -94,7 +94,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 const PURE: &[&str] = &[
     "types", "promql", "template", "spec", "generate", "wire", "series", "store", "sli", "burn", "alert", "canary",
-    "rollout", "engine", "replay", "ruler",
+    "rollout", "engine", "figures", "replay", "ruler",
 ];
 
 /// What a pure module may not name.
