@@ -76,7 +76,9 @@ impl Table {
             let from = id % old.len();
             self.shards[id % count].targets.extend(old[from].next());
         }
-        holding.into_iter().for_each(|id| self.holds(id));
+        for id in holding {
+            self.holds(id);
+        }
     }
 
     /// How many shards there are.
