@@ -74,11 +74,12 @@ impl Kept {
     }
 }
 
-/// Everything somebody may ask for: what the configuration names, and what specs and rules refer to. Canaries add theirs
-/// here.
+/// Everything somebody may ask for: what the configuration names, and what specs and rules refer to. Canaries look at SLIs.
 fn selectors(configured: &[Selector], services: &[Service], groups: &[RuleGroup]) -> Vec<Selector> {
     let mut selectors = configured.to_vec();
-    services.iter().for_each(|service| add_service(service, &mut selectors));
+    for service in services {
+        add_service(service, &mut selectors);
+    }
     selectors.extend(Ruler::needed(groups).into_iter().map(|needed| needed.selector));
     selectors
 }

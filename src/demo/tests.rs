@@ -75,8 +75,6 @@ impl Stage {
             while let Some(cue) = story.cue(now) {
                 cues.push((second, cue));
                 match cue {
-                    // Verdicts are followed up where they arrive: in the demo itself.
-                    Cue::Try => {}
                     Cue::Deploy => self.traffic.roll_out(now),
                     Cue::Rollback => self.traffic.roll_back(now),
                     Cue::FailInvoice => self.traffic.fail_once(traffic::LOW_TRAFFIC),
@@ -85,7 +83,8 @@ impl Stage {
                         let text = view::too_few_events(&invoices.unwrap());
                         assert!(text.is_some_and(|text| text.ends_with("needed")), "{:?}", self.alerts);
                     }
-                    Cue::End => {}
+                    // Verdicts are followed up where they arrive: in the demo itself.
+                    Cue::Try | Cue::End => {}
                 }
             }
             let mut series = Vec::new();

@@ -23,12 +23,14 @@ const SPARE_LOOKS: i64 = 20;
 /// Errors in a row, one every 10 s, before Argo gives up: nearly seven minutes.
 const ERRORS_LIMIT_COUNT: u32 = 40;
 /// What is posted about an EVENT, in Go's own functions only. `$label` is set before. The weight is that of the last
-/// step done: it is there without a traffic router too. Places are compared as text, as they may be any kind of number.
+/// step done: it is there without a traffic router too. Argo tells of a step that is completed before it counts on, so the
+/// step at hand is one of them; and place 0 is false to a template. Places are compared as text, as they may be any kind
+/// of number.
 const BODY: &str = r#"{{- $weight := 0 }}
-{{- with .rollout.status.currentStepIndex }}{{ $at := printf "%03v" . }}
-{{- range $i, $step := $.rollout.spec.strategy.canary.steps }}
-{{- if lt (printf "%03v" $i) $at }}{{ with $step.setWeight }}{{ $weight = . }}{{ end }}{{ end }}
-{{- end }}{{ end }}
+{{- $at := "000" }}{{ with .rollout.status.currentStepIndex }}{{ $at = printf "%03v" . }}{{ end }}
+{{- range $i, $step := .rollout.spec.strategy.canary.steps }}
+{{- if le (printf "%03v" $i) $at }}{{ with $step.setWeight }}{{ $weight = . }}{{ end }}{{ end }}
+{{- end }}
 {
   "event": "on-rollout-EVENT",
   "service": "{{ .recipient }}",

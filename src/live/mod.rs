@@ -42,7 +42,6 @@ const TICK: Span = Span::millis(250);
 const SNAPSHOT_EVERY: Span = Span::millis(100);
 const SNAPSHOT_SHARE: i64 = 20;
 
-#[expect(clippy::large_enum_variant, reason = "nearly every command is a write")]
 enum Command {
     Write { batch: Batch, body: Body, reply: oneshot::Sender<Result<(Batch, Written), WriteError>> },
     Tick,

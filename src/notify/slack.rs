@@ -133,6 +133,7 @@ fn outcome(ending: Ending) -> &'static str {
         Ending::RolledBack => "rolled back",
         Ending::Aborted => "aborted",
         Ending::Superseded => "superseded by a newer version",
+        Ending::Vanished => "gone before it was decided",
     }
 }
 

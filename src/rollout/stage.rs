@@ -17,7 +17,7 @@ pub const PAST_LIMIT_ROLLOUTS: usize = 20;
 
 /// For so long after the oldest sample nobody knows which versions are new.
 const COLD_START: Span = Span::minutes(1);
-/// A candidate not seen for so long was taken back by somebody.
+/// A candidate not seen for so long is gone.
 const CANDIDATE_ABSENT: Span = Span::hours(1);
 /// Who begins a rollout when a version appears.
 const DISCOVERY: &str = "discovery";
@@ -153,7 +153,7 @@ impl Stage {
         let absent = state.versions.get(&run.version).filter(|version| now.since(version.seen) >= CANDIDATE_ABSENT);
         if absent.is_some() && run.ended.is_none() {
             let reason = format!("{} has not been seen for {CANDIDATE_ABSENT}", run.version);
-            run.end(&self.plan, now, Ending::Aborted, reason, None, out);
+            run.end(&self.plan, now, Ending::Vanished, reason, None, out);
         }
         // A promoted step may be followed by one that is over at once.
         while let Some(run) = &mut state.current
@@ -272,7 +272,7 @@ impl Stage {
         state.stable = state.stable.take().or_else(|| names.first().map(|(name, _)| name.clone()));
         if let Some(run) = &mut state.current {
             if run.baseline.is_none() {
-                run.baseline = state.stable.clone();
+                run.baseline.clone_from(&state.stable);
             }
             return;
         }

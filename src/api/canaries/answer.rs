@@ -6,7 +6,8 @@
 //! and takes nothing back, so these are answered with care:
 //!
 //! - A version promoted once, with another one stable since, answers `continue`: it would have to be judged again.
-//! - A superseded version answers `pause`: it was never decided, and taking it back might take back its successor.
+//! - A superseded version answers `pause`: it was never decided, and taking it back might take back its successor. So
+//!   does one that has not been seen for an hour: missing data takes nothing back.
 //! - A step the pipeline left before it was decided answers `continue`, as does a step that could be two.
 //! - An unknown service, version or step answers `continue`, with what is wrong in the reason.
 
@@ -131,7 +132,7 @@ impl<'r> Answer<'r> {
                 }
             },
             Some((_, Ending::RolledBack | Ending::Aborted, reason)) => (Decision::Rollback, reason.clone()),
-            Some((_, Ending::Superseded, reason)) => (Decision::Pause, reason.clone()),
+            Some((_, Ending::Superseded | Ending::Vanished, reason)) => (Decision::Pause, reason.clone()),
             None => at_hand(rollout),
         };
         Self { decision, standing: Standing::of(rollout), reason, rollout: Some(rollout), step: Some(rollout.step) }

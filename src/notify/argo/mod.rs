@@ -94,7 +94,7 @@ pub(super) fn message(telling: &Telling, targets: &Targets) -> Option<Message> {
             Ending::RolledBack | Ending::Aborted => Action::Abort,
             // The checks have promoted the last step before.
             Ending::Promoted if by.is_some() => Action::Finish,
-            Ending::Promoted | Ending::Superseded => return None,
+            Ending::Promoted | Ending::Superseded | Ending::Vanished => return None,
         },
         What::Started => return None,
     };
