@@ -220,7 +220,9 @@ impl Workers for Lazy {
 fn work_that_is_left_undone_is_noticed() {
     let mut run = Run::new();
     run.engine.spread(1, Box::new(Lazy));
-    life(0).iter().for_each(|(now, happening)| run.take(happening, *now));
+    for (now, happening) in &life(0) {
+        run.take(happening, *now);
+    }
 }
 
 #[test]

@@ -177,7 +177,9 @@ async fn generated_queries_give_what_prometheus_gives() {
         }
     }
     println!("{} malformed queries, refused in other words: {}", MALFORMED.len(), otherwise.len());
-    otherwise.iter().for_each(|difference| println!("  {difference}"));
+    for difference in &otherwise {
+        println!("  {difference}");
+    }
     let unknown: Vec<&String> = otherwise
         .iter()
         .filter(|difference| !OTHER_WORDS.contains(&difference.split('\n').next().unwrap_or_default()))

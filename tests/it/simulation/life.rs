@@ -202,7 +202,9 @@ pub fn life(seed: u64) -> Vec<(Timestamp, Happening)> {
         let cut = rng.random_range(0..samples.len());
         for part in [&samples[..cut], &samples[cut..]] {
             let mut request = v2::Builder::default();
-            part.iter().for_each(|sample| metrics[sample.metric].write(sample, &mut request));
+            for sample in part {
+                metrics[sample.metric].write(sample, &mut request);
+            }
             let mut batch = Batch::new();
             batch.decode_v2(&v2::encode(&request.finish()), &Limits::default(), &key).unwrap();
             happenings.push((now, Happening::Write(batch)));

@@ -204,7 +204,7 @@ impl Generator {
         let metric = match self.random.below(8) {
             0 => self.random.pick(&HISTOGRAMS),
             1 => "latency_seconds_bucket",
-            2 | 3 | 4 => METRICS[0],
+            2..=4 => METRICS[0],
             _ => self.random.pick(&METRICS),
         };
         if self.random.below(20) == 0 {
