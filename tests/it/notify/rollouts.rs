@@ -71,7 +71,9 @@ async fn a_rollout_is_told_to_everybody() {
         story.verdict(Decision::Rollback, "50%"),
         story.ended(Ending::RolledBack),
     ];
-    records.iter().for_each(|record| notifier.record(std::slice::from_ref(record)));
+    for record in &records {
+        notifier.record(std::slice::from_ref(record));
+    }
     let status = finished(&notifier).await;
     let seen = seen(&mut server);
     let types: Vec<String> = told(&seen).into_iter().map(|(kind, _)| kind).collect();
@@ -159,7 +161,9 @@ async fn what_a_killed_process_had_on_record_is_told_by_the_next_one_once_and_un
     let entries = log.pages(Filter::default()).unwrap().next_page().unwrap();
     assert_eq!(entries.iter().map(|entry| entry.record().unwrap()).collect::<Vec<_>>(), records, "each once");
     let mut verifier = Verifier::new(Some(log.head().unwrap().1));
-    entries.into_iter().for_each(|entry| verifier.take(&Line::Entry(entry)).unwrap());
+    for entry in entries {
+        verifier.take(&Line::Entry(entry)).unwrap();
+    }
     assert_eq!(verifier.finish().unwrap().entries, 3);
 }
 
