@@ -10,7 +10,7 @@
 //! | 2xx | taken; repeated after the resend delay | taken |
 //! | 408, 5xx, 3xx, timeout, no connection | retried with backoff, newest state only | retried with backoff, same id, for an hour |
 //! | 429, 502, 503, 504 | as above, slower; `Retry-After` is kept | as above, slower; `Retry-After` is kept |
-//! | 410 | refused | receiver disabled |
+//! | 410 | refused | receiver disabled; for Argo a dead letter |
 //! | other 4xx | refused: again after the resend delay | dead letter |
 //!
 //! With an [`outbox::Outbox`] every transition and every record is on disk before anybody is told, and what was not

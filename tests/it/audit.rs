@@ -136,6 +136,15 @@ async fn a_release_is_on_record_and_its_verdicts_can_be_reached_again() {
     let kept = run(&["audit", "export", &data]);
     assert_eq!((kept.status.code(), out(&kept)), (Some(0), text(&entries)));
     tampering(folder.path(), &entries);
+    // In the store itself, too, the end is noted beside the entries.
+    let database = redb::Database::open(folder.path().join("data/outbox.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let table = redb::TableDefinition::<u64, &[u8]>::new("audit");
+    transaction.open_table(table).unwrap().pop_last().unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let (code, message) = said(&run(&["audit", "verify", &data]));
+    assert_eq!((code, message.contains("its end has been cut off")), (1, true), "{message}");
 }
 
 /// Every change of an exported log is found, with its line.

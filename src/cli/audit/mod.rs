@@ -93,10 +93,12 @@ fn export(options: &ExportOptions, daemon: &DaemonOptions) -> anyhow::Result<Out
 }
 
 fn verify(options: &VerifyOptions, daemon: &DaemonOptions) -> anyhow::Result<Outcome> {
-    let mut verifier = Verifier::new(options.head);
+    let source = Source::of(&options.source, daemon);
+    let wanted = if options.head.is_some() { options.head } else { source.head()? };
+    let mut verifier = Verifier::new(wanted);
     let mut recounter = options.recompute.then(Recounter::default);
     let mut broken = None;
-    Source::of(&options.source, daemon).each(&Filter::default(), &mut |Found { place, line, .. }| {
+    source.each(&Filter::default(), &mut |Found { place, line, .. }| {
         if let Err(error) = verifier.take(&line) {
             broken = Some(format!("{place}: {error}"));
             return Ok(ControlFlow::Break(()));

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use crate::app::outbox_file;
-use crate::audit::{Filter, LINE_LIMIT_BYTES, Line, Log};
+use crate::audit::{Filter, Hash, LINE_LIMIT_BYTES, Line, Log};
 use crate::cli::audit::args::SourceOptions;
 use crate::cli::audit::daemon;
 use crate::cli::canary::args::DaemonOptions;
@@ -41,6 +41,13 @@ impl<'a> Source<'a> {
             SourceOptions { storage: Some(path), .. } => Self::Storage(path),
             SourceOptions { file: None, storage: None } => Self::Daemon(daemon),
         }
+    }
+
+    /// The hash its last entry has to have, where that is kept beside the entries.
+    pub(super) fn head(&self) -> anyhow::Result<Option<Hash>> {
+        let Self::Storage(folder) = self else { return Ok(None) };
+        let (sequence, hash) = Log::open(&outbox_file(folder))?.head()?;
+        Ok((sequence > 0).then_some(hash))
     }
 
     /// Tells every line that is wanted, in order, until `take` breaks off.

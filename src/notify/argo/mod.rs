@@ -88,6 +88,8 @@ pub(super) fn message(telling: &Telling, targets: &Targets) -> Option<Message> {
         What::Rollback => Action::Abort,
         What::Promote if telling.is_last_step => Action::Finish,
         What::Promote => Action::Promote,
+        // Who holds it has been heard, or is Argo.
+        What::Pause if telling.is_held => return None,
         What::Pause | What::Paused => Action::Pause,
         What::GoesOn | What::Resumed => Action::Resume,
         What::Ended => match telling.outcome()? {
@@ -170,6 +172,13 @@ mod tests {
             action(&mut desk, &record)
         };
         assert_eq!((ended("argo"), ended("kim")), (None, Some(Action::Finish)));
+    }
+
+    #[test]
+    fn a_verdict_that_follows_a_persons_pause_orders_nothing_more() {
+        let (mut desk, mut story) = (Desk::default(), Story::of("2"));
+        let records = [story.held(true), story.verdict(Decision::Pause, "5%")];
+        assert_eq!(records.map(|record| action(&mut desk, &record)), [Some(Action::Pause), None]);
     }
 
     #[test]

@@ -115,12 +115,12 @@ impl Kubernetes {
     /// With one Rollout, in its second step of five, at which it waits.
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (kubernetes, app) = Self::new(format!("http://{}/", listener.local_addr().unwrap()));
+        let (kubernetes, app) = Self::new(&format!("http://{}/", listener.local_addr().unwrap()));
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         kubernetes
     }
 
-    fn new(server: String) -> (Self, Router) {
+    fn new(server: &str) -> (Self, Router) {
         let rollout = json!({
             "metadata": {"name": "pay", "namespace": "shop", "resourceVersion": "100"},
             "spec": {"strategy": {"canary": {"steps": [
@@ -311,7 +311,7 @@ fn certificate() -> (String, TlsAcceptor) {
 async fn the_clusters_own_authority_is_trusted_and_read_anew() {
     let ((pem, acceptor), (other, _)) = (certificate(), certificate());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (mut kubernetes, app) = Kubernetes::new(format!("https://{}/", listener.local_addr().unwrap()));
+    let (mut kubernetes, app) = Kubernetes::new(&format!("https://{}/", listener.local_addr().unwrap()));
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
