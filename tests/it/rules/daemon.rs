@@ -10,7 +10,7 @@ use crate::daemon::Daemon;
 use crate::process::{PATIENCE, until};
 use crate::receiver::Receiver;
 
-const RULES: &str = r#"
+const RULES: &str = "
 groups:
   - name: jobs
     interval: 1s
@@ -23,7 +23,7 @@ groups:
         for: 2s
         labels: {severity: 'page-{{ $labels.job }}'}
         annotations: {summary: '{{ $labels.job }} is at {{ $value }}'}
-"#;
+";
 
 fn x(instance: &str, value: f64) -> TimeSeries {
     let label = |name: &str, value: &str| Label { name: name.to_owned(), value: value.to_owned() };

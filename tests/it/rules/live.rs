@@ -17,7 +17,7 @@ use crate::daemon::{body_of, client, sloburn, write_headers};
 use crate::process::{PATIENCE, Process, until};
 
 /// Two groups with slots of their own; what they look at is older than the offset, so that it has arrived.
-const RULES: &str = r#"
+const RULES: &str = "
 groups:
   - name: first
     interval: 2s
@@ -40,7 +40,7 @@ groups:
     rules:
       - {record: 'alerts:count', expr: count(ALERTS) or vector(0)}
       - {alert: Always, expr: vector(1), annotations: {at: '{{ $externalURL }}'}}
-"#;
+";
 
 struct Peer {
     url: Url,
