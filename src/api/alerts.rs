@@ -74,10 +74,17 @@ impl Filter {
                 "group_next_token" if !value.is_empty() => token = Some(value),
                 "type" if matches!(&*value, "alert" | "record") => filter.kind = Some(value),
                 "type" if value.is_empty() => {}
-                "type" => return Err(ApiError::BadData(format!("invalid type {value:?}: use alert or record"))),
+                "type" => {
+                    return Err(ApiError::BadData(format!(
+                        "invalid parameter \"type\": not supported value {value:?}"
+                    )));
+                }
                 "exclude_alerts" => {
                     filter.exclude_alerts = value.parse().map_err(|_| {
-                        ApiError::BadData(format!("invalid exclude_alerts {value:?}: use true or false"))
+                        ApiError::BadData(format!(
+                            "invalid parameter \"exclude_alerts\": error converting exclude_alerts: \
+                             strconv.ParseBool: parsing {value:?}: invalid syntax"
+                        ))
                     })?;
                 }
                 "rule_name[]" => drop(filter.names.insert(value)),
@@ -194,14 +201,15 @@ fn rule(view: &RuleView, at: Timestamp, exclude_alerts: bool, state: &ApiState) 
         "keepFiringFor": rule.keep_firing_for.as_secs_f64(),
         "labels": labels,
         "annotations": rule.annotations.iter().cloned().collect::<BTreeMap<_, _>>(),
+        "alerts": null,
         "state": word,
         "health": "ok",
         "evaluationTime": 0,
         "lastEvaluation": at.to_rfc3339(),
     });
-    if !exclude_alerts && let Value::Object(object) = &mut value {
-        let alerts = view.alert.iter().map(|alert| prometheus_alert(alert, state)).collect();
-        object.insert("alerts".to_owned(), alerts);
+    // Null where they are not wanted, as in Prometheus.
+    if !exclude_alerts {
+        value["alerts"] = view.alert.iter().map(|alert| prometheus_alert(alert, state)).collect();
     }
     value
 }

@@ -78,7 +78,9 @@ impl Kept {
 /// here.
 fn selectors(configured: &[Selector], services: &[Service], groups: &[RuleGroup]) -> Vec<Selector> {
     let mut selectors = configured.to_vec();
-    services.iter().for_each(|service| add_service(service, &mut selectors));
+    for service in services {
+        add_service(service, &mut selectors);
+    }
     selectors.extend(Ruler::needed(groups).into_iter().map(|needed| needed.selector));
     selectors
 }

@@ -248,7 +248,11 @@ fn kept(options: &StoreOptions, config: &StoreConfig) -> anyhow::Result<StoreSet
     let defaults = StoreSettings::default();
     let mut matches = config.matches.clone();
     for text in &options.matches {
-        matches.push(parse_selector(text, &ParseLimits::default()).with_context(|| format!("--store.match {text:?}"))?);
+        let selector =
+            parse_selector(text, &ParseLimits::default()).with_context(|| format!("--store.match {text:?}"))?;
+        let is_open = selector.matchers().iter().all(|matcher| matcher.matches(""));
+        anyhow::ensure!(!is_open, "--store.match {text:?}: at least one matcher must not match an empty value");
+        matches.push(selector);
     }
     let configured = config.retention_size_bytes.and_then(|bytes| usize::try_from(bytes).ok());
     Ok(StoreSettings {

@@ -79,7 +79,9 @@ fn of_slo(slo: &SloView, selector: &Selector, tell: &mut impl FnMut(Labels, f64)
     let mut figure = |name: &str, more: &[(&str, &str)], value: Option<f64>| {
         let Some(value) = value.filter(|_| selector.matches_metric_name(name)) else { return };
         let mut labels = identity().with(METRIC_NAME, name);
-        more.iter().for_each(|(name, value)| labels.set(name, value));
+        for (name, value) in more {
+            labels.set(name, value);
+        }
         if selector.matches(&labels) {
             tell(labels, value);
         }

@@ -120,20 +120,9 @@ impl Query {
 /// Reads what selects series and nothing else: `up{job="api"}`.
 ///
 /// # Errors
-/// What is wrong with it and where.
+/// What is wrong with it and where. One that may select any series, as `{}`, is taken.
 pub fn parse_selector(text: &str, limits: &ParseLimits) -> Result<Selector, ParseError> {
-    let expr = parse::parse(text, limits)?;
-    match &expr.kind {
-        ast::ExprKind::Vector(ast::VectorSelector { matchers, time, extension: None, .. })
-            if time.pin.is_none() && time.offset.is_none() =>
-        {
-            Ok(Selector::new(matchers.clone()))
-        }
-        _ => {
-            let message = "unexpected input: a series selector was expected".to_owned();
-            Err(ParseError { at: expr.at, place: expr.at.line_and_column(text), message })
-        }
-    }
+    parse::parse_matchers(text, limits).map(Selector::new)
 }
 
 /// In canonical form, on one line.

@@ -297,7 +297,7 @@ fn run(samples: &[FloatSample]) -> Head {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use proptest::prelude::*;
@@ -327,14 +327,14 @@ mod tests {
         fn a_series_is_a_sorted_list(steps in steps()) {
             let mut data = Data::default();
             let mut floats: BTreeMap<i64, u64> = BTreeMap::new();
-            let mut histograms: BTreeMap<i64, ()> = BTreeMap::new();
+            let mut histograms: BTreeSet<i64> = BTreeSet::new();
             let mut now = 1_000_000_i64;
             for step in steps {
                 match step {
                     Step::Float(by, value) => {
                         let at = now + by;
                         now = now.max(at);
-                        let expected = if histograms.contains_key(&at) || floats.contains_key(&at) {
+                        let expected = if histograms.contains(&at) || floats.contains_key(&at) {
                             Fate::Duplicate
                         } else if floats.last_key_value().is_some_and(|(last, _)| last - at > WINDOW.0) {
                             Fate::Late
@@ -350,17 +350,17 @@ mod tests {
                         let at = now + by;
                         now = now.max(at);
                         let message = Message::Wire(vec![1, 2, 3].into());
-                        let late = histograms.last_key_value().is_some_and(|(last, ())| last - at > WINDOW.0);
-                        let stored = !late && !floats.contains_key(&at) && !histograms.contains_key(&at);
+                        let late = histograms.last().is_some_and(|last| last - at > WINDOW.0);
+                        let stored = !late && !floats.contains_key(&at) && !histograms.contains(&at);
                         if stored {
-                            histograms.insert(at, ());
+                            histograms.insert(at);
                         }
                         prop_assert_eq!(data.push_histogram(at, message, WINDOW) == Fate::Stored, stored);
                     }
                     Step::Drop(back) => {
                         let cutoff = now - back;
                         data.drop_before(cutoff);
-                        histograms.retain(|at, ()| *at >= cutoff);
+                        histograms.retain(|at| *at >= cutoff);
                         // Floats go by whole chunks: none that is young enough goes, and what stays is a tail.
                         let mut kept = Vec::new();
                         data.read(i64::MIN, i64::MAX, &mut kept, &mut Vec::new());
@@ -381,7 +381,7 @@ mod tests {
                 let expected: Vec<(i64, u64)> =
                     floats.iter().filter(|(at, _)| inside(at)).map(|(at, v)| (*at, *v)).collect();
                 prop_assert_eq!(read, expected);
-                let expected: Vec<i64> = histograms.keys().copied().filter(inside).collect();
+                let expected: Vec<i64> = histograms.iter().copied().filter(inside).collect();
                 prop_assert_eq!(messages.iter().map(|(at, _)| at.0).collect::<Vec<_>>(), expected);
             }
         }

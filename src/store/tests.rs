@@ -25,7 +25,10 @@ fn sample(at: i64, value: f64) -> Sample {
     Sample { timestamp: Timestamp(at), value }
 }
 
-fn batch(series: &[(&[(&str, &str)], &[(i64, f64)])]) -> Batch {
+/// Labels and samples of a series.
+type Sent<'a> = (&'a [(&'a str, &'a str)], &'a [(i64, f64)]);
+
+fn batch(series: &[Sent<'_>]) -> Batch {
     let mut batch = Batch::new();
     for (labels, samples) in series {
         let samples: Vec<Sample> = samples.iter().map(|(at, value)| sample(*at, *value)).collect();
@@ -207,8 +210,7 @@ fn readers_and_a_writer_do_not_disturb_each_other() {
             let ids: Vec<String> = (0..20).map(|id| format!("{}", id + scrape / 100)).collect();
             let labels: Vec<[(&str, &str); 2]> = ids.iter().map(|id| [(METRIC_NAME, "m"), ("id", id)]).collect();
             let samples = [(START + scrape * 1_000, scrape as f64)];
-            let series: Vec<(&[(&str, &str)], &[(i64, f64)])> =
-                labels.iter().map(|labels| (&labels[..], &samples[..])).collect();
+            let series: Vec<Sent<'_>> = labels.iter().map(|labels| (&labels[..], &samples[..])).collect();
             writer.write(&batch(&series), Timestamp(START + scrape * 1_000));
         }
     });

@@ -46,12 +46,16 @@ impl Form {
 
     /// A moment.
     pub fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
-        self.get(name).map(|text| time(text).ok_or_else(|| no_time(name, text))).transpose()
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let error = || format!("invalid time value for '{name}': cannot parse {} to a valid timestamp", quote(text));
+        time(text).map(Some).ok_or_else(|| invalid(name, &error()))
     }
 
     /// A moment that must be given.
     pub fn require_time(&self, name: &str) -> Result<Timestamp, ApiError> {
-        self.time(name)?.ok_or_else(|| no_time(name, ""))
+        let text = self.get(name).unwrap_or_default();
+        let error = || format!("cannot parse {} to a valid timestamp", quote(text));
+        time(text).ok_or_else(|| invalid(name, &error()))
     }
 
     /// A length of time.
@@ -79,10 +83,6 @@ pub(super) fn invalid(name: &str, error: &str) -> ApiError {
     ApiError::BadData(format!("invalid parameter {}: {error}", quote(name)))
 }
 
-fn no_time(name: &str, text: &str) -> ApiError {
-    invalid(name, &format!("cannot parse {} to a valid timestamp", quote(text)))
-}
-
 /// Seconds since 1970 with a fraction, or RFC 3339.
 fn time(text: &str) -> Option<Timestamp> {
     match text {
@@ -102,7 +102,7 @@ fn time(text: &str) -> Option<Timestamp> {
 pub(super) fn duration(text: &str) -> Result<Span, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         let nanoseconds = seconds * 1e9;
-        if !(nanoseconds.abs() <= i64::MAX as f64) {
+        if nanoseconds.is_nan() || nanoseconds.abs() > i64::MAX as f64 {
             return Err(format!("cannot parse {} to a valid duration. It overflows int64", quote(text)));
         }
         return Ok(Span((nanoseconds / 1e6) as i64));
@@ -156,6 +156,9 @@ mod tests {
         assert_eq!(said("limit=-1"), r#"invalid parameter "limit": limit must be non-negative"#);
         assert_eq!((said("limit=0"), said("limit=7"), said("")), ("None".into(), "Some(7)".into(), "None".into()));
         let error = form("time=x").time("time").unwrap_err().to_string();
-        assert_eq!(error, r#"invalid parameter "time": cannot parse "x" to a valid timestamp"#);
+        assert_eq!(
+            error,
+            r#"invalid parameter "time": invalid time value for 'time': cannot parse "x" to a valid timestamp"#
+        );
     }
 }

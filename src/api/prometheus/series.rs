@@ -17,7 +17,7 @@ use crate::api::error::success;
 use crate::api::{ApiError, ApiState};
 use crate::figures::{self, Queryable};
 use crate::promql::{ParseLimits, parse_selector};
-use crate::types::{Labels, Matcher, Selector, Timestamp, quote};
+use crate::types::{Labels, Matcher, Selector, Timestamp};
 
 /// What a list is made from.
 struct Wanted {
@@ -32,7 +32,7 @@ impl Wanted {
         let limit = form.limit()?;
         let from = form.time("start")?.unwrap_or(Timestamp::MIN);
         let to = form.time("end")?.unwrap_or(Timestamp(i64::MAX));
-        let selectors = form.all("match[]").map(selector).collect::<Result<_, _>>()?;
+        let selectors = form.all("match[]").map(selector).collect::<Result<_, _>>().map_err(ApiError::BadData)?;
         Ok(Self { selectors, from, to, limit })
     }
 
@@ -59,9 +59,12 @@ impl Wanted {
     }
 }
 
-fn selector(text: &str) -> Result<Selector, ApiError> {
-    let limits = ParseLimits::default();
-    parse_selector(text, &limits).map_err(|error| invalid("match[]", &error.to_string()))
+fn selector(text: &str) -> Result<Selector, String> {
+    let selector = parse_selector(text, &ParseLimits::default()).map_err(|error| error.to_string())?;
+    if selector.matchers().iter().all(|matcher| matcher.matches("")) {
+        return Err("match[] must contain at least one non-empty matcher".to_owned());
+    }
+    Ok(selector)
 }
 
 /// A list, cut to the limit with a warning.
@@ -80,6 +83,8 @@ pub(super) async fn series(State(state): State<ApiState>, request: Request) -> R
     if form.all("match[]").next().is_none() {
         return Err(ApiError::BadData("no match[] parameter provided".to_owned()));
     }
+    // Unlike for labels, what is wrong with a selector is said of its parameter.
+    form.all("match[]").try_for_each(|text| selector(text).map(drop)).map_err(|error| invalid("match[]", &error))?;
     let wanted = Wanted::read(&form)?;
     let storage = queryable(&state);
     let work = move |stop: &Stop| {
@@ -118,7 +123,7 @@ pub(super) async fn values(
     request: Request,
 ) -> Result<Response, ApiError> {
     let form = Form::read(request).await?;
-    let name = unescaped(&name).ok_or_else(|| ApiError::BadData(format!("invalid label name: {}", quote(&name))))?;
+    let name = unescaped(&name).unwrap_or(name);
     let wanted = Wanted::read(&form)?;
     let storage = queryable(&state);
     let work = move |stop: &Stop| {
@@ -138,9 +143,9 @@ pub(super) async fn values(
     state.querier.run(None, work).await
 }
 
-/// A label name from a path: `U__` begins one whose characters are escaped as `_<hexadecimal>_`, and `__` is `_`.
+/// A label name of which `U__` says that its characters are escaped, as `_<hexadecimal>_`, with `__` for `_`.
 fn unescaped(name: &str) -> Option<String> {
-    let Some(escaped) = name.strip_prefix("U__") else { return (!name.is_empty()).then(|| name.to_owned()) };
+    let escaped = name.strip_prefix("U__")?;
     let mut text = String::new();
     let mut rest = escaped;
     while let Some(at) = rest.find('_') {
@@ -156,13 +161,18 @@ fn unescaped(name: &str) -> Option<String> {
         }
     }
     text.push_str(rest);
-    (!text.is_empty()).then_some(text)
+    Some(text)
 }
 
 /// What metrics mean: of the engine's own figures; senders tell nothing of theirs that is kept.
 pub(super) async fn metadata(State(_): State<ApiState>, request: Request) -> Result<Response, ApiError> {
     let form = Form::read(request).await?;
-    let limit = form.limit()?.unwrap_or(usize::MAX);
+    let limit = match form.get("limit").map(str::parse::<i64>) {
+        None => usize::MAX,
+        // A negative one is none.
+        Some(Ok(limit)) => usize::try_from(limit).unwrap_or(usize::MAX),
+        Some(Err(_)) => return Err(ApiError::BadData("limit must be a number".to_owned())),
+    };
     let wanted = form.get("metric");
     let described = figures::MEANINGS.iter().filter(|meaning| wanted.is_none_or(|name| name == meaning.name));
     let metadata: Map<String, Value> = described
@@ -192,7 +202,7 @@ mod tests {
     #[test]
     fn escaped_names_are_read() {
         for (escaped, name) in [
-            ("job", Some("job")),
+            ("job", None),
             ("U__http_2e_status", Some("http.status")),
             ("U__a__b", Some("a_b")),
             ("U___1f525_", Some("🔥")),

@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::form::{Form, invalid};
+use super::form::Form;
 use crate::api::error::success;
 use crate::api::{ApiError, ApiState};
 use crate::clock;
@@ -82,9 +82,9 @@ pub(super) async fn tsdb(State(state): State<ApiState>, request: Request) -> Res
         None => DEFAULT_ENTRIES_COUNT,
         Some(Ok(limit)) if (1..=ENTRIES_LIMIT_COUNT).contains(&limit) => limit,
         Some(Ok(limit)) if limit > 0 => {
-            return Err(invalid("limit", &format!("limit must not exceed {ENTRIES_LIMIT_COUNT}")));
+            return Err(ApiError::BadData(format!("limit must not exceed {ENTRIES_LIMIT_COUNT}")));
         }
-        Some(_) => return Err(invalid("limit", "limit must be a positive number")),
+        Some(_) => return Err(ApiError::BadData("limit must be a positive number".to_owned())),
     };
     let store = state.querier.store.clone();
     let work = move |_: &super::run::Stop| {

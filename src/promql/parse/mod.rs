@@ -18,6 +18,7 @@ use check::Buckets;
 use lexer::{Token, TokenKind, tokens};
 
 use crate::promql::ast::{AggregateOp, BinaryOp, Expr, ExprKind, Position};
+use crate::types::Matcher;
 
 /// How long and how deep a query may be.
 #[derive(Clone, Copy, Debug)]
@@ -72,12 +73,39 @@ pub fn parse(text: &str, limits: &ParseLimits) -> Result<Expr, ParseError> {
         let message = format!("query of {} bytes; at most {} are allowed", text.len(), limits.query_bytes);
         return Err(ParseError { at: Position::default(), place: "1:1".to_owned(), message });
     }
-    read(text, limits).map_err(|mut error| {
-        // As Prometheus, which has no place in nothing.
-        let nowhere = || "unknown position".to_owned();
-        error.place = if text.is_empty() { nowhere() } else { error.at.line_and_column(text) };
-        error
-    })
+    read(text, limits).map_err(|error| placed(error, text))
+}
+
+/// Reads what selects series and nothing else.
+///
+/// # Errors
+/// As [`parse`]. That every matcher may match nothing is none.
+pub fn parse_matchers(text: &str, limits: &ParseLimits) -> Result<Vec<Matcher>, ParseError> {
+    if text.len() > limits.query_bytes {
+        // The same complaint.
+        return parse(text, limits).map(|_| Vec::new());
+    }
+    read_matchers(text, limits).map_err(|error| placed(error, text))
+}
+
+fn read_matchers(text: &str, limits: &ParseLimits) -> Result<Vec<Matcher>, ParseError> {
+    let mut parser = Parser { text, tokens: tokens(text)?, at: 0, depth: 0, limits: *limits };
+    let name = parser.word_at(0).map(str::to_owned);
+    if name.is_none() && parser.peek() != &TokenKind::Symbol("{") {
+        return Err(parser.unexpected("", ""));
+    }
+    let built = parser.selector(name)?;
+    match built.expr.kind {
+        ExprKind::Vector(selector) if parser.peek() == &TokenKind::End => Ok(selector.matchers),
+        _ => Err(parser.unexpected("", "")),
+    }
+}
+
+fn placed(error: ParseError, text: &str) -> ParseError {
+    // As Prometheus, which has no place in nothing.
+    let nowhere = || "unknown position".to_owned();
+    let place = if text.is_empty() { nowhere() } else { error.at.line_and_column(text) };
+    ParseError { place, ..error }
 }
 
 fn read(text: &str, limits: &ParseLimits) -> Result<Expr, ParseError> {
