@@ -49,8 +49,7 @@ impl Running {
             in_flight_limit_bytes: 1 << 20,
             ha: None,
             notify: sloburn::notify::Settings::new("http://sloburn.example".parse().unwrap()),
-            alertmanagers: Vec::new(),
-            webhooks: Vec::new(),
+            receivers: sloburn::notify::Receivers::default(),
             storage: None,
         };
         let daemon = Daemon::start(&services, settings).await.unwrap();
