@@ -17,6 +17,7 @@ mod kinds;
 mod lifecycle;
 mod notify;
 mod peers;
+mod pipelines;
 mod process;
 mod promql;
 mod receiver;
