@@ -55,7 +55,7 @@ pub struct Counter {
 pub enum Exposure {
     /// Percent of the customers' requests.
     Weight(f64),
-    /// Requests a second of a cohort, from elsewhere.
+    /// Requests a second of a cohort, from elsewhere; the stable version gets as many, to be compared with.
     Cohort(usize, f64),
 }
 
@@ -224,7 +224,8 @@ impl Traffic {
         match self.step.map(|step| self.model.steps[step]) {
             None => [customers, 0.0],
             Some(Exposure::Weight(percent)) => [customers * (1.0 - percent / 100.0), customers * percent / 100.0],
-            Some(Exposure::Cohort(cohort, rps)) => [customers, if cohort == stratum { rps } else { 0.0 }],
+            Some(Exposure::Cohort(cohort, rps)) if cohort == stratum => [customers + rps, rps],
+            Some(Exposure::Cohort(..)) => [customers, 0.0],
         }
     }
 
