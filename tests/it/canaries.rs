@@ -3,7 +3,7 @@
 
 mod command_line;
 mod exchange;
-mod releases;
+pub mod releases;
 
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};

@@ -1,8 +1,13 @@
 //! The five pipelines of `examples/pipelines`: a good and a bad release of each, in simulated time at the rates that were
 //! reported, and over HTTP as the pipeline itself speaks to a real daemon.
 
+mod argo;
+mod files;
+mod flagger;
+mod live;
 mod models;
 mod recorded;
+mod scripts;
 mod times;
 mod traffic;
 

@@ -292,3 +292,10 @@ pub mod progressive {
         Behaviour { bad: &[0.06], ..USUAL }
     }
 }
+
+#[test]
+fn latencies_have_the_quantiles_that_are_said_of_them() {
+    for (of, q, millis) in [(AUTH, 0.99, 304.0), (CHECKOUT, 0.95, 220.0)] {
+        assert_eq!((of.quantile(q) * 1_000.0).round(), millis);
+    }
+}
