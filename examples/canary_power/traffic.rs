@@ -62,7 +62,7 @@ impl Random {
 }
 
 /// Latencies whose logarithm is normal.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lognormal {
     pub median: f64,
     pub sigma: f64,

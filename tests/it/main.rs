@@ -18,6 +18,7 @@ mod kinds;
 mod lifecycle;
 mod notify;
 mod peers;
+mod pipelines;
 mod process;
 mod promql;
 mod query;
