@@ -1,6 +1,6 @@
 //! Argo Rollouts: verdicts carried out on a service's Rollout, through the Kubernetes API.
 //!
-//! A Rollout is read, and what it takes to carry out the order is decided from what it says ([`moves`], without IO); then
+//! A Rollout is read, and what it takes to carry out the order is decided from what it says (`moves.rs`, without IO); then
 //! it is patched (JSON merge patch, RFC 7386), on condition that nobody changed it meanwhile (`resourceVersion`). On 409
 //! it is read again. Orders are idempotent: a Rollout that is where it should be is left alone.
 //!
