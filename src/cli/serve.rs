@@ -1,12 +1,12 @@
 //! `sloburn serve`
 
+mod receivers;
+
+use std::fs;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::path::Path;
 
 use anyhow::Context;
-use secrecy::SecretString;
-use url::Url;
 
 use crate::api::{About, QuerySettings};
 use crate::app::{
@@ -16,27 +16,19 @@ use crate::audit;
 use crate::cli::args::{
     LimitOptions, QueryOptions, ServeOptions, StorageOptions, StoreOptions, WebOptions, label_pairs,
 };
-use crate::cli::{Outcome, check, console, sources};
+use crate::cli::{Outcome, check, sources};
 use crate::clock;
-use crate::config::{
-    AlertmanagerConfig, ArgoConfig, AuditConfig, Config, HaConfig, QueryConfig, SecretSource, SlackConfig,
-    StorageConfig, StoreConfig, WebhookConfig,
-};
+use crate::config::{AuditConfig, Config, HaConfig, QueryConfig, StorageConfig, StoreConfig};
 use crate::engine::HaPairs;
 use crate::journal;
-use crate::notify::webhook::WebhookSecret;
-use crate::notify::{self, AlertmanagerTarget, ArgoTarget, Receivers, SlackTarget, WebhookTarget};
+use crate::notify;
 use crate::promql::{ParseLimits, parse_selector};
 use crate::spec::{self, Service, Source};
 use crate::types::Span;
 use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};
 
-/// For one request to a receiver named on the command line.
-const RECEIVER_TIMEOUT: Span = Span::seconds(10);
 /// In the folder where it is started, as Prometheus has it.
 const DEFAULT_STORAGE_PATH: &str = "data";
-/// Where Kubernetes puts what a pod needs to speak to its API.
-const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const CHECKPOINT_EVERY: Span = Span::minutes(30);
 const DEFAULT_SHARDS_LIMIT: usize = 8;
 
@@ -155,32 +147,7 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
     notify.external_labels = config.external_labels.clone().merged(&label_pairs(&options.external_labels)?);
     notify.resend_delay = config.resend_delay;
     notify.jitter_seed = u64::from_le_bytes(random()?);
-    let mut alertmanagers: Vec<AlertmanagerTarget> =
-        config.alertmanagers.iter().map(alertmanager).collect::<anyhow::Result<_>>()?;
-    alertmanagers.extend(options.alertmanagers.iter().map(|url| AlertmanagerTarget {
-        url: url.clone(),
-        timeout: RECEIVER_TIMEOUT,
-        bearer_token: None,
-    }));
-    let mut webhooks: Vec<WebhookTarget> = config.webhooks.iter().map(webhook).collect::<anyhow::Result<_>>()?;
-    let secret = options.webhook_secret_file.as_deref().map(read_secret).transpose()?;
-    for (i, url) in options.webhooks.iter().enumerate() {
-        let secrets = secret.iter().map(|text| parse_secret(text)).collect::<anyhow::Result<_>>()?;
-        let name = format!("webhook-{}", i + 1);
-        webhooks.push(WebhookTarget {
-            name,
-            url: url.clone(),
-            secrets,
-            timeout: RECEIVER_TIMEOUT,
-            send_resolved: true,
-        });
-    }
-    let slacks: Vec<SlackTarget> = config.slack.iter().map(slack).collect::<anyhow::Result<_>>()?;
-    let argos: Vec<ArgoTarget> = config.argo.iter().map(argo).collect::<anyhow::Result<_>>()?;
     notify.audit = retention(&config.audit);
-    if options.webhook_secret_file.is_some() && options.webhooks.is_empty() {
-        console::message("warning: --webhook.secret-file without --webhook signs nothing");
-    }
     Ok(app::Settings {
         listen_address,
         http,
@@ -201,7 +168,7 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
         about: About::default(),
         ha: config.ha.as_ref().map(pairs),
         notify,
-        receivers: Receivers { alertmanagers, webhooks, slacks, argos },
+        receivers: receivers::targets(options, config)?,
         storage: None,
     })
 }
@@ -333,90 +300,12 @@ fn limits(options: &LimitOptions) -> Limits {
     }
 }
 
-fn alertmanager(config: &AlertmanagerConfig) -> anyhow::Result<AlertmanagerTarget> {
-    let token = config.bearer_token_file.as_deref().map(read_secret).transpose()?;
-    Ok(AlertmanagerTarget {
-        url: config.url.clone(),
-        timeout: config.timeout,
-        bearer_token: token.map(SecretString::from),
-    })
-}
-
-fn slack(config: &SlackConfig) -> anyhow::Result<SlackTarget> {
-    let what = || format!("slack {}", config.name);
-    let text = secret(&config.url).with_context(what)?;
-    // The text is the secret, so what is wrong with it is not said.
-    let is_url = text.parse::<Url>().is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    anyhow::ensure!(is_url, "{}: not the URL of an incoming webhook", what());
-    Ok(SlackTarget {
-        name: config.name.clone(),
-        url: text.into(),
-        timeout: config.timeout,
-        send_resolved: config.send_resolved,
-        dashboard: config.dashboard_url.clone(),
-    })
-}
-
-/// In a pod the API's address is in the environment, and the service account's files have their place.
-fn argo(config: &ArgoConfig) -> anyhow::Result<ArgoTarget> {
-    let server = config.server.clone().map_or_else(in_cluster, Ok)?;
-    let is_plain = server.scheme() == "http";
-    let default =
-        |given: &Option<PathBuf>, name: &str| given.clone().or((!is_plain).then(|| Path::new(ACCOUNT).join(name)));
-    Ok(ArgoTarget {
-        token_file: default(&config.token_file, "token"),
-        ca_file: default(&config.ca_file, "ca.crt"),
-        server,
-        timeout: config.timeout,
-    })
-}
-
-/// The API's address as a pod is told it.
-fn in_cluster() -> anyhow::Result<Url> {
-    let hint = "argo: not in a pod of Kubernetes: name the API's address with `server`";
-    let variable = |name| env::var(name).with_context(|| hint);
-    let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
-    Url::parse(&format!("https://{host}:{port}/")).context("argo: the address in the environment")
-}
-
 fn retention(config: &AuditConfig) -> audit::Retention {
     let default = audit::Retention::default();
     audit::Retention {
         time: config.retention_time.unwrap_or(default.time),
         limit_bytes: config.retention_size_bytes.unwrap_or(default.limit_bytes),
     }
-}
-
-fn secret(source: &SecretSource) -> anyhow::Result<String> {
-    match source {
-        SecretSource::File(path) => read_secret(path),
-        SecretSource::Env(name) => {
-            let text = env::var(name).with_context(|| format!("environment variable {name}"))?;
-            Ok(text.trim().to_owned())
-        }
-    }
-}
-
-fn webhook(config: &WebhookConfig) -> anyhow::Result<WebhookTarget> {
-    let secret = config.secret.as_ref().map(secret).transpose().with_context(|| format!("webhook {}", config.name))?;
-    let secrets = secret.iter().map(|text| parse_secret(text)).collect::<anyhow::Result<_>>();
-    Ok(WebhookTarget {
-        name: config.name.clone(),
-        url: config.url.clone(),
-        secrets: secrets.with_context(|| format!("webhook {}", config.name))?,
-        timeout: config.timeout,
-        send_resolved: config.send_resolved,
-    })
-}
-
-fn read_secret(path: &Path) -> anyhow::Result<String> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read the secret in {}", path.display()))?;
-    Ok(text.trim().to_owned())
-}
-
-fn parse_secret(text: &str) -> anyhow::Result<WebhookSecret> {
-    Ok(text.parse::<WebhookSecret>()?)
 }
 
 /// Bytes nobody can foresee.
