@@ -186,7 +186,11 @@ async fn argo_promotes_a_good_transfer_and_takes_back_a_thrashing_one() {
     let now = clock::now();
     let journey = argo.live.daemon.slo("funds-transfer/journey").await;
     let past = argo.live.probes.iter().filter(|at| **at <= now).count();
-    assert_eq!((journey["good"].as_u64(), journey["total"].as_u64()), (Some(past as u64), Some(past as u64)), "{journey}");
+    assert_eq!(
+        (journey["good"].as_u64(), journey["total"].as_u64()),
+        (Some(past as u64), Some(past as u64)),
+        "{journey}"
+    );
     let (phase, verdict) = rolled_out("guardrails", &TRANSFER, journeys::thrashing, 50.0, 3_000).await;
     assert_eq!((phase, &verdict["state"]), (Phase::Degraded { weight: 10 }, &json!("rolled-back")), "{verdict}");
 }
@@ -204,6 +208,7 @@ async fn argo_pauses_a_good_transfer_while_the_budget_is_spent() {
 
 #[tokio::test]
 async fn argo_pauses_what_burns_the_budget_of_a_progressive_checkout() {
-    let (phase, verdict) = rolled_out("checkout-progressive", &PROGRESSIVE, progressive::provider_down, 10.0, 2_000).await;
+    let (phase, verdict) =
+        rolled_out("checkout-progressive", &PROGRESSIVE, progressive::provider_down, 10.0, 2_000).await;
     assert_eq!((phase, Live::check(&verdict)), (Phase::Paused { weight: 5 }, "budget"), "{verdict}");
 }

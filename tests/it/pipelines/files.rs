@@ -44,6 +44,7 @@ fn every_pipeline_names_its_spec_and_its_remote_write() {
         assert!(prometheus["remote_write"][0]["url"].as_str().unwrap().ends_with("/api/v1/write"), "{folder}");
     }
     let job = example("payment-auth/argo-job.yaml");
-    let documents: Vec<Value> = serde_yaml::Deserializer::from_str(&job).map(|d| Value::deserialize(d).unwrap()).collect();
+    let documents: Vec<Value> =
+        serde_yaml::Deserializer::from_str(&job).map(|d| Value::deserialize(d).unwrap()).collect();
     assert_eq!(documents.len(), 2);
 }

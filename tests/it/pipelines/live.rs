@@ -38,7 +38,8 @@ pub struct Live {
 /// minimum time.
 fn timeless(service: &str, samples: u32) -> String {
     let text = fs::read_to_string(rules(service)).unwrap();
-    let is_clocks = |line: &&str| line.trim_start().starts_with("notBetween:") || line.trim_start().starts_with("startBetween:");
+    let is_clocks =
+        |line: &&str| line.trim_start().starts_with("notBetween:") || line.trim_start().starts_with("startBetween:");
     let mut spec = String::new();
     for line in text.lines().filter(|line| !is_clocks(line)) {
         match line.split_once("hold: ") {
@@ -131,7 +132,8 @@ impl Live {
         let series = |outcome: &str, permille: f64| {
             let at = |scrape: i64| (end - (scrapes - scrape + 1) * 600_000, scrape as f64 * permille * 10.0);
             let own = [("__name__", counter.metric), (counter.label, outcome), ("instance", "old-0:8080")];
-            let labels = self.model.labels.iter().copied().chain(own).chain([(self.model.version_label, self.model.stable)]);
+            let labels =
+                self.model.labels.iter().copied().chain(own).chain([(self.model.version_label, self.model.stable)]);
             TimeSeries::new(labels, &(0..=scrapes).map(at).collect::<Vec<_>>())
         };
         let all = [series(counter.good, 1_000.0 - bad_permille), series(counter.bad, bad_permille)];

@@ -69,13 +69,7 @@ pub const CHECKOUT_MODEL: Model = Model {
     strata: ALL,
     counters: &[
         http("status"),
-        Counter {
-            metric: "checkout_orders_total",
-            label: "result",
-            good: "placed",
-            bad: "failed",
-            by_stratum: false,
-        },
+        Counter { metric: "checkout_orders_total", label: "result", good: "placed", bad: "failed", by_stratum: false },
     ],
     histogram: "http_request_duration_seconds",
     probe: None,

@@ -187,8 +187,12 @@ impl Lived {
             .filter(|line| line["kind"] == "verdict")
             .map(|v| (said(&v["time"]), said(&v["step"]), said(&v["verdict"]), v["check"].as_str().map(str::to_owned)))
             .collect();
-        let lived: Vec<_> =
-            self.verdicts.iter().cloned().map(|(at, step, verdict, check)| (at.to_rfc3339(), step, verdict, check)).collect();
+        let lived: Vec<_> = self
+            .verdicts
+            .iter()
+            .cloned()
+            .map(|(at, step, verdict, check)| (at.to_rfc3339(), step, verdict, check))
+            .collect();
         assert_eq!(replayed, lived, "{service}");
     }
 }

@@ -9,10 +9,10 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::example;
 use super::live::Live;
 use super::models::{PAYMENT, PROGRESSIVE, payment, progressive};
 use super::traffic::{Behave, Exposure};
-use super::example;
 use crate::process::{PATIENCE, Process, until};
 
 /// The splitter: each call is a line.
@@ -149,7 +149,9 @@ fn workflow() -> String {
         };
         // As the runner does it: a file of its own, `bash -eo pipefail`.
         script.push_str(&format!("cat > step-{at}.sh <<'END'\n{run}\nEND\n"));
-        script.push_str(&format!("if {condition}; then bash --noprofile --norc -eo pipefail step-{at}.sh || failed=$?; fi\n"));
+        script.push_str(&format!(
+            "if {condition}; then bash --noprofile --norc -eo pipefail step-{at}.sh || failed=$?; fi\n"
+        ));
     }
     script + "exit $failed\n"
 }

@@ -7,9 +7,9 @@ use super::models::{
     CHECKOUT_MODEL, PAYMENT, PAYMENT_BUSY, PAYROLL, PROGRESSIVE, QUOTE, TRANSFER, checkout, journeys, payment, payroll,
     progressive,
 };
+use super::readme;
 use super::recorded::{Lived, live, live_by};
 use super::traffic::{Behave, Model};
-use super::readme;
 
 /// Every kind of bad release is tried so often, each time with other random numbers.
 const SEEDS: u64 = 6;
@@ -39,7 +39,8 @@ fn told(span: Span) -> String {
 
 fn count(requests: f64) -> String {
     let digits = format!("{requests:.0}");
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap()).collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap()).collect();
     groups.join(",")
 }
 
@@ -120,7 +121,8 @@ fn payment_auth() {
         let lived = live_by(&minute_rate, payment::good, *seed, false, &PLAIN_RULE);
         lived.ending == Some(Ending::RolledBack) && lived.check() == "authorization"
     });
-    let plain = format!("| good, by the plain rule | rolled back wrongly, {} of {SEEDS} | - | - | - |", wrongly.count());
+    let plain =
+        format!("| good, by the plain rule | rolled back wrongly, {} of {SEEDS} | - | - | - |", wrongly.count());
     pipeline.rows.push(plain);
     let mean = Some((Span::seconds(45), "45 s; 23 min by hand"));
     let name = "approvals 99.4 to 91.2 %, 5 % of 1,200/min";

@@ -149,8 +149,11 @@ impl Traffic {
     /// The stable version alone, from `start` on.
     pub fn new(model: &Model, behave: Behave, seed: u64, start: Timestamp) -> Self {
         let target = |instance: &str, is_candidate, share| Target::new(model, instance, is_candidate, share);
-        let targets =
-            vec![target("stable-0:8080", false, 0.5), target("next-0:8080", true, 1.0), target("stable-1:8080", false, 0.5)];
+        let targets = vec![
+            target("stable-0:8080", false, 0.5),
+            target("next-0:8080", true, 1.0),
+            target("stable-1:8080", false, 0.5),
+        ];
         Self {
             model: model.clone(),
             behave,
@@ -272,7 +275,8 @@ impl Traffic {
             return shares.clone();
         }
         let below = BOUNDS.iter().map(|bound| latency.below(*bound)).chain([1.0]);
-        let shares: Vec<f64> = below.scan(0.0, |before, below| Some(below - std::mem::replace(before, below))).collect();
+        let shares: Vec<f64> =
+            below.scan(0.0, |before, below| Some(below - std::mem::replace(before, below))).collect();
         self.shares.push((latency, shares.clone()));
         shares
     }
