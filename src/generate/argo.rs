@@ -27,9 +27,9 @@ const ERRORS_LIMIT_COUNT: u32 = 40;
 /// step at hand is one of them; and place 0 is false to a template. Places are compared as text, as they may be any kind
 /// of number.
 const BODY: &str = r#"{{- $weight := 0 }}
-{{- $at := "000" }}{{ with .rollout.status.currentStepIndex }}{{ $at = printf "%03v" . }}{{ end }}
+{{- $at := printf "%03v" 0 }}{{ with .rollout.status.currentStepIndex }}{{ $at = printf "%03v" . }}{{ end }}
 {{- range $i, $step := .rollout.spec.strategy.canary.steps }}
-{{- if le (printf "%03v" $i) $at }}{{ with $step.setWeight }}{{ $weight = . }}{{ end }}{{ end }}
+{{- if not (lt $at (printf "%03v" $i)) }}{{ with $step.setWeight }}{{ $weight = . }}{{ end }}{{ end }}
 {{- end }}
 {
   "event": "on-rollout-EVENT",

@@ -258,6 +258,10 @@ impl Stage {
             return;
         }
         state.is_settled = true;
+        // Somebody has said which is which, and it was decided already.
+        if !state.past.is_empty() {
+            return;
+        }
         let candidate = state.current.as_ref().map(|run| run.version.clone());
         let mut live: Vec<&Version> =
             state.versions.live().filter(|version| candidate.as_deref() != Some(&*version.name)).collect();

@@ -116,8 +116,11 @@ fn places_are_used_again_once_no_wire_key_points_there() {
     for round in 0..40_i64 {
         let id = round.to_string();
         store.write(&batch(&[(&[(METRIC_NAME, "m"), ("id", &id)], &[(now, 1.0)])]), Timestamp(now));
-        now += 3_600_001;
-        store.expire(Timestamp(now));
+        // Each hour a series comes and goes, and wire keys are forgotten part by part, minute by minute.
+        for _ in 0..61 {
+            now += 60_000;
+            store.expire(Timestamp(now));
+        }
     }
     let places = store.0.lock_intake().places();
     assert!(places < 5, "{places} places for one series at a time");

@@ -181,7 +181,26 @@ impl Check {
         }
     }
 
-    /// The effect over the whole rollout, with its interval.
+    /// Whether events of a stratum are compared at all: relative checks need both arms in it.
+    fn is_compared(&self, canary: f64, baseline: f64) -> bool {
+        !self.spec.is_relative() || canary > 0.0 && baseline > 0.0
+    }
+
+    /// Each arm has events, and no stratum has those of both: all of a cohort went to the canary, say.
+    fn is_apart(&self) -> bool {
+        let sum = |counts: &[f64]| counts.iter().sum::<f64>();
+        match &self.evidence {
+            Evidence::Rate { strata, .. } if strata.len() > 1 => {
+                !strata.iter().any(|s| self.is_compared(s.arms.canary.total, s.arms.baseline.total))
+            }
+            Evidence::Latency { strata, .. } if strata.len() > 1 => {
+                !strata.iter().any(|s| self.is_compared(sum(&s.evidence.canary), sum(&s.evidence.baseline)))
+            }
+            Evidence::Rate { .. } | Evidence::Latency { .. } => false,
+        }
+    }
+
+    /// The effect over the whole rollout, with its interval, in the strata that are compared.
     fn total_effect(&self) -> Option<Effect> {
         let add = |sum: &mut Vec<f64>, counts: &[f64]| {
             sum.resize(counts.len(), 0.0);
@@ -190,7 +209,9 @@ impl Check {
         match &self.evidence {
             Evidence::Rate { strata, .. } => {
                 let (mut canary, mut baseline) = (Tally::default(), Tally::default());
-                for stratum in strata {
+                let is_single = strata.len() == 1;
+                let is_in = |arms: &Arms| is_single || self.is_compared(arms.canary.total, arms.baseline.total);
+                for stratum in strata.iter().filter(|stratum| is_in(&stratum.arms)) {
                     canary += stratum.arms.canary;
                     baseline += stratum.arms.baseline;
                 }
@@ -198,7 +219,11 @@ impl Check {
             }
             Evidence::Latency { strata, .. } => {
                 let (mut canary, mut baseline) = (Vec::new(), Vec::new());
-                for stratum in strata {
+                let is_single = strata.len() == 1;
+                let sum = |counts: &[f64]| counts.iter().sum::<f64>();
+                let is_in =
+                    |e: &super::LatencyEvidence| is_single || self.is_compared(sum(&e.canary), sum(&e.baseline));
+                for stratum in strata.iter().filter(|stratum| is_in(&stratum.evidence)) {
                     add(&mut canary, &stratum.evidence.canary);
                     add(&mut baseline, &stratum.evidence.baseline);
                 }
@@ -299,6 +324,9 @@ impl Check {
             let missing = min_samples as f64 - events;
             return span(missing.max(0.0) * length / events);
         }
+        if self.is_apart() {
+            return None;
+        }
         let (limit, canary, baseline) = self.window_tallies()?;
         // Half an event keeps a rate of none apart from never.
         let rate = |arm: Tally| (arm.bad + 0.5) / (arm.total + 1.0);
@@ -359,6 +387,9 @@ impl Check {
                 (false, false) => "no events of either version yet",
                 (false, true) => "no events of the canary yet",
                 (true, false) => "no events of the baseline yet",
+                (true, true) if self.is_apart() => {
+                    "the canary's cohorts have no events of the baseline to be compared with"
+                }
                 (true, true) => "its figure lies above the highest bucket bound",
             };
             return format!("{name}: {missing}");

@@ -205,6 +205,33 @@ fn cohorts_are_compared_within_themselves() {
     assert_eq!(check.outcome().state, State::Harm);
 }
 
+/// All of a cohort goes to the canary: its figures are compared with nobody's, whatever others do.
+#[test]
+fn a_cohort_without_a_baseline_is_not_compared_with_others() {
+    let layout = classic();
+    let buckets = [5.0, 40.0, 5.0, 0.0, 0.0, 0.0];
+    for measure in [Measure::Success, Measure::Latency { quantile: 0.95, layout }] {
+        let bound =
+            if measure == Measure::Success { drop_over(0.003) } else { Bound::RegressionOver(Amount::Relative(2.0)) };
+        let (events, none) =
+            if measure == Measure::Success { (&[99.0, 1.0][..], &[0.0; 2][..]) } else { (&buckets[..], &[0.0; 6][..]) };
+        let terms = Terms { strata: 2, ..terms() };
+        let mut check = Check::new(spec(measure.clone(), bound, Test::Sequential), terms).unwrap();
+        let scrape = |check: &mut Check, i, baseline: &[f64]| {
+            check.observe(0, &block(i, events, baseline));
+            check.observe(1, &block(i, none, events));
+        };
+        (0..500).for_each(|i| scrape(&mut check, i, none));
+        let outcome = check.outcome();
+        assert_eq!((outcome.state, outcome.effect, outcome.time_needed), (State::Undecided, None, None), "{measure:?}");
+        let why = "check: the canary's cohorts have no events of the baseline to be compared with";
+        assert_eq!(outcome.reason, why);
+        // Some of it with the version before is enough.
+        (500..1_500).for_each(|i| scrape(&mut check, i, events));
+        assert_eq!(check.outcome().state, State::Safe, "{}", check.outcome().reason);
+    }
+}
+
 #[test]
 fn a_check_goes_on_from_a_checkpoint() {
     let layout = Layout::native(3, 0.01, 10.0).unwrap();
