@@ -217,7 +217,7 @@ fn a_cohort_without_a_baseline_is_not_compared_with_others() {
             if measure == Measure::Success { (&[99.0, 1.0][..], &[0.0; 2][..]) } else { (&buckets[..], &[0.0; 6][..]) };
         let terms = Terms { strata: 2, ..terms() };
         let mut check = Check::new(spec(measure.clone(), bound, Test::Sequential), terms).unwrap();
-        let mut scrape = |check: &mut Check, i, baseline: &[f64]| {
+        let scrape = |check: &mut Check, i, baseline: &[f64]| {
             check.observe(0, &block(i, events, baseline));
             check.observe(1, &block(i, none, events));
         };

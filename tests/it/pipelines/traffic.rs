@@ -179,8 +179,8 @@ impl Traffic {
         self.step = step;
     }
 
-    /// Lets time pass up to the next scrape: its time, and what it reads.
-    pub fn scrape(&mut self) -> (Timestamp, &[Series]) {
+    /// Lets time pass up to the next scrape: its time, the place of its process, and what it reads.
+    pub fn scrape(&mut self) -> (Timestamp, usize, &[Series]) {
         let period = self.model.scrape.as_millis();
         loop {
             let (round, slot) = (self.turn / 3, (self.turn % 3) as usize);
@@ -188,7 +188,7 @@ impl Traffic {
             self.turn += 1;
             if slot != 1 || self.step.is_some() {
                 self.pass(at);
-                return (at, &self.targets[slot].series);
+                return (at, slot, &self.targets[slot].series);
             }
         }
     }
@@ -210,7 +210,7 @@ impl Traffic {
     pub fn round(&mut self) -> Vec<TimeSeries> {
         let mut all = Vec::new();
         loop {
-            let (at, series) = self.scrape();
+            let (at, _, series) = self.scrape();
             all.extend(series.iter().map(|s| TimeSeries::new(&s.labels, &[(at.as_millis(), s.value)])));
             if let Some((at, series)) = self.probe() {
                 all.push(TimeSeries::new(&series.labels, &[(at.as_millis(), series.value)]));
