@@ -7,10 +7,7 @@
 use sloburn::types::{Labels, Span, Timestamp};
 use sloburn::wire::proto::TimeSeries;
 
-#[path = "../../../examples/canary_power/traffic.rs"]
-mod random;
-
-pub use random::{Lognormal, Random};
+pub use crate::canary::traffic::{Lognormal, Random};
 
 /// A service as its metrics show it.
 #[derive(Clone, Debug)]
@@ -225,10 +222,9 @@ impl Traffic {
     fn rates(&self, stratum: usize) -> [f64; 2] {
         let customers = self.model.rps * self.model.strata[stratum].2;
         match self.step.map(|step| self.model.steps[step]) {
-            None => [customers, 0.0],
             Some(Exposure::Weight(percent)) => [customers * (1.0 - percent / 100.0), customers * percent / 100.0],
             Some(Exposure::Cohort(cohort, rps)) if cohort == stratum => [customers + rps, rps],
-            Some(Exposure::Cohort(..)) => [customers, 0.0],
+            Some(Exposure::Cohort(..)) | None => [customers, 0.0],
         }
     }
 
