@@ -4,7 +4,7 @@
 //! cargo run --release --example memory
 //! ```
 //!
-//! Resident memory (`VmRSS`, Linux) before and after an engine takes on 100,000 series of one SLO, 100,000 series that
+//! Resident memory (`VmRSS`, Linux) before and after an engine takes on 400,000 series of one SLO, 400,000 series that
 //! no SLO refers to, and 10,000 SLOs with two series each, all scraped a few times, judged and shown in a snapshot.
 //! The series of the SLOs are subtracted at the price just found. Hash tables double when they fill up, so that the
 //! price of a series depends on their number: within a factor of two for the tables, not for the rest.
@@ -23,7 +23,7 @@ use support::{INTERVAL, METRIC, REQUEST_SERIES, START, service_name, services, w
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SERIES: usize = 100_000;
+const SERIES: usize = 400_000;
 /// Series of one scrape target, as of a busy service.
 const TARGET_SERIES: usize = 100;
 const SLOS: usize = 10_000;

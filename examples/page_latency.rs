@@ -30,7 +30,8 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::routing::post;
 use hdrhistogram::Histogram;
-use sloburn::app::{Daemon, HttpSettings, Settings};
+use sloburn::api::{About, QuerySettings};
+use sloburn::app::{Daemon, HttpSettings, RuleGroups, Settings, StoreSettings};
 use sloburn::clock;
 use sloburn::engine::{SloState, SloView};
 use sloburn::live::EngineHandle;
@@ -170,9 +171,14 @@ async fn start_daemon(webhook: Url) -> anyhow::Result<Daemon> {
         listen_address: "127.0.0.1:0".to_owned(),
         enable_lifecycle: false,
         rules: None,
+        groups: RuleGroups::default(),
+        query: QuerySettings::default(),
+        store: StoreSettings::default(),
+        about: About::default(),
         key: wire_key(),
         limits: Limits::default(),
         series_limit: 1_000_000,
+        shards: 1,
         in_flight_limit_bytes: 1 << 30,
         ha: None,
         notify: notify::Settings::new(Url::parse("http://127.0.0.1/")?),

@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one door through which time comes in")]
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -48,6 +48,22 @@ impl Steady {
     /// Waits until this clock shows `when`.
     pub async fn sleep_until(&self, when: Timestamp) {
         tokio::time::sleep(when.since(self.now()).to_std()).await;
+    }
+}
+
+/// Measures how long something takes on this machine, however the tests' clocks stand.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// The time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 

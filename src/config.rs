@@ -3,25 +3,33 @@
 //! Prometheus' habits: `snake_case`, paths relative to the file, secrets only by file or environment. Errors come
 //! all at once with their places, as for specs.
 
+mod querying;
+mod receivers;
 pub mod web;
 
 use std::path::{Path, PathBuf};
 
 use url::Url;
 
+pub use receivers::{AlertmanagerConfig, ArgoConfig, SecretSource, SlackConfig, WebhookConfig};
+
 use crate::journal::Fsync;
 use crate::spec::decode::{Field, Fields};
 use crate::spec::diagnostic::Reporter;
-use crate::spec::labels::{identifier, labels};
+use crate::spec::labels::labels;
 use crate::spec::yaml::{self, Node, shown};
-use crate::spec::{Place, Report, Source};
+use crate::spec::{Report, Source};
 use crate::types::{Labels, Span, is_label_name};
 
-const DEFAULT_TIMEOUT: Span = Span::seconds(10);
+pub use querying::{QueryConfig, StoreConfig};
+
 const DEFAULT_RESEND_DELAY: Span = Span::minutes(1);
+const DEFAULT_EVALUATION_INTERVAL: Span = Span::minutes(1);
 const DEFAULT_FAILOVER: Span = Span::seconds(30);
 const RECEIVERS_LIMIT_COUNT: usize = 100;
 const RULE_FILES_LIMIT_COUNT: usize = 1_000;
+/// As the engine has it.
+const SHARDS_LIMIT_COUNT: usize = 64;
 
 /// What the file says, defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,10 +53,20 @@ pub struct Config {
     pub audit: AuditConfig,
     /// A firing alert is sent again after this long.
     pub resend_delay: Span,
+    /// How often a rule group is evaluated that does not say.
+    pub evaluation_interval: Span,
+    /// How long before the time of an evaluation a rule group looks that does not say.
+    pub rule_query_offset: Span,
     /// What is kept beyond the process.
     pub storage: StorageConfig,
+    /// What queries may cost.
+    pub query: QueryConfig,
+    /// Which samples are kept for queries.
+    pub store: StoreConfig,
     /// How senders that scrape the same are told apart; `None`: there are none.
     pub ha: Option<HaConfig>,
+    /// Shards of the engine, as the flag, which goes before it.
+    pub shards: Option<usize>,
 }
 
 /// Each as the flag of the same name, which goes before it.
@@ -79,60 +97,6 @@ pub struct HaConfig {
     pub failover: Span,
 }
 
-/// One Alertmanager.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AlertmanagerConfig {
-    /// The base address; alerts go to `api/v2/alerts` under its path.
-    pub url: Url,
-    /// For one request.
-    pub timeout: Span,
-    /// A file with the token of an `Authorization: Bearer` header.
-    pub bearer_token_file: Option<PathBuf>,
-}
-
-/// One webhook in the manner of Standard Webhooks.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WebhookConfig {
-    /// For logs and metrics.
-    pub name: String,
-    /// Where requests go, as it is.
-    pub url: Url,
-    /// The signing secret (`whsec_...`); without one requests are not signed.
-    pub secret: Option<SecretSource>,
-    /// For one request.
-    pub timeout: Span,
-    /// Whether the end of an alert is sent too.
-    pub send_resolved: bool,
-}
-
-/// One Slack channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlackConfig {
-    /// For logs and metrics.
-    pub name: String,
-    /// The URL of its incoming webhook, which is a secret.
-    pub url: SecretSource,
-    /// For one request.
-    pub timeout: Span,
-    /// Whether the end of an alert is sent too.
-    pub send_resolved: bool,
-    /// A dashboard to link to; `{service}` in it becomes the service's name.
-    pub dashboard_url: Option<String>,
-}
-
-/// A Kubernetes API with Argo Rollouts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArgoConfig {
-    /// Where it is; `None`: sloburn runs in a pod and asks the environment.
-    pub server: Option<Url>,
-    /// A file with the bearer token; `None`: the pod's service account's.
-    pub token_file: Option<PathBuf>,
-    /// A file with the API's certificate authorities; `None`: the pod's.
-    pub ca_file: Option<PathBuf>,
-    /// For one request.
-    pub timeout: Span,
-}
-
 /// How much of the audit log is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuditConfig {
@@ -140,15 +104,6 @@ pub struct AuditConfig {
     pub retention_time: Option<Span>,
     /// With more than this the oldest go.
     pub retention_size_bytes: Option<u64>,
-}
-
-/// Where a secret is. The secret itself never stands in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretSource {
-    /// The content of a file.
-    File(PathBuf),
-    /// The value of an environment variable.
-    Env(String),
 }
 
 impl Default for Config {
@@ -163,8 +118,13 @@ impl Default for Config {
             argo: None,
             audit: AuditConfig::default(),
             resend_delay: DEFAULT_RESEND_DELAY,
+            evaluation_interval: DEFAULT_EVALUATION_INTERVAL,
+            rule_query_offset: Span::ZERO,
             storage: StorageConfig::default(),
+            query: QueryConfig::default(),
+            store: StoreConfig::default(),
             ha: None,
+            shards: None,
         }
     }
 }
@@ -209,16 +169,16 @@ fn config(document: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Config> {
     }
     if let Some(field) = fields.get("alertmanagers") {
         let items = items(field, RECEIVERS_LIMIT_COUNT, reporter);
-        config.alertmanagers = items.into_iter().filter_map(|item| alertmanager(item, reporter)).collect();
+        config.alertmanagers = items.into_iter().filter_map(|item| receivers::alertmanager(item, reporter)).collect();
     }
     if let Some(field) = fields.get("webhooks") {
-        config.webhooks = named(field, "webhook", webhook, reporter);
+        config.webhooks = receivers::named(field, "webhook", receivers::webhook, reporter);
     }
     if let Some(field) = fields.get("slack") {
-        config.slack = named(field, "Slack channel", slack, reporter);
+        config.slack = receivers::named(field, "Slack channel", receivers::slack, reporter);
     }
     if let Some(field) = fields.get("argo") {
-        config.argo = argo(field, reporter);
+        config.argo = receivers::argo(field, reporter);
     }
     if let Some(field) = fields.get("audit") {
         config.audit = audit(field, reporter).unwrap_or_default();
@@ -226,14 +186,53 @@ fn config(document: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Config> {
     if let Some(field) = fields.get("resend_delay") {
         config.resend_delay = positive(field, reporter).unwrap_or(DEFAULT_RESEND_DELAY);
     }
+    if let Some(field) = fields.get("evaluation_interval")
+        && let Some(interval) = field.duration(reporter)
+    {
+        if interval == Span::ZERO {
+            reporter.error(field.place(), "`evaluation_interval` is zero").hint("leave it out for `1m`");
+        }
+        config.evaluation_interval = interval;
+    }
+    if let Some(field) = fields.get("rule_query_offset") {
+        config.rule_query_offset = field.duration(reporter).unwrap_or_default();
+    }
     if let Some(field) = fields.get("storage") {
         config.storage = storage(field, reporter).unwrap_or_default();
+    }
+    if let Some(field) = fields.get("query") {
+        config.query = querying::query(field, reporter).unwrap_or_default();
+    }
+    if let Some(field) = fields.get("store") {
+        config.store = querying::store(field, reporter).unwrap_or_default();
     }
     if let Some(field) = fields.get("ha") {
         config.ha = ha(field, reporter);
     }
+    if let Some(field) = fields.get("engine") {
+        config.shards = engine(field, reporter);
+    }
     fields.finish(reporter);
     Some(config)
+}
+
+fn engine(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<usize> {
+    let mut fields = Fields::of(field, reporter)?;
+    let shards = fields.get("shards").and_then(|field| parsed(field, reporter, shards));
+    fields.finish(reporter);
+    shards
+}
+
+/// How many shards the engine has.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn shards(text: &str) -> Result<usize, String> {
+    let number = text.parse::<usize>().map_err(|_| "not a number of shards".to_owned())?;
+    if !(1..=SHARDS_LIMIT_COUNT).contains(&number) {
+        return Err(format!("an engine has 1 to {SHARDS_LIMIT_COUNT} shards"));
+    }
+    Ok(number)
 }
 
 fn storage(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<StorageConfig> {
@@ -316,115 +315,12 @@ fn items<'n>(field: Field<'n>, limit: usize, reporter: &mut Reporter<'_>) -> Vec
     items
 }
 
-fn alertmanager(item: Field<'_>, reporter: &mut Reporter<'_>) -> Option<AlertmanagerConfig> {
-    let mut fields = Fields::of(item, reporter)?;
-    let url = fields.require("url").and_then(|field| url(field, reporter));
-    let timeout = timeout(&mut fields, reporter);
-    let bearer_token_file = fields.get("bearer_token_file").and_then(|field| path(field, reporter));
-    fields.secret("bearer_token", "use `bearer_token_file`", reporter);
-    fields.finish(reporter);
-    Some(AlertmanagerConfig { url: url?, timeout, bearer_token_file })
-}
-
-/// Receivers of one kind, each with a name of its own.
-fn named<T>(
-    field: Field<'_>,
-    kind: &str,
-    read: impl Fn(Fields<'_>, Option<&str>, &mut Reporter<'_>) -> Option<T>,
-    reporter: &mut Reporter<'_>,
-) -> Vec<T> {
-    let mut names: Vec<(&str, Place)> = Vec::new();
-    let mut receivers = Vec::new();
-    for item in items(field, RECEIVERS_LIMIT_COUNT, reporter) {
-        let Some(mut fields) = Fields::of(item, reporter) else { continue };
-        let name = fields.require("name").and_then(|f| Some((identifier(f, reporter)?, f.place())));
-        if let Some((name, place)) = name {
-            if let Some((_, first)) = names.iter().find(|(other, _)| *other == name) {
-                let related = reporter.related(*first, "first defined here");
-                reporter.error(place, format!("the {kind} `{name}` is defined twice")).related(related);
-            }
-            names.push((name, place));
-        }
-        receivers.extend(read(fields, name.map(|(name, _)| name), reporter));
-    }
-    receivers
-}
-
-fn webhook(mut fields: Fields<'_>, name: Option<&str>, reporter: &mut Reporter<'_>) -> Option<WebhookConfig> {
-    let url = fields.require("url").and_then(|field| url(field, reporter));
-    let secret = secret(&mut fields, "secret_file", "secret_env", reporter);
-    fields.secret("secret", "use `secret_file` or `secret_env`", reporter);
-    let timeout = timeout(&mut fields, reporter);
-    let send_resolved = fields.get("send_resolved").and_then(|field| field.boolean(reporter)).unwrap_or(true);
-    fields.finish(reporter);
-    Some(WebhookConfig { name: name?.to_owned(), url: url?, secret, timeout, send_resolved })
-}
-
-fn slack(mut fields: Fields<'_>, name: Option<&str>, reporter: &mut Reporter<'_>) -> Option<SlackConfig> {
-    let has_url = ["url_file", "url_env", "url"].iter().any(|key| fields.get(key).is_some());
-    let url = secret(&mut fields, "url_file", "url_env", reporter);
-    fields.secret("url", "the address is the secret: use `url_file` or `url_env`", reporter);
-    if !has_url {
-        // Says what is missing.
-        fields.require("url_file");
-    }
-    let timeout = timeout(&mut fields, reporter);
-    let send_resolved = fields.get("send_resolved").and_then(|field| field.boolean(reporter)).unwrap_or(true);
-    let dashboard_url = fields.get("dashboard_url").and_then(|field| dashboard(field, reporter));
-    fields.finish(reporter);
-    Some(SlackConfig { name: name?.to_owned(), url: url?, timeout, send_resolved, dashboard_url })
-}
-
-/// An address that may hold `{service}`.
-fn dashboard(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<String> {
-    let text = field.text(reporter)?;
-    let url = Url::parse(&text.replace("{service}", "service"));
-    if !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-        let hint = "write it as `https://grafana.example/d/slo?var-service={service}`";
-        reporter.error(field.place(), format!("{} is no address of a page", shown(text))).hint(hint);
-        return None;
-    }
-    Some(text.to_owned())
-}
-
-fn argo(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<ArgoConfig> {
-    let mut fields = Fields::of(field, reporter)?;
-    let server = fields.get("server").and_then(|field| url(field, reporter));
-    let token_file = fields.get("token_file").and_then(|field| path(field, reporter));
-    let ca_file = fields.get("ca_file").and_then(|field| path(field, reporter));
-    fields.secret("token", "use `token_file`", reporter);
-    let timeout = timeout(&mut fields, reporter);
-    fields.finish(reporter);
-    Some(ArgoConfig { server, token_file, ca_file, timeout })
-}
-
 fn audit(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<AuditConfig> {
     let mut fields = Fields::of(field, reporter)?;
     let retention_time = fields.get("retention").and_then(|field| positive(field, reporter));
     let retention_size_bytes = fields.get("retention_size").and_then(|field| parsed(field, reporter, bytes));
     fields.finish(reporter);
     Some(AuditConfig { retention_time, retention_size_bytes })
-}
-
-/// A secret in a file or a variable, not in both.
-fn secret(
-    fields: &mut Fields<'_>,
-    file: &'static str,
-    env: &'static str,
-    reporter: &mut Reporter<'_>,
-) -> Option<SecretSource> {
-    match (fields.get(file), fields.get(env)) {
-        (Some(_), Some(field)) => {
-            reporter.error(field.key, format!("`{file}` and `{env}` are both given")).hint("keep one");
-            None
-        }
-        (Some(field), None) => path(field, reporter).map(SecretSource::File),
-        (None, field) => field.and_then(|field| variable(field, reporter)).map(SecretSource::Env),
-    }
-}
-
-fn timeout(fields: &mut Fields<'_>, reporter: &mut Reporter<'_>) -> Span {
-    fields.get("timeout").and_then(|field| positive(field, reporter)).unwrap_or(DEFAULT_TIMEOUT)
 }
 
 fn positive(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Span> {
@@ -493,19 +389,6 @@ fn rules(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<PathBuf> {
     Some(path)
 }
 
-/// The name of an environment variable.
-fn variable(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<String> {
-    let name = field.text(reporter)?;
-    if !crate::types::is_label_name(name) {
-        // Most likely the secret itself.
-        reporter.conceal(field.node.place);
-        let hint = "give the variable's name, for example `WEBHOOK_SECRET`, not its value";
-        reporter.error(field.place(), format!("{} is not the name of an environment variable", field.what)).hint(hint);
-        return None;
-    }
-    Some(name.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -538,6 +421,7 @@ slack:
 argo: {server: 'https://k8s.example:6443', ca_file: ca.crt}
 audit: {retention: 26w, retention_size: 1GiB}
 resend_delay: 2m
+engine: {shards: 4}
 ",
         );
         assert_eq!(report, "");
@@ -553,6 +437,7 @@ resend_delay: 2m
         assert_eq!((pipeline.timeout, pipeline.send_resolved), (Span::seconds(10), false));
         assert_eq!((&chat.secret, chat.send_resolved), (&Some(SecretSource::Env("CHAT_SECRET".to_owned())), true));
         assert_eq!(config.resend_delay, Span::minutes(2));
+        assert_eq!(config.shards, Some(4));
         let [releases, pages] = config.slack.as_slice() else { panic!("two channels") };
         assert_eq!(releases.url, SecretSource::File("/etc/sloburn/slack.url".into()));
         assert_eq!(releases.dashboard_url.as_deref(), Some("https://grafana.example/d/slo?var-service={service}"));
@@ -585,6 +470,15 @@ resend_delay: 2m
         ] {
             assert!(report.contains(part), "{part}\n{report}");
         }
+    }
+
+    #[test]
+    fn shards_are_counted_from_one() {
+        assert_eq!(["1", "64"].map(shards), [Ok(1), Ok(64)]);
+        assert!(["0", "65", "-1", "", "two"].map(shards).iter().all(Result::is_err));
+        let (config, report) = read("engine: {shards: 65}");
+        assert_eq!(config, None);
+        assert!(report.contains("an engine has 1 to 64 shards"), "{report}");
     }
 
     #[test]

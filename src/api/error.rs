@@ -30,11 +30,26 @@ pub enum ApiError {
     /// Not yet.
     #[error("{0}")]
     Unavailable(String),
+    /// The query makes sense, but not on this data or within these limits.
+    #[error("{0}")]
+    Execution(String),
+    /// It took too long.
+    #[error("{0}")]
+    Timeout(String),
+    /// Whoever asked has left.
+    #[error("{0}")]
+    Canceled(String),
+    /// A fault here.
+    #[error("{0}")]
+    Internal(String),
 }
+
+/// What nginx calls "client closed request".
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl ApiError {
     /// The HTTP status, and Prometheus' or our word for it.
-    pub const fn status(&self) -> (StatusCode, &'static str) {
+    pub fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             Self::BadData(_) => (StatusCode::BAD_REQUEST, "bad_data"),
@@ -43,6 +58,12 @@ impl ApiError {
             Self::UnsupportedMedia(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Execution(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+            Self::Timeout(_) => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            Self::Canceled(_) => {
+                (StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::BAD_REQUEST), "canceled")
+            }
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
 }

@@ -16,8 +16,11 @@ use prometheus_client::registry::Registry;
 
 use crate::api::ApiState;
 use crate::engine::SloState;
+use crate::evaluation::Groups;
 use crate::live::JournalStatus;
 use crate::notify::ReceiverStatus;
+use crate::ruler::GroupView;
+use crate::store::Stats;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Requests {
@@ -75,8 +78,14 @@ impl Collector for Reader {
         let states = SloState::ALL.map(|s| ([("state", s.as_str())], ConstGauge::new(in_state(s) as u64)));
         family(&mut encoder, "slos", "SLOs by state", &states)?;
         let firing = snapshot.slos.iter().flat_map(|slo| slo.alerts()).count();
+        let groups = state.rules.groups();
+        let firing = firing + groups.iter().flat_map(|group| &group.rules).map(|rule| rule.alerts.len()).sum::<usize>();
         single(&mut encoder, "alerts", "Alerts pending or firing", &ConstGauge::new(firing as u64))?;
+        store(&mut encoder, &state.querier.store.stats())?;
+        let running = ConstGauge::new(state.querier.running() as u64);
+        single(&mut encoder, "queries_running", "Queries evaluated now", &running)?;
         journal(&mut encoder, &state.engine.journal())?;
+        rule_groups(&mut encoder, &groups)?;
         let reload = state.reload.last();
         let successful = ConstGauge::new(u64::from(reload.error.is_none()));
         single(&mut encoder, "config_last_reload_successful", "Whether the rule files are in force", &successful)?;
@@ -84,9 +93,64 @@ impl Collector for Reader {
         let help = "When rule files were last taken";
         single(&mut encoder, "config_last_reload_success_timestamp_seconds", help, &seconds)?;
         let unstored = ConstGauge::new(u64::from(state.notifier.outbox_failure().is_some()));
-        single(&mut encoder, "notify_unstored", "1 when alerts are sent without being stored first", &unstored)?;
+        single(
+            &mut encoder,
+            "notify_unstored",
+            "1 when alerts and verdicts are sent without being stored first",
+            &unstored,
+        )?;
         receivers(&mut encoder, &state.notifier.status())
     }
+}
+
+fn store(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> Result<(), std::fmt::Error> {
+    let gauges = [
+        ("store_series", "Series whose samples are kept for queries", stats.series),
+        (
+            "store_wire_keys",
+            "Label hashes the store remembers, those of series it does not keep included",
+            stats.wire_keys,
+        ),
+        ("store_bytes", "What samples kept for queries take, labels included", stats.used_bytes),
+        ("store_limit_bytes", "What they may take", stats.limit_bytes),
+    ];
+    for (name, help, value) in gauges {
+        single(encoder, name, help, &ConstGauge::new(value as u64))?;
+    }
+    single(encoder, "store_samples", "Samples kept for queries", &ConstCounter::new(stats.floats))?;
+    single(encoder, "store_histograms", "Native histograms kept for queries", &ConstCounter::new(stats.histograms))?;
+    let dropped = [
+        ("duplicate", stats.duplicates),
+        ("evicted", stats.evicted),
+        ("expired", stats.expired),
+        ("out_of_order", stats.late),
+        ("untimely", stats.untimely),
+    ];
+    let dropped = dropped.map(|(reason, count)| ([("reason", reason)], ConstCounter::new(count)));
+    family(encoder, "store_dropped_samples", "Samples not or no longer kept for queries, by reason", &dropped)
+}
+
+/// Reads one figure of a rule group.
+type GroupFigure = fn(&GroupView) -> u64;
+
+/// Figures of rule groups, with Prometheus' label.
+fn rule_groups(encoder: &mut DescriptorEncoder<'_>, groups: &Groups) -> Result<(), std::fmt::Error> {
+    let label = |group: &GroupView| [("rule_group", format!("{};{}", group.file, group.name))];
+    let counters: [(&str, &str, GroupFigure); 4] = [
+        ("rule_group_iterations", "Slots of a rule group, missed ones included", |group| group.iterations),
+        ("rule_group_iterations_missed", "Slots that passed while an evaluation took too long", |group| group.missed),
+        ("rule_evaluations", "Evaluations of rules", |group| group.rules.iter().map(|rule| rule.evaluations).sum()),
+        ("rule_evaluation_failures", "Evaluations of rules that failed", |group| {
+            group.rules.iter().map(|rule| rule.failures).sum()
+        }),
+    ];
+    for (name, help, figure) in counters {
+        let values: Vec<_> = groups.iter().map(|group| (label(group), ConstCounter::new(figure(group)))).collect();
+        family(encoder, name, help, &values)?;
+    }
+    let took: Vec<_> =
+        groups.iter().map(|group| (label(group), ConstGauge::new(group.evaluation_time.as_secs_f64()))).collect();
+    family(encoder, "rule_group_last_duration_seconds", "What the last evaluation of a rule group took", &took)
 }
 
 fn journal(encoder: &mut DescriptorEncoder<'_>, journal: &JournalStatus) -> Result<(), std::fmt::Error> {
@@ -123,9 +187,9 @@ type Figure = fn(&ReceiverStatus) -> u64;
 fn receivers(encoder: &mut DescriptorEncoder<'_>, status: &[ReceiverStatus]) -> Result<(), std::fmt::Error> {
     let labels = |r: &ReceiverStatus| [("kind", r.kind.as_str().to_owned()), ("receiver", r.name.clone())];
     let counters: [(&str, &str, Figure); 4] = [
-        ("notify_sent_alerts", "Alerts a receiver took, repetitions included", |r| r.sent),
+        ("notify_sent_alerts", "Alerts and messages a receiver took, repetitions included", |r| r.sent),
         ("notify_failed_attempts", "Attempts that failed", |r| r.failed),
-        ("notify_dropped_alerts", "Alerts that had to go for newer ones", |r| r.dropped),
+        ("notify_dropped_alerts", "Alerts and messages that had to go for newer ones", |r| r.dropped),
         ("notify_dead_letters", "Messages given up", |r| r.dead_letters),
     ];
     for (name, help, read) in counters {
@@ -133,7 +197,7 @@ fn receivers(encoder: &mut DescriptorEncoder<'_>, status: &[ReceiverStatus]) -> 
         family(encoder, name, help, &values)?;
     }
     let queued: Vec<_> = status.iter().map(|r| (labels(r), ConstGauge::new(r.queued as u64))).collect();
-    family(encoder, "notify_queued_alerts", "Alerts a receiver has not taken yet", &queued)?;
+    family(encoder, "notify_queued_alerts", "Alerts and messages a receiver has not taken yet", &queued)?;
     let disabled: Vec<_> = status.iter().map(|r| (labels(r), ConstGauge::new(u64::from(r.disabled)))).collect();
     family(encoder, "notify_receiver_disabled", "1 after a receiver answered 410", &disabled)
 }

@@ -11,18 +11,25 @@ use tokio::sync::Notify;
 use url::Url;
 
 use crate::alert::Alert;
-use crate::api::{self, ApiState, Metrics, Readiness, ReloadStatus};
-use crate::app::reload::{ReadSources, Reloader, argo_rollouts};
+use crate::api::{self, About, ApiState, Metrics, Querier, QuerySettings, Readiness, ReloadStatus};
+use crate::app::counted;
+use crate::app::kept::{Kept, StoreSettings};
+use crate::app::reload::{Follower, ReadSources, Reloader, argo_rollouts};
 use crate::app::storage::outbox_file;
 use crate::app::{FolderLock, HttpSettings, Server, ServerError, Storage, StorageError};
 use crate::clock;
 use crate::engine::{self, Engine};
+use crate::evaluation::record::RECORD_NAME;
+use crate::evaluation::{self, RulesHandle, SlisHandle};
 use crate::ingest::{Budget, Receiver};
-use crate::live::{EngineHandle, News, Specs};
+use crate::live::{self, EngineHandle, News, Specs};
 use crate::notify::outbox::{Outbox, OutboxError};
 use crate::notify::{self, Notifier, Receivers};
+use crate::promql::EvalLimits;
 use crate::rollout::{Happened, Record};
-use crate::spec::{Service, Source, naming};
+use crate::ruler::{self, Ruler};
+use crate::spec::{RuleGroup, Service, Source, naming};
+use crate::store;
 use crate::types::Span;
 use crate::wire::{Limits, WireKey};
 
@@ -40,14 +47,24 @@ pub struct Settings {
     pub enable_lifecycle: bool,
     /// The specs in force at the start and the way to read them again.
     pub rules: Option<Rules>,
+    /// Prometheus' rules in force at the start, and how they are evaluated.
+    pub groups: RuleGroups,
     /// Keys the hashes of labels.
     pub key: WireKey,
     /// On requests and series.
     pub limits: Limits,
     /// Series tracked at most.
     pub series_limit: usize,
+    /// Shards of the engine, each but the first with a thread of its own.
+    pub shards: usize,
     /// Bytes of all requests at hand.
     pub in_flight_limit_bytes: usize,
+    /// What queries may cost.
+    pub query: QuerySettings,
+    /// The samples kept for queries.
+    pub store: StoreSettings,
+    /// What the API says about the process.
+    pub about: About,
     /// Where senders come in pairs that scrape the same targets.
     pub ha: Option<engine::HaPairs>,
     /// What receivers share.
@@ -56,6 +73,42 @@ pub struct Settings {
     pub receivers: Receivers,
     /// Where state is kept; `None` forgets everything with the process.
     pub storage: Option<Storage>,
+}
+
+impl Settings {
+    /// How rules are evaluated.
+    fn rule_setting(&self) -> ruler::Setting {
+        ruler::Setting {
+            external_labels: self.notify.external_labels.clone(),
+            interval: self.groups.interval,
+            query_offset: self.groups.query_offset,
+            lookback: self.query.lookback,
+            limits: EvalLimits { samples: self.query.max_samples },
+            ..ruler::Setting::new(self.notify.external_url.clone())
+        }
+    }
+
+    /// How far back the rules look, for the store's retention.
+    pub fn rules_reach(&self) -> Span {
+        Ruler::reach(&self.groups.groups, &self.rule_setting())
+    }
+}
+
+/// Prometheus' rules.
+#[derive(Clone, Debug)]
+pub struct RuleGroups {
+    /// Of rule files and `PrometheusRule` objects.
+    pub groups: Vec<RuleGroup>,
+    /// How often a group is evaluated that does not say.
+    pub interval: Span,
+    /// How long before the time of an evaluation the rules of a group look that does not say.
+    pub query_offset: Span,
+}
+
+impl Default for RuleGroups {
+    fn default() -> Self {
+        Self { groups: Vec::new(), interval: Span::minutes(1), query_offset: Span::ZERO }
+    }
 }
 
 /// Where the specs come from.
@@ -87,6 +140,9 @@ pub enum StartError {
     /// The store of what receivers have to be told.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    /// The system has no thread left.
+    #[error("no thread for rules: {0}")]
+    Thread(std::io::Error),
 }
 
 /// Why a daemon ended before it was told to.
@@ -107,6 +163,9 @@ pub struct Daemon {
     readiness: Readiness,
     quit: Arc<Notify>,
     reloader: Option<Arc<Reloader>>,
+    rules: RulesHandle,
+    slis: SlisHandle,
+    kept: Kept,
     /// Given back when everything else has ended.
     lock: Option<FolderLock>,
 }
@@ -119,17 +178,29 @@ impl Daemon {
     /// When the address or the folder cannot be had or a receiver cannot be set up.
     pub async fn start(services: &[Service], settings: Settings) -> Result<Self, StartError> {
         notify::install_tls_provider();
+        let rule_setting = settings.rule_setting();
         // The lock comes before everything that is in the folder.
         let opened = match settings.storage {
             Some(storage) => Some((storage.open()?, storage)),
             None => None,
         };
+        let record = opened.as_ref().map(|(_, storage)| storage.path.join(RECORD_NAME));
         let outbox = match &opened {
             Some((_, storage)) => Some(Outbox::open(&outbox_file(&storage.path))?),
             None => None,
         };
         let notifier = Arc::new(Notifier::start(&settings.notify, settings.receivers, outbox)?);
         notifier.set_rollouts(argo_rollouts(services));
+        let store_settings = store::Settings {
+            retention: settings.store.retention,
+            limit_bytes: settings.store.limit_bytes,
+            future_limit: engine::FUTURE_LIMIT,
+            series_limit: settings.series_limit,
+            limits: settings.limits,
+            ha: settings.ha.clone(),
+            ..store::Settings::new(settings.key.clone())
+        };
+        let kept = Kept::new(store_settings, &settings.store.matches, services, &settings.groups.groups);
         let engine_settings = engine::Settings {
             key: settings.key.clone(),
             limits: settings.limits,
@@ -140,34 +211,60 @@ impl Daemon {
         let (lock, (engine, thread)) = if let Some(((lock, durability), storage)) = opened {
             let specs = Specs { services: services.to_vec(), sources: storage.sources };
             let on_news = move |news: News<'_>| tell(&sink, news);
-            (Some(lock), EngineHandle::recover(specs, engine_settings, durability, on_news))
+            (Some(lock), EngineHandle::recover(specs, engine_settings, settings.shards, durability, on_news))
         } else {
-            let engine = Engine::new(services, engine_settings, clock::now());
-            (None, EngineHandle::start(engine, move |alerts| tell(&sink, News::Changed(alerts))))
+            let mut engine = Engine::new(services, engine_settings, clock::now());
+            live::spread(&mut engine, settings.shards);
+            (None, EngineHandle::start(engine, move |news| tell(&sink, news)))
         };
+        let slis = SlisHandle::start(evaluation::SliParts {
+            services: services.to_vec(),
+            setting: rule_setting.clone(),
+            store: Arc::new(kept.store.clone()),
+            sink: counted::sink(engine.clone(), kept.store.clone(), settings.limits, settings.key.clone()),
+        })
+        .map_err(StartError::Thread)?;
+        let rules = RulesHandle::start(evaluation::Parts {
+            setting: rule_setting,
+            groups: settings.groups.groups,
+            store: Arc::new(kept.store.clone()),
+            notifier: Arc::clone(&notifier),
+            record,
+        })
+        .map_err(StartError::Thread)?;
         let budget = Budget::new(settings.in_flight_limit_bytes);
         let receiver = Receiver::new(engine.clone(), settings.limits, settings.key, budget);
-        let receiver = Arc::new(receiver.with_body_timeout(settings.http.timeouts.body));
+        let receiver = receiver.with_body_timeout(settings.http.timeouts.body).with_store(kept.store.clone());
+        let receiver = Arc::new(receiver);
         let (readiness, quit) = (Readiness::default(), Arc::new(Notify::new()));
         let reload = ReloadStatus::default();
-        let reloader = settings.rules.map(|Rules { read, sources }| {
-            Reloader::new(read, &sources, engine.clone(), Arc::clone(&notifier), reload.clone())
+        let reloader = settings.rules.map(|sources| {
+            let parts = Follower {
+                notifier: Arc::clone(&notifier),
+                rules: rules.clone(),
+                slis: slis.clone(),
+                kept: kept.clone(),
+            };
+            Reloader::new(sources, engine.clone(), reload.clone(), parts)
         });
+        let querier = Querier::new(kept.store.clone(), settings.query, settings.about);
         let mut router = api::router(ApiState {
             engine: engine.clone(),
             notifier: Arc::clone(&notifier),
             external_labels: Arc::new(settings.notify.external_labels.clone()),
             external_url: Arc::new(settings.notify.external_url.clone()),
             receiver,
+            querier: Arc::new(querier),
             readiness: readiness.clone(),
             reload,
+            rules: rules.clone(),
             metrics: Arc::new(Metrics::default()),
         });
         if settings.enable_lifecycle {
             router = router.merge(lifecycle(Arc::clone(&quit), reloader.clone()));
         }
         let server = Server::bind(&settings.listen_address, router, settings.http).await?;
-        Ok(Self { server, engine, thread, notifier, readiness, quit, reloader, lock })
+        Ok(Self { server, engine, thread, notifier, readiness, quit, reloader, rules, slis, kept, lock })
     }
 
     /// Where it listens.
@@ -202,13 +299,27 @@ impl Daemon {
                 tracing::info!("stopping");
             }
         };
+        let (observer, rules, slis) = (self.engine.observer(), self.rules.clone(), self.slis.clone());
+        let beginning = tokio::spawn(async move {
+            observer.running().await;
+            rules.begin();
+            slis.begin();
+        });
+        let tending = tokio::spawn(self.kept.tend(self.engine.clone()));
         let watching = self.reloader.map(|reloader| tokio::spawn(reloader.watch()));
         self.server.run(stopping).await;
-        if let Some(watching) = watching {
-            watching.abort();
+        for task in watching.into_iter().chain([tending]) {
+            task.abort();
             // It holds a way to the engine, which stops when the last is gone.
-            let _ = watching.await;
+            let _ = task.await;
         }
+        beginning.abort();
+        let (rules, slis) = (self.rules, self.slis);
+        let stop = move || {
+            slis.stop();
+            rules.stop();
+        };
+        let _ = tokio::task::spawn_blocking(stop).await;
         let observer = self.engine.observer();
         // What is half recovered is recovered again next time, and a checkpoint half made is made again.
         observer.interrupt();

@@ -11,11 +11,14 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use crate::api::ReloadStatus;
+use crate::app::daemon::Rules;
+use crate::app::kept::Kept;
 use crate::clock;
 use crate::engine::Reloaded;
+use crate::evaluation::{RulesHandle, SlisHandle};
 use crate::live::{EngineHandle, Specs};
 use crate::notify::Notifier;
-use crate::spec::{self, ArgoRollout, Service, Source};
+use crate::spec::{self, ArgoRollout, RuleGroup, Service, Source};
 use crate::types::Span;
 
 /// How often the files are compared.
@@ -24,12 +27,25 @@ const WATCH_EVERY: Span = Span::seconds(2);
 /// Reads all rule files anew; an error is a text for people.
 pub type ReadSources = Box<dyn Fn() -> Result<Vec<Source>, String> + Send + Sync>;
 
+/// What follows the specs beside the engine.
+#[derive(Debug)]
+pub(super) struct Follower {
+    /// Knows the services' Rollouts.
+    pub notifier: Arc<Notifier>,
+    /// Evaluates rule groups.
+    pub rules: RulesHandle,
+    /// Evaluates SLIs by PromQL.
+    pub slis: SlisHandle,
+    /// Keeps the series that are referred to.
+    pub kept: Kept,
+}
+
 /// Brings new specs to a running engine.
 pub struct Reloader {
     read: ReadSources,
     engine: EngineHandle,
-    notifier: Arc<Notifier>,
     status: ReloadStatus,
+    others: Follower,
     /// Of what was read last, whether or not it could be used. Also keeps reloads apart.
     seen: Mutex<[u8; 32]>,
 }
@@ -43,17 +59,11 @@ impl std::fmt::Debug for Reloader {
 type ReadResult = Result<Vec<Source>, String>;
 
 impl Reloader {
-    /// For an engine that runs under what `sources` say.
-    pub fn new(
-        read: ReadSources,
-        sources: &[Source],
-        engine: EngineHandle,
-        notifier: Arc<Notifier>,
-        status: ReloadStatus,
-    ) -> Arc<Self> {
+    /// For an engine, and others, that run under what the sources of these rules say.
+    pub(super) fn new(rules: Rules, engine: EngineHandle, status: ReloadStatus, others: Follower) -> Arc<Self> {
         status.succeeded(clock::now());
-        let seen = Mutex::new(digest(&Ok(sources.to_vec())));
-        Arc::new(Self { read, engine, notifier, status, seen })
+        let seen = Mutex::new(digest(&Ok(rules.sources)));
+        Arc::new(Self { read: rules.read, engine, status, others, seen })
     }
 
     /// Reads the files and has the engine go on under them.
@@ -84,10 +94,14 @@ impl Reloader {
 
     async fn apply(&self, read: ReadResult) -> Result<Reloaded, String> {
         let outcome = match read.and_then(parse) {
-            Ok(specs) => {
-                let rollouts = argo_rollouts(&specs.services);
+            Ok((specs, groups)) => {
+                // First, so that no sample of what is new gets lost.
+                self.others.kept.follow(&specs.services, &groups);
+                self.others.rules.reload(groups).await;
+                let (services, rollouts) = (specs.services.clone(), argo_rollouts(&specs.services));
                 let reloaded = self.engine.reload(specs).await;
-                self.notifier.set_rollouts(rollouts);
+                self.others.notifier.set_rollouts(rollouts);
+                self.others.slis.reload(services).await;
                 reloaded.ok_or_else(|| "shutting down".to_owned())
             }
             Err(error) => Err(error),
@@ -139,15 +153,15 @@ pub fn argo_rollouts(services: &[Service]) -> BTreeMap<String, ArgoRollout> {
     services.iter().filter_map(named).collect()
 }
 
-fn parse(sources: Vec<Source>) -> Result<Specs, String> {
-    let (services, report) = spec::parse(&sources);
+fn parse(sources: Vec<Source>) -> Result<(Specs, Vec<RuleGroup>), String> {
+    let (spec::Specs { services, groups }, report) = spec::read(&sources);
     if report.has_errors() {
         return Err(report.render(false));
     }
-    if services.is_empty() {
-        return Err("no service in the rule files".to_owned());
+    if services.is_empty() && groups.is_empty() {
+        return Err("no service and no rule group in the rule files".to_owned());
     }
-    Ok(Specs { services, sources })
+    Ok((Specs { services, sources }, groups))
 }
 
 fn digest(read: &ReadResult) -> [u8; 32] {

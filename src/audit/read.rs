@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redb::{Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable, TableError};
+use serde::Deserialize;
 
 use super::log::{BY_ROLLOUT, ENTRIES, META, META_ANCHOR, META_HEAD, anchor, place, time_of, unpack};
 use super::{Anchor, Entry, Hash};
@@ -42,6 +43,30 @@ pub struct Filter {
     pub rollout: Option<String>,
     /// Of what happened then or later.
     pub since: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct Of {
+    service: String,
+    rollout: String,
+}
+
+impl Filter {
+    /// Whether an entry is wanted.
+    ///
+    /// # Errors
+    /// When its record says nothing of a service and a rollout.
+    pub fn matches(&self, entry: &Entry) -> Result<bool, serde_json::Error> {
+        if self.since.is_some_and(|since| entry.at < since) {
+            return Ok(false);
+        }
+        if self.service.is_none() && self.rollout.is_none() {
+            return Ok(true);
+        }
+        let of: Of = serde_json::from_str(&entry.json)?;
+        let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+        Ok(is(&self.service, &of.service) && is(&self.rollout, &of.rollout))
+    }
 }
 
 /// The log, for reading; cheap to clone.

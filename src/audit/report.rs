@@ -198,7 +198,7 @@ impl Reporter {
                 cell.from_start.push(record.at.since(started));
             }
             Ending::Promoted => cell.lead.extend(committed_at.map(|committed| record.at.since(committed))),
-            Ending::Aborted | Ending::Superseded => {}
+            Ending::Aborted | Ending::Superseded | Ending::Vanished => {}
         }
     }
 

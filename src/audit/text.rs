@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::canary::Outcome;
-use crate::rollout::{Actor, Happened, Hold, Record};
+use crate::canary::{Hold, Outcome, State};
+use crate::rollout::{Actor, Happened, Record};
 
 /// What happened, without the end of the last line.
 pub fn describe(record: &Record) -> String {
@@ -14,10 +14,10 @@ pub fn describe(record: &Record) -> String {
             let baseline = record.baseline.as_deref().unwrap_or("a baseline to be found");
             format!("started by {by} against {baseline}, steps {}", steps.join(", "))
         }
-        Happened::Judged { policy, policy_digest, since, .. } => {
+        Happened::Judged { policy, policy_digest, since, step } => {
             let digest = policy_digest.get(..12).unwrap_or(policy_digest);
             let (checks, since) = (policy.checks.len(), since.to_rfc3339());
-            format!("judged by {checks} checks since {since}, policy {digest}")
+            format!("judged by {checks} checks since {since}, from step {} on, policy {digest}", step + 1)
         }
         Happened::Evidence { inputs } => format!("evidence: {} inputs", inputs.len()),
         Happened::StepBegan { step, name, by } => format!("step {} began: {name}, by {by}", step + 1),
@@ -45,9 +45,9 @@ fn said(actor: &Actor) -> String {
 
 fn check(outcome: &Outcome) -> String {
     let state = match outcome.state {
-        crate::canary::State::Harm => "harm     ",
-        crate::canary::State::Safe => "safe     ",
-        crate::canary::State::Undecided => "undecided",
+        State::Harm => "harm     ",
+        State::Safe => "safe     ",
+        State::Undecided => "undecided",
     };
     let needed = outcome.time_needed.map_or_else(String::new, |span| format!(", about {span} more needed"));
     format!("{state}  {}{needed}", outcome.reason)

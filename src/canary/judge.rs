@@ -271,7 +271,7 @@ impl Judge {
         if is_safe && is_exposed {
             return match hold {
                 Some(Hold::NotNow(reason)) => plain(Decision::Continue, reason.clone()),
-                _ => plain(Decision::Promote, format!("all {} checks are safe after {held}", outcomes.len())),
+                _ => plain(Decision::Promote, format!("{} after {}", all_safe(outcomes.len()), whole_seconds(held))),
             };
         }
         if now.since(self.started) >= self.policy.deadline {
@@ -289,12 +289,21 @@ impl Judge {
         let reason = if is_safe {
             let samples_needed = (samples < step.min_samples as f64)
                 .then(|| format!(" and takes {} samples, {samples:.0} so far", step.min_samples));
-            format!("all checks are safe; the step holds for {}{}", step.hold, samples_needed.unwrap_or_default())
+            let safe = all_safe(outcomes.len());
+            format!("{safe}; the step holds for {}{}", step.hold, samples_needed.unwrap_or_default())
         } else {
             "no checks".to_owned()
         };
         plain(Decision::Continue, reason)
     }
+}
+
+fn all_safe(checks: usize) -> String {
+    if checks == 1 { "the check is safe".to_owned() } else { format!("all {checks} checks are safe") }
+}
+
+fn whole_seconds(span: Span) -> Span {
+    Span::seconds(span.as_millis() / 1000)
 }
 
 /// What outcomes lead to.

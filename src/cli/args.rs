@@ -7,6 +7,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
+use crate::cli::audit::args::{AuditOptions, ReportOptions};
 use crate::cli::canary::args::{CanaryOptions, GateOptions};
 use crate::config;
 use crate::generate::{DEFAULT_ADDRESS, Format};
@@ -51,6 +52,10 @@ pub enum Command {
     Replay(ReplayOptions),
     /// Run the unit tests of specs.
     Test(TestOptions),
+    /// Show, export and verify the record of every rollout.
+    Audit(AuditOptions),
+    /// Report how releases went, by service and week.
+    Report(ReportOptions),
     /// See and steer the rollouts of a running daemon, and wait for their verdicts.
     Canary(Box<CanaryOptions>),
     /// Ask a running daemon whether a service's error budget lets a deployment start.
@@ -130,10 +135,18 @@ pub struct ServeOptions {
     /// Label on every alert, as name=value. May be repeated.
     #[arg(long = "external-label", value_name = "NAME=VALUE", env = "SLOBURN_EXTERNAL_LABEL", value_delimiter = ',')]
     pub external_labels: Vec<String>,
+    /// Shards of the engine, each but the first with a thread of its own: figures are the same for any number
+    /// [default: one less than the cores, at most 8].
+    #[arg(long = "engine.shards", value_name = "N", env = "SLOBURN_ENGINE_SHARDS", value_parser = config::shards)]
+    pub shards: Option<usize>,
     #[command(flatten)]
     pub storage: StorageOptions,
     #[command(flatten)]
     pub web: WebOptions,
+    #[command(flatten)]
+    pub query: QueryOptions,
+    #[command(flatten)]
+    pub store: StoreOptions,
     #[command(flatten)]
     pub limits: LimitOptions,
 }
@@ -183,6 +196,39 @@ pub struct WebOptions {
     /// Let POST /-/reload read the rule files again and POST /-/quit end the process.
     #[arg(long = "web.enable-lifecycle", env = "SLOBURN_WEB_ENABLE_LIFECYCLE")]
     pub enable_lifecycle: bool,
+}
+
+/// Queries of the Prometheus API. Each may also stand in the configuration file's section `query`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Queries")]
+pub struct QueryOptions {
+    /// Longest time for one query, its wait for others included [default: 30s].
+    #[arg(id = "query_timeout", long = "query.timeout", value_name = "DURATION", env = "SLOBURN_QUERY_TIMEOUT", value_parser = positive)]
+    pub timeout: Option<Span>,
+    /// Queries evaluated at once; others wait [default: 20].
+    #[arg(long = "query.max-concurrency", value_name = "N", env = "SLOBURN_QUERY_MAX_CONCURRENCY", value_parser = count)]
+    pub max_concurrency: Option<usize>,
+    /// Samples that one query may hold in memory [default: 50000000].
+    #[arg(long = "query.max-samples", value_name = "N", env = "SLOBURN_QUERY_MAX_SAMPLES", value_parser = count)]
+    pub max_samples: Option<usize>,
+    /// How far back a sample still counts as current [default: 5m].
+    #[arg(long = "query.lookback-delta", value_name = "DURATION", env = "SLOBURN_QUERY_LOOKBACK_DELTA", value_parser = positive)]
+    pub lookback_delta: Option<Span>,
+}
+
+/// Raw samples kept in memory for queries. Each may also stand in the configuration file's section `store`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Samples for queries")]
+pub struct StoreOptions {
+    /// Keep the samples of series that this selector matches, besides those that specs refer to. May be repeated.
+    #[arg(id = "store_match", long = "store.match", value_name = "SELECTOR", env = "SLOBURN_STORE_MATCH")]
+    pub matches: Vec<String>,
+    /// How long samples are kept [default: 1h].
+    #[arg(id = "store_retention_time", long = "store.retention.time", value_name = "DURATION", env = "SLOBURN_STORE_RETENTION_TIME", value_parser = positive)]
+    pub retention_time: Option<Span>,
+    /// What samples and their labels may take; over it the oldest go [default: 256MiB].
+    #[arg(id = "store_retention_size", long = "store.retention.size", value_name = "BYTES", env = "SLOBURN_STORE_RETENTION_SIZE", value_parser = bytes)]
+    pub retention_size: Option<usize>,
 }
 
 /// Bounds on what senders can cost. Over one: 400, 413 or 429 with the reason, counted in /metrics.
@@ -350,29 +396,36 @@ pub enum ProgressMode {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Six simulated services send real remote write to a daemon on the loopback interface: 30 days of history, then live.
-A release of one of them goes wrong; a page arrives at a signed webhook within a minute.
+Two releases are tried as canaries: the bad one is taken back, the good one promoted, each by its verdict. A third one
+goes out without a canary, goes wrong, and pages at a signed webhook. All of that takes less than a minute.
 
 Examples:
   sloburn demo
+  sloburn demo --exit-after-verdict              for scripts: 0 once both canaries are decided, else 1
   sloburn demo --exit-after resolved             for scripts: 0 once a page and its end have arrived, else 1
   sloburn demo --print-specs > rules/demo.yaml   the specs of the simulated services, to start from")]
 pub struct DemoOptions {
     /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:9797, or a free port if that is taken].
     #[arg(long = "web.listen-address", value_name = "HOST:PORT")]
     pub listen_address: Option<String>,
-    /// End with exit code 0 once this alert has been delivered, or with 1 after --timeout.
-    #[arg(long, value_name = "ALERT", value_enum)]
+    /// End with exit code 0 once this has been delivered, or with 1 after --timeout.
+    #[arg(long, value_name = "WHAT", value_enum)]
     pub exit_after: Option<DemoMilestone>,
+    /// The same as --exit-after verdict.
+    #[arg(long, conflicts_with = "exit_after")]
+    pub exit_after_verdict: bool,
     /// How long --exit-after may take.
-    #[arg(long, value_name = "DURATION", default_value = "4m", requires = "exit_after", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "4m", value_parser = duration)]
     pub timeout: Span,
     /// Print the specs of the simulated services and do nothing else.
-    #[arg(long, conflicts_with_all = ["listen_address", "exit_after"])]
+    #[arg(long, conflicts_with_all = ["listen_address", "exit_after", "exit_after_verdict"])]
     pub print_specs: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DemoMilestone {
+    /// One canary was taken back and another promoted: about 30 s.
+    Verdict,
     /// The page about the bad release: about 40 s.
     Page,
     /// The end of a page, after the release was taken back: about 100 s.
@@ -381,6 +434,22 @@ pub enum DemoMilestone {
 
 pub fn duration(text: &str) -> Result<Span, String> {
     text.parse::<Span>().map_err(|error| error.to_string())
+}
+
+fn positive(text: &str) -> Result<Span, String> {
+    match duration(text)? {
+        Span::ZERO => Err("must be longer than zero".to_owned()),
+        span => Ok(span),
+    }
+}
+
+/// A whole number from 1.
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("not a whole number".to_owned()),
+    }
 }
 
 /// Unlike clap's own, also an empty one.

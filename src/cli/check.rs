@@ -4,7 +4,7 @@ use crate::app::web;
 use crate::cli::args::{CheckOptions, Lint};
 use crate::cli::{Outcome, console, sources};
 use crate::config::{self, Config};
-use crate::spec::{self, Report, Source};
+use crate::spec::{self, Measure, Report, Source};
 use crate::testing::TestFile;
 
 pub(super) fn run(options: &CheckOptions) -> anyhow::Result<Outcome> {
@@ -20,18 +20,34 @@ pub(super) fn run(options: &CheckOptions) -> anyhow::Result<Outcome> {
             Kind::Tests => others.merge(TestFile::parse(&source).1),
         }
     }
-    let (services, mut report) = spec::parse(&specs);
+    let (spec::Specs { services, groups }, mut report) = spec::read(&specs);
     report.merge(others);
     if options.lint == Lint::None {
         report.drop_warnings();
     }
     tell(&report);
+    for (service, sli, query) in
+        services.iter().flat_map(|s| s.slis.iter().filter_map(move |sli| Some((&s.name, &sli.name, sli.query()?))))
+    {
+        let why = match query.measure {
+            Measure::Events { .. } => "its queries are over `$window`",
+            Measure::Ratio { .. } => "it is a ratio: each evaluation is one event",
+        };
+        console::message(&format!(
+            "note: {service}/{sli} is evaluated by PromQL every {} on recent samples, as {why}; SLIs of selectors are \
+             counted as samples arrive",
+            query.every
+        ));
+    }
     let slos: usize = services.iter().map(|s| s.slos.len()).sum();
+    let rules: usize = groups.iter().map(|group| group.rules.len()).sum();
+    let mut found = vec![count(files, "file"), count(services.len(), "service"), count(slos, "SLO")];
+    if !groups.is_empty() {
+        found.extend([count(groups.len(), "rule group"), count(rules, "rule")]);
+    }
     console::message(&format!(
-        "{}, {}, {}: {}, {}",
-        count(files, "file"),
-        count(services.len(), "service"),
-        count(slos, "SLO"),
+        "{}: {}, {}",
+        found.join(", "),
         count(report.errors(), "error"),
         count(report.warnings(), "warning"),
     ));

@@ -141,25 +141,44 @@ impl Client {
         }
     }
 
-    async fn send(&self, method: Method, url: Url, body: Option<&Value>, timeout: Span) -> Result<Value, ClientError> {
-        let request = self.http.request(method, url).timeout(timeout.to_std());
-        let request = match &self.credentials {
+    /// Asks once for an answer that is read as it comes. Whether it is a good one is for the caller to see.
+    pub(super) async fn open(&self, path: &[&str], query: &[(&str, &str)]) -> Result<reqwest::Response, ClientError> {
+        let asked = self.request(Method::GET, self.at(path, query)).send();
+        let answered = tokio::time::timeout(TIMEOUT.to_std(), asked).await;
+        let answered = answered.map_err(|_| ClientError::Later(format!("no answer from {} in {TIMEOUT}", self.url)))?;
+        answered.map_err(|error| self.later(error))
+    }
+
+    /// Why there is no answer, or why it breaks off.
+    fn later(&self, error: reqwest::Error) -> ClientError {
+        let error = anyhow::Error::from(error.without_url());
+        ClientError::Later(format!("no answer from {}: {}", self.url, error.root_cause()))
+    }
+
+    fn request(&self, method: Method, url: Url) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, url);
+        match &self.credentials {
             Credentials::None => request,
             Credentials::Basic { username, password } => request.basic_auth(username, Some(password.expose_secret())),
             Credentials::Bearer(token) => request.bearer_auth(token.expose_secret()),
-        };
+        }
+    }
+
+    async fn send(&self, method: Method, url: Url, body: Option<&Value>, timeout: Span) -> Result<Value, ClientError> {
+        let request = self.request(method, url).timeout(timeout.to_std());
         let request = match body {
             Some(body) => request.json(body),
             None => request,
         };
-        let later = |error: reqwest::Error| {
-            let error = anyhow::Error::from(error.without_url());
-            ClientError::Later(format!("no answer from {}: {}", self.url, error.root_cause()))
-        };
-        let mut response = request.send().await.map_err(later)?;
+        let response = request.send().await.map_err(|error| self.later(error))?;
+        self.taken(response).await
+    }
+
+    /// What an answer says, all of it.
+    pub(super) async fn taken(&self, mut response: reqwest::Response) -> Result<Value, ClientError> {
         let status = response.status();
         let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(later)? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.later(error))? {
             answer.extend_from_slice(&chunk);
             if answer.len() > ANSWER_LIMIT_BYTES {
                 let message = format!("{} answers with more than {} MiB", self.url, ANSWER_LIMIT_BYTES >> 20);

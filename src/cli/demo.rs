@@ -12,8 +12,10 @@ pub(super) fn run(options: DemoOptions) -> anyhow::Result<Outcome> {
         io::stdout().write_all(demo::spec_text().as_bytes())?;
         return Ok(Outcome::Ok);
     }
-    let exit = options.exit_after.map(|after| {
+    let verdict = options.exit_after_verdict.then_some(DemoMilestone::Verdict);
+    let exit = options.exit_after.or(verdict).map(|after| {
         let after = match after {
+            DemoMilestone::Verdict => Milestone::Verdict,
             DemoMilestone::Page => Milestone::Page,
             DemoMilestone::Resolved => Milestone::Resolved,
         };
@@ -25,7 +27,7 @@ pub(super) fn run(options: DemoOptions) -> anyhow::Result<Outcome> {
     match runtime.block_on(demo::run(&options, stop_signal()))? {
         Ending::Complete => Ok(Outcome::Ok),
         Ending::TimedOut => {
-            console::message(&format!("error: the alert to exit after was not delivered within {timeout}"));
+            console::message(&format!("error: what was to be waited for did not happen within {timeout}"));
             Ok(Outcome::Failed)
         }
     }

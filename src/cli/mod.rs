@@ -2,6 +2,7 @@
 //! command). Data goes to standard output, messages to standard error.
 
 mod args;
+mod audit;
 mod canary;
 mod check;
 mod client;
@@ -65,6 +66,8 @@ pub fn run() -> ExitCode {
         Command::Generate(options) => generate::run(&options),
         Command::Replay(options) => replay::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Audit(options) => audit::run(&options),
+        Command::Report(options) => audit::report::run(&options),
         Command::Canary(options) => canary::run(&options),
         Command::Gate(options) => gate::run(&options),
         Command::Demo(options) => demo::run(options),

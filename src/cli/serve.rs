@@ -1,52 +1,63 @@
 //! `sloburn serve`
 
-use std::path::{Path, PathBuf};
-use std::{env, fs};
+mod receivers;
+
+use std::fs;
+use std::num::NonZero;
+use std::path::Path;
 
 use anyhow::Context;
-use secrecy::SecretString;
-use url::Url;
 
-use crate::app::{self, Daemon, HttpSettings, ReadSources, Rules, Storage, Web, default_external_url};
-use crate::audit;
-use crate::cli::args::{LimitOptions, ServeOptions, StorageOptions, WebOptions, label_pairs};
-use crate::cli::{Outcome, check, console, sources};
-use crate::config::{
-    AlertmanagerConfig, ArgoConfig, AuditConfig, Config, HaConfig, SecretSource, SlackConfig, StorageConfig,
-    WebhookConfig,
+use crate::api::{About, QuerySettings};
+use crate::app::{
+    self, Daemon, HttpSettings, ReadSources, RuleGroups, Rules, Storage, StoreSettings, Web, default_external_url,
 };
+use crate::audit;
+use crate::cli::args::{
+    LimitOptions, QueryOptions, ServeOptions, StorageOptions, StoreOptions, WebOptions, label_pairs,
+};
+use crate::cli::{Outcome, check, sources};
+use crate::clock;
+use crate::config::{AuditConfig, Config, HaConfig, QueryConfig, StorageConfig, StoreConfig};
 use crate::engine::HaPairs;
 use crate::journal;
-use crate::notify::webhook::WebhookSecret;
-use crate::notify::{self, AlertmanagerTarget, ArgoTarget, Receivers, SlackTarget, WebhookTarget};
+use crate::notify;
+use crate::promql::{ParseLimits, parse_selector};
 use crate::spec::{self, Service, Source};
 use crate::types::Span;
 use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};
 
-/// For one request to a receiver named on the command line.
-const RECEIVER_TIMEOUT: Span = Span::seconds(10);
 /// In the folder where it is started, as Prometheus has it.
 const DEFAULT_STORAGE_PATH: &str = "data";
-/// Where Kubernetes puts what a pod needs to speak to its API.
-const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const CHECKPOINT_EVERY: Span = Span::minutes(30);
+const DEFAULT_SHARDS_LIMIT: usize = 8;
 
 pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {
     let (Some(config), Some(http)) = (read_config(options)?, http(&options.web)?) else { return Ok(Outcome::Failed) };
     let mut paths = config.rule_files.clone();
     paths.extend(options.rules.iter().cloned());
     let sources = sources::collect(&paths)?;
-    let (services, report) = spec::parse(&sources);
+    let (spec::Specs { services, groups }, report) = spec::read(&sources);
     check::tell(&report);
     if report.has_errors() {
         return Ok(Outcome::Failed);
     }
     anyhow::ensure!(
-        !services.is_empty(),
-        "no service in the rule files: name a file or folder of specs with --rules or rule_files"
+        !services.is_empty() || !groups.is_empty(),
+        "no service and no rule group in the rule files: name a file or folder of them with --rules or rule_files"
     );
     let mut settings = settings(options, &config, http)?;
+    settings.groups.groups = groups;
+    let reach = settings.rules_reach();
+    let is_chosen = options.store.retention_time.or(config.store.retention_time).is_some();
+    if !is_chosen {
+        settings.store.retention = settings.store.retention.max(reach);
+    } else if settings.store.retention < reach {
+        let retention = settings.store.retention;
+        tracing::warn!(%reach, %retention, "rules look back further than samples are kept");
+    }
     settings.storage = storage(&options.storage, &config.storage, sources.clone())?;
+    settings.about = about(options, &settings)?;
     // What came on standard input cannot be read again.
     let is_lasting = paths.iter().all(|path| path.as_os_str() != sources::STDIN);
     settings.rules = is_lasting.then(|| Rules { sources, read: reader(options) });
@@ -136,46 +147,36 @@ fn settings(options: &ServeOptions, config: &Config, http: HttpSettings) -> anyh
     notify.external_labels = config.external_labels.clone().merged(&label_pairs(&options.external_labels)?);
     notify.resend_delay = config.resend_delay;
     notify.jitter_seed = u64::from_le_bytes(random()?);
-    let mut alertmanagers: Vec<AlertmanagerTarget> =
-        config.alertmanagers.iter().map(alertmanager).collect::<anyhow::Result<_>>()?;
-    alertmanagers.extend(options.alertmanagers.iter().map(|url| AlertmanagerTarget {
-        url: url.clone(),
-        timeout: RECEIVER_TIMEOUT,
-        bearer_token: None,
-    }));
-    let mut webhooks: Vec<WebhookTarget> = config.webhooks.iter().map(webhook).collect::<anyhow::Result<_>>()?;
-    let secret = options.webhook_secret_file.as_deref().map(read_secret).transpose()?;
-    for (i, url) in options.webhooks.iter().enumerate() {
-        let secrets = secret.iter().map(|text| parse_secret(text)).collect::<anyhow::Result<_>>()?;
-        let name = format!("webhook-{}", i + 1);
-        webhooks.push(WebhookTarget {
-            name,
-            url: url.clone(),
-            secrets,
-            timeout: RECEIVER_TIMEOUT,
-            send_resolved: true,
-        });
-    }
-    let slacks: Vec<SlackTarget> = config.slack.iter().map(slack).collect::<anyhow::Result<_>>()?;
-    let argos: Vec<ArgoTarget> = config.argo.iter().map(argo).collect::<anyhow::Result<_>>()?;
     notify.audit = retention(&config.audit);
-    if options.webhook_secret_file.is_some() && options.webhooks.is_empty() {
-        console::message("warning: --webhook.secret-file without --webhook signs nothing");
-    }
     Ok(app::Settings {
         listen_address,
         http,
         enable_lifecycle: options.web.enable_lifecycle,
         rules: None,
+        groups: RuleGroups {
+            groups: Vec::new(),
+            interval: config.evaluation_interval,
+            query_offset: config.rule_query_offset,
+        },
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: limits(&options.limits),
         series_limit: options.limits.series,
+        shards: options.shards.or(config.shards).unwrap_or_else(default_shards),
         in_flight_limit_bytes: options.limits.in_flight_bytes,
+        query: query(&options.query, &config.query),
+        store: kept(&options.store, &config.store)?,
+        about: About::default(),
         ha: config.ha.as_ref().map(pairs),
         notify,
-        receivers: Receivers { alertmanagers, webhooks, slacks, argos },
+        receivers: receivers::targets(options, config)?,
         storage: None,
     })
+}
+
+/// One core is left to the requests; more than a few shards wait for what only one thread does.
+fn default_shards() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    (cores - 1).clamp(1, DEFAULT_SHARDS_LIMIT)
 }
 
 /// Where state is kept: flags first, then the configuration file, then the defaults.
@@ -205,6 +206,64 @@ fn storage(options: &StorageOptions, config: &StorageConfig, sources: Vec<Source
         checkpoint_every: options.checkpoint_interval.or(config.checkpoint_interval).unwrap_or(CHECKPOINT_EVERY),
     };
     Ok(Some(options))
+}
+
+/// What queries may cost: flags first, then the configuration file, then the defaults.
+fn query(options: &QueryOptions, config: &QueryConfig) -> QuerySettings {
+    let defaults = QuerySettings::default();
+    QuerySettings {
+        timeout: options.timeout.or(config.timeout).unwrap_or(defaults.timeout),
+        max_concurrency: options.max_concurrency.or(config.max_concurrency).unwrap_or(defaults.max_concurrency),
+        max_samples: options.max_samples.or(config.max_samples).unwrap_or(defaults.max_samples),
+        lookback: options.lookback_delta.or(config.lookback_delta).unwrap_or(defaults.lookback),
+    }
+}
+
+/// The samples kept for queries: selectors of flags and of the configuration file, bounds as for queries.
+fn kept(options: &StoreOptions, config: &StoreConfig) -> anyhow::Result<StoreSettings> {
+    let defaults = StoreSettings::default();
+    let mut matches = config.matches.clone();
+    for text in &options.matches {
+        let selector =
+            parse_selector(text, &ParseLimits::default()).with_context(|| format!("--store.match {text:?}"))?;
+        let is_open = selector.matchers().iter().all(|matcher| matcher.matches(""));
+        anyhow::ensure!(!is_open, "--store.match {text:?}: at least one matcher must not match an empty value");
+        matches.push(selector);
+    }
+    let configured = config.retention_size_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    Ok(StoreSettings {
+        matches,
+        retention: options.retention_time.or(config.retention_time).unwrap_or(defaults.retention),
+        limit_bytes: options.retention_size.or(configured).unwrap_or(defaults.limit_bytes),
+    })
+}
+
+/// What the API says about the process.
+fn about(options: &ServeOptions, settings: &app::Settings) -> anyhow::Result<About> {
+    let config = match &options.config_file {
+        // What came on standard input is gone.
+        Some(path) if path.as_os_str() != sources::STDIN => {
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
+        }
+        _ => String::new(),
+    };
+    let path = |path: Option<&Path>| path.map(|path| path.display().to_string()).unwrap_or_default();
+    let flags = [
+        ("config.file", path(options.config_file.as_deref())),
+        ("query.lookback-delta", settings.query.lookback.to_string()),
+        ("query.max-concurrency", settings.query.max_concurrency.to_string()),
+        ("query.max-samples", settings.query.max_samples.to_string()),
+        ("query.timeout", settings.query.timeout.to_string()),
+        ("storage.path", path(settings.storage.as_ref().map(|storage| storage.path.as_path()))),
+        ("store.retention.size", settings.store.limit_bytes.to_string()),
+        ("store.retention.time", settings.store.retention.to_string()),
+        ("web.config.file", path(options.web.web_config_file.as_deref())),
+        ("web.enable-lifecycle", settings.enable_lifecycle.to_string()),
+        ("web.external-url", settings.notify.external_url.to_string()),
+        ("web.listen-address", settings.listen_address.clone()),
+    ];
+    let flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Ok(About { started: clock::now(), config, flags })
 }
 
 fn pairs(ha: &HaConfig) -> HaPairs {
@@ -241,92 +300,12 @@ fn limits(options: &LimitOptions) -> Limits {
     }
 }
 
-fn alertmanager(config: &AlertmanagerConfig) -> anyhow::Result<AlertmanagerTarget> {
-    let token = config.bearer_token_file.as_deref().map(read_secret).transpose()?;
-    Ok(AlertmanagerTarget {
-        url: config.url.clone(),
-        timeout: config.timeout,
-        bearer_token: token.map(SecretString::from),
-    })
-}
-
-fn slack(config: &SlackConfig) -> anyhow::Result<SlackTarget> {
-    let what = || format!("slack {}", config.name);
-    let text = secret(&config.url).with_context(what)?;
-    // The text is the secret, so what is wrong with it is not said.
-    let is_url = text.parse::<Url>().is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    anyhow::ensure!(is_url, "{}: not the URL of an incoming webhook", what());
-    Ok(SlackTarget {
-        name: config.name.clone(),
-        url: text.into(),
-        timeout: config.timeout,
-        send_resolved: config.send_resolved,
-        dashboard: config.dashboard_url.clone(),
-    })
-}
-
-/// In a pod the API's address is in the environment, and the service account's files have their place.
-fn argo(config: &ArgoConfig) -> anyhow::Result<ArgoTarget> {
-    let server = match &config.server {
-        Some(server) => server.clone(),
-        None => {
-            let variable = |name| {
-                let hint = "argo: not in a pod of Kubernetes: name the API's address with `server`";
-                env::var(name).with_context(|| hint)
-            };
-            let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
-            let host = if host.contains(':') { format!("[{host}]") } else { host };
-            Url::parse(&format!("https://{host}:{port}/")).context("argo: the address in the environment")?
-        }
-    };
-    let is_plain = server.scheme() == "http";
-    let default =
-        |given: &Option<PathBuf>, name: &str| given.clone().or((!is_plain).then(|| Path::new(ACCOUNT).join(name)));
-    Ok(ArgoTarget {
-        token_file: default(&config.token_file, "token"),
-        ca_file: default(&config.ca_file, "ca.crt"),
-        server,
-        timeout: config.timeout,
-    })
-}
-
 fn retention(config: &AuditConfig) -> audit::Retention {
     let default = audit::Retention::default();
     audit::Retention {
         time: config.retention_time.unwrap_or(default.time),
         limit_bytes: config.retention_size_bytes.unwrap_or(default.limit_bytes),
     }
-}
-
-fn secret(source: &SecretSource) -> anyhow::Result<String> {
-    match source {
-        SecretSource::File(path) => read_secret(path),
-        SecretSource::Env(name) => {
-            let text = env::var(name).with_context(|| format!("environment variable {name}"))?;
-            Ok(text.trim().to_owned())
-        }
-    }
-}
-
-fn webhook(config: &WebhookConfig) -> anyhow::Result<WebhookTarget> {
-    let secret = config.secret.as_ref().map(secret).transpose().with_context(|| format!("webhook {}", config.name))?;
-    let secrets = secret.iter().map(|text| parse_secret(text)).collect::<anyhow::Result<_>>();
-    Ok(WebhookTarget {
-        name: config.name.clone(),
-        url: config.url.clone(),
-        secrets: secrets.with_context(|| format!("webhook {}", config.name))?,
-        timeout: config.timeout,
-        send_resolved: config.send_resolved,
-    })
-}
-
-fn read_secret(path: &Path) -> anyhow::Result<String> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read the secret in {}", path.display()))?;
-    Ok(text.trim().to_owned())
-}
-
-fn parse_secret(text: &str) -> anyhow::Result<WebhookSecret> {
-    Ok(text.parse::<WebhookSecret>()?)
 }
 
 /// Bytes nobody can foresee.

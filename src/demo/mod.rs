@@ -22,7 +22,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use url::Url;
 
-use crate::app::{self, Daemon, HttpSettings, ServerError, StartError, default_external_url};
+use crate::api::{About, QuerySettings};
+use crate::app::{
+    self, Daemon, HttpSettings, RuleGroups, ServerError, StartError, StoreSettings, default_external_url,
+};
 use crate::clock::{self, Steady};
 use crate::live::EngineHandle;
 use crate::notify::{self, Receivers, WebhookTarget};
@@ -31,7 +34,7 @@ use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};
 
 use screen::{Ink, Row, Screen, row};
 use sender::{SendError, Sender};
-use sink::{Delivery, Sink};
+use sink::{Delivery, Message, Sink};
 use story::{Cue, Story};
 use traffic::Traffic;
 use view::Mark;
@@ -68,6 +71,8 @@ pub struct Exit {
 /// A point of the story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Milestone {
+    /// A release was taken back by the judge, and another one promoted.
+    Verdict,
     /// The page about the bad release.
     Page,
     /// The end of a page after the release was taken back.
@@ -220,10 +225,15 @@ fn settings(address: &str, sink: &Sink) -> Result<app::Settings, DemoError> {
         http: HttpSettings::default(),
         enable_lifecycle: false,
         rules: None,
+        groups: RuleGroups::default(),
         key: WireKey::new(random::<WIRE_KEY_SIZE_BYTES>()?),
         limits: Limits::default(),
         series_limit: SERIES_LIMIT,
+        shards: 1,
         in_flight_limit_bytes: IN_FLIGHT_LIMIT_BYTES,
+        query: QuerySettings::default(),
+        store: StoreSettings::default(),
+        about: About { started: clock::now(), ..About::default() },
         ha: None,
         notify: notify::Settings::new(default_external_url(address)),
         receivers: Receivers { webhooks: vec![target], ..Receivers::default() },
@@ -316,6 +326,14 @@ impl Demo {
 
     fn act(&mut self, cue: Cue, now: Timestamp) -> io::Result<()> {
         match cue {
+            Cue::Try => {
+                for release in [traffic::TRIED_IN_VAIN, traffic::TRIED_WELL] {
+                    let (service, version, failing) = release;
+                    self.traffic.expose(release, story::FIRST_SHARE);
+                    self.tell(Mark::Canary, service, &story::trial_text(version, failing))?;
+                }
+                Ok(())
+            }
             Cue::Deploy => {
                 self.traffic.roll_out(now);
                 self.tell(Mark::Deploy, traffic::RELEASED, &story::deploy_text())
@@ -346,9 +364,28 @@ impl Demo {
 
     fn deliver(&mut self, delivery: &Delivery) -> io::Result<()> {
         let since = delivery.arrived_at.since(self.scraped_at);
-        self.screen.say(&view::alert(delivery, since, self.screen.signs()))?;
-        if let Some(story) = &mut self.story {
-            story.hear(&delivery.alert, delivery.arrived_at);
+        let at = delivery.arrived_at;
+        match &delivery.message {
+            Message::Alert(alert) => {
+                self.screen.say(&view::alert(at, alert, since, self.screen.signs()))?;
+                if let Some(story) = &mut self.story {
+                    story.hear(alert, at);
+                }
+            }
+            Message::Rollout(rollout) => {
+                if let Some(line) = view::rollout(at, rollout, since, self.screen.signs()) {
+                    self.screen.say(&line)?;
+                }
+                let tried = [traffic::TRIED_IN_VAIN, traffic::TRIED_WELL];
+                let release = tried.into_iter().find(|(service, ..)| *service == rollout.service);
+                // Here stands the pipeline: it does what the verdict says.
+                if let (Some(release), Some(share)) = (release, story::share_after(rollout)) {
+                    self.traffic.expose(release, share);
+                }
+                if let Some(story) = &mut self.story {
+                    story.hear_of_rollout(rollout);
+                }
+            }
         }
         Ok(())
     }

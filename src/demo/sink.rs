@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use sha2::Sha256;
 use tokio::sync::mpsc;
 use url::Url;
@@ -34,7 +35,34 @@ pub struct Delivery {
     /// When it arrived.
     pub arrived_at: Timestamp,
     /// What it says.
-    pub alert: AlertMessage,
+    pub message: Message,
+}
+
+/// What a webhook is told of.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// An alert began or ended.
+    Alert(AlertMessage),
+    /// Something happened to a rollout.
+    Rollout(RolloutMessage),
+}
+
+/// The parts of a message about a rollout that are shown.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutMessage {
+    /// The service.
+    pub service: String,
+    /// The candidate.
+    pub version: String,
+    /// One sentence.
+    pub reason: String,
+    /// Of a verdict.
+    pub step: Option<String>,
+    /// Of a verdict: `promote`, `pause` or `rollback`.
+    pub decision: Option<String>,
+    /// Of an end: `promoted`, `rolled-back` or the like.
+    pub outcome: Option<String>,
 }
 
 /// The parts of a message's `data` that are shown.
@@ -59,8 +87,11 @@ pub struct AlertMessage {
 
 /// The body of a message.
 #[derive(Deserialize)]
-struct Envelope {
-    data: AlertMessage,
+struct Envelope<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(borrow)]
+    data: &'a RawValue,
 }
 
 /// A sink that is ready to be served.
@@ -107,8 +138,8 @@ async fn take(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) ->
         tracing::error!("a webhook message with a bad signature was refused");
         return StatusCode::UNAUTHORIZED;
     }
-    let Ok(alert) = AlertMessage::parse(&body) else { return StatusCode::BAD_REQUEST };
-    match desk.deliveries.try_send(Delivery { arrived_at, alert }) {
+    let Ok(message) = Message::parse(&body) else { return StatusCode::BAD_REQUEST };
+    match desk.deliveries.try_send(Delivery { arrived_at, message }) {
         Ok(()) => StatusCode::NO_CONTENT,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -136,15 +167,22 @@ fn is_signed(key: &[u8], headers: &HeaderMap, body: &[u8], now: Timestamp) -> bo
     given.into_iter().any(|signature| mac.clone().verify_slice(&signature).is_ok())
 }
 
-impl AlertMessage {
+impl Message {
     /// Reads a message's body.
     ///
     /// # Errors
-    /// When it is another kind of message.
+    /// When it is no such message.
     pub fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(body).map(|Envelope { data }| data)
+        let Envelope { kind, data } = serde_json::from_slice(body)?;
+        if kind.starts_with("alert.") {
+            serde_json::from_str(data.get()).map(Self::Alert)
+        } else {
+            serde_json::from_str(data.get()).map(Self::Rollout)
+        }
     }
+}
 
+impl AlertMessage {
     /// Whether it tells of an end.
     pub fn is_resolved(&self) -> bool {
         self.state == "resolved"

@@ -1,6 +1,6 @@
 //! What happens when: a script that listens to the alerts, as whoever is on call would.
 
-use crate::demo::sink::AlertMessage;
+use crate::demo::sink::{AlertMessage, RolloutMessage};
 use crate::demo::{Milestone, traffic};
 use crate::types::{Span, Timestamp};
 
@@ -8,6 +8,7 @@ use crate::types::{Span, Timestamp};
 const PAGE_OF: &str = "checkout/availability";
 const END_OF: &str = "checkout/orders";
 
+const TRY_AFTER: Span = Span::seconds(2);
 const DEPLOY_AFTER: Span = Span::seconds(5);
 const INVOICE_AFTER: Span = Span::seconds(11);
 const EXPLAIN_AFTER: Span = Span::seconds(13);
@@ -20,6 +21,8 @@ const END_AT_LATEST: Span = Span::minutes(5);
 /// Something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cue {
+    /// Try a bad and a good release on a share of the requests.
+    Try,
     /// Roll out the bad release.
     Deploy,
     /// Let an invoice fail.
@@ -32,7 +35,7 @@ pub enum Cue {
     End,
 }
 
-const SCRIPT: [Cue; 5] = [Cue::Deploy, Cue::FailInvoice, Cue::ExplainInvoice, Cue::Rollback, Cue::End];
+const SCRIPT: [Cue; 6] = [Cue::Try, Cue::Deploy, Cue::FailInvoice, Cue::ExplainInvoice, Cue::Rollback, Cue::End];
 
 /// Where the story stands.
 #[derive(Debug)]
@@ -42,18 +45,21 @@ pub struct Story {
     given: usize,
     paged_at: Option<Timestamp>,
     resolved_at: Option<Timestamp>,
+    taken_back: bool,
+    promoted: bool,
 }
 
 impl Story {
     /// A story that begins now.
     pub fn new(live_from: Timestamp) -> Self {
-        Self { live_from, given: 0, paged_at: None, resolved_at: None }
+        Self { live_from, given: 0, paged_at: None, resolved_at: None, taken_back: false, promoted: false }
     }
 
     /// The next thing to do, if its time has come.
     pub fn cue(&mut self, now: Timestamp) -> Option<Cue> {
         let cue = *SCRIPT.get(self.given)?;
         let due = match cue {
+            Cue::Try => self.live_from + TRY_AFTER,
             Cue::Deploy => self.live_from + DEPLOY_AFTER,
             Cue::FailInvoice => self.live_from + INVOICE_AFTER,
             Cue::ExplainInvoice => self.live_from + EXPLAIN_AFTER,
@@ -78,12 +84,41 @@ impl Story {
         }
     }
 
+    /// Takes notice of what happened to a rollout.
+    pub fn hear_of_rollout(&mut self, rollout: &RolloutMessage) {
+        match rollout.outcome.as_deref() {
+            Some("rolled-back") => self.taken_back = true,
+            Some("promoted") => self.promoted = true,
+            _ => {}
+        }
+    }
+
     /// Whether the story got that far.
     pub fn has_reached(&self, milestone: Milestone) -> bool {
         match milestone {
             Milestone::Page => self.paged_at.is_some(),
+            Milestone::Verdict => self.taken_back && self.promoted,
             Milestone::Resolved => self.resolved_at.is_some(),
         }
+    }
+}
+
+/// The share of the requests that a release is tried on at first.
+pub const FIRST_SHARE: f64 = 0.25;
+
+/// What is said of [`Cue::Try`], of a release and of how many of its requests fail.
+pub fn trial_text(version: &str, failing: f64) -> String {
+    let (share, failing) = (100.0 * FIRST_SHARE, 100.0 * failing);
+    format!("{version} gets {share:.0} % of the requests; {failing:.2} % of its own fail")
+}
+
+/// The share of the requests after a verdict, as a pipeline would set it: that of the step that follows.
+pub fn share_after(rollout: &RolloutMessage) -> Option<f64> {
+    match (rollout.decision.as_deref()?, rollout.step.as_deref()?) {
+        ("rollback", _) => Some(0.0),
+        ("promote", "25%") => Some(0.5),
+        ("promote", _) => Some(1.0),
+        _ => None,
     }
 }
 
@@ -129,7 +164,10 @@ mod tests {
     fn the_rollback_follows_the_page() {
         let mut story = Story::new(at(0));
         story.hear(&alert("search/latency", "ticket", "firing"), at(0));
-        assert_eq!(cues(&mut story, 30), [(5, Cue::Deploy), (11, Cue::FailInvoice), (13, Cue::ExplainInvoice)]);
+        assert_eq!(
+            cues(&mut story, 30),
+            [(2, Cue::Try), (5, Cue::Deploy), (11, Cue::FailInvoice), (13, Cue::ExplainInvoice)]
+        );
         assert!(!story.has_reached(Milestone::Page));
         story.hear(&alert("checkout/availability", "page", "firing"), at(30));
         assert!(story.has_reached(Milestone::Page));

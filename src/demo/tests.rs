@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::sink::AlertMessage;
+use super::sink::{AlertMessage, Message as Told};
 use super::story::{Cue, Story};
 use super::traffic::{self, Traffic};
 use super::{specs, view};
@@ -52,8 +52,11 @@ impl Stage {
     fn hear(&mut self, effects: &Effects, now: Timestamp) -> Vec<AlertMessage> {
         let url = Url::parse("http://127.0.0.1:9797").unwrap();
         let notices = effects.alerts.iter().filter_map(|alert| Notice::render(alert, &Labels::new(), &url));
-        let messages: Vec<AlertMessage> =
-            notices.map(|notice| AlertMessage::parse(Message::of(&notice).body.as_bytes()).unwrap()).collect();
+        let told = |notice: Notice| match Told::parse(Message::of(&notice).body.as_bytes()).unwrap() {
+            Told::Alert(alert) => alert,
+            Told::Rollout(rollout) => panic!("an alert, not {rollout:?}"),
+        };
+        let messages: Vec<AlertMessage> = notices.map(told).collect();
         let seconds = now.since(START).as_millis() / 1_000;
         self.alerts.extend(messages.iter().map(|m| (seconds, format!("{} {} {}", m.severity, m.state, m.slo))));
         messages
@@ -80,7 +83,8 @@ impl Stage {
                         let text = view::too_few_events(&invoices.unwrap());
                         assert!(text.is_some_and(|text| text.ends_with("needed")), "{:?}", self.alerts);
                     }
-                    Cue::End => {}
+                    // Verdicts are followed up where they arrive: in the demo itself.
+                    Cue::Try | Cue::End => {}
                 }
             }
             let mut series = Vec::new();

@@ -37,6 +37,10 @@ pub const BAD: &str = "v1.4.2";
 pub const BAD_FAILING: f64 = 0.9;
 /// Whose release it is.
 pub const RELEASED: &str = "checkout";
+/// The service whose release fails on trial, the release, and the share of its requests that fail.
+pub const TRIED_IN_VAIN: (&str, &str, f64) = ("payments", "v3.1.0", 0.1);
+/// The service whose release passes, the release, and the share of its requests that fail.
+pub const TRIED_WELL: (&str, &str, f64) = ("catalog", "v8.3.0", 0.000_1);
 /// A service with a few events an hour.
 pub const LOW_TRAFFIC: &str = "invoices";
 
@@ -107,7 +111,7 @@ const FLEET: [Profile; 6] = [
     },
     Profile {
         job: "catalog",
-        version: None,
+        version: Some("v8.2.4"),
         requests_per_second: 300.0,
         failing: 0.000_1,
         slow: 0.0,
@@ -192,6 +196,14 @@ pub struct Traffic {
     services: Vec<Service>,
 }
 
+/// A release that gets a share of the requests.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    version: &'static str,
+    failing: f64,
+    share: f64,
+}
+
 #[derive(Debug)]
 struct Service {
     profile: &'static Profile,
@@ -199,6 +211,7 @@ struct Service {
     processes: Vec<Process>,
     /// Requests that fail with the next scrape, besides the usual ones.
     failures_due: f64,
+    trial: Option<Trial>,
 }
 
 /// What one version of a service has counted since it was started.
@@ -220,8 +233,10 @@ struct Load {
 impl Traffic {
     /// Services whose history ends at `start`.
     pub fn new(start: Timestamp) -> Self {
-        let services =
-            FLEET.iter().map(|profile| Service { profile, processes: Vec::new(), failures_due: 0.0 }).collect();
+        let services = FLEET
+            .iter()
+            .map(|profile| Service { profile, processes: Vec::new(), failures_due: 0.0, trial: None })
+            .collect();
         Self {
             start,
             dice: Jitter::seeded(SEED),
@@ -247,6 +262,13 @@ impl Traffic {
         self.rolled_back_at = Some(at);
     }
 
+    /// A release of a service gets this share of its requests from now on.
+    pub fn expose(&mut self, (job, version, failing): (&str, &'static str, f64), share: f64) {
+        for service in self.services.iter_mut().filter(|service| service.profile.job == job) {
+            service.trial = Some(Trial { version, failing, share });
+        }
+    }
+
     /// One event of a service fails before the next scrape.
     pub fn fail_once(&mut self, job: &str) {
         for service in self.services.iter_mut().filter(|service| service.profile.job == job) {
@@ -265,8 +287,12 @@ impl Traffic {
         let bad_share = self.bad_share(at);
         for service in &mut self.services {
             let profile = service.profile;
-            let bad_share = if profile.job == RELEASED { bad_share } else { 0.0 };
-            let versions = [(profile.version, 1.0 - bad_share, profile.failing), (Some(BAD), bad_share, BAD_FAILING)];
+            let released =
+                (profile.job == RELEASED).then_some(Trial { version: BAD, failing: BAD_FAILING, share: bad_share });
+            let trial = service.trial.or(released);
+            let share = trial.map_or(0.0, |trial| trial.share);
+            let versions = std::iter::once((profile.version, 1.0 - share, profile.failing))
+                .chain(trial.map(|trial| (Some(trial.version), trial.share, trial.failing)));
             for (version, share, failing) in versions {
                 let trouble = trouble(profile.job, since_start);
                 let expected = profile.requests_per_second * daily(since_start) * seconds * share;

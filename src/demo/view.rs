@@ -3,7 +3,7 @@
 use url::Url;
 
 use crate::demo::screen::{Ink, Row, Signs, row};
-use crate::demo::sink::Delivery;
+use crate::demo::sink::{AlertMessage, RolloutMessage};
 use crate::engine::{SloState, SloView, Snapshot};
 use crate::spec::naming;
 use crate::types::{Span, Timestamp};
@@ -20,6 +20,8 @@ const FAST_BURN: f64 = 14.4;
 pub enum Mark {
     /// The history is in.
     Ready,
+    /// A release is tried on a share of the requests.
+    Canary,
     /// A release goes out.
     Deploy,
     /// It is taken back.
@@ -32,6 +34,7 @@ impl Mark {
     const fn word(self) -> &'static str {
         match self {
             Self::Ready => "READY",
+            Self::Canary => "CANARY",
             Self::Deploy => "DEPLOY",
             Self::Rollback => "ROLLBACK",
             Self::Note => "NOTE",
@@ -41,10 +44,10 @@ impl Mark {
     const fn sign(self, signs: Signs) -> &'static str {
         match (self, signs) {
             (Self::Ready, _) => good(signs),
-            (Self::Deploy, Signs::Unicode) => "↑",
+            (Self::Canary | Self::Deploy, Signs::Unicode) => "↑",
             (Self::Rollback, Signs::Unicode) => "↓",
             (Self::Note, Signs::Unicode) => "·",
-            (Self::Deploy, Signs::Ascii) => ">",
+            (Self::Canary | Self::Deploy, Signs::Ascii) => ">",
             (Self::Rollback, Signs::Ascii) => "<",
             (Self::Note, Signs::Ascii) => "-",
         }
@@ -57,7 +60,14 @@ pub fn header(url: &str, sink_url: &str) -> Vec<Row> {
         vec![(Ink::Bold, "sloburn demo".to_owned()), (Ink::Plain, format!("  {url}"))],
         Row::new(),
         row(Ink::Plain, "Six simulated services send it metrics by remote write, as Prometheus would:"),
-        row(Ink::Plain, "30 days of history first, then live. A bad release of checkout goes out soon."),
+        row(
+            Ink::Plain,
+            "30 days of history first, then live. Two releases are tried as canaries, a bad one of payments",
+        ),
+        row(
+            Ink::Plain,
+            "and a good one of catalog: the verdicts move the traffic. And checkout ships without a canary.",
+        ),
         row(Ink::Plain, format!("Alerts go to a webhook at {sink_url}, which checks their signatures.")),
         row(Ink::Plain, "(1 ms) is how long one took from the sample to the webhook. Times are UTC."),
         row(Ink::Plain, "Nothing is kept on disk. Ctrl-C ends it."),
@@ -100,8 +110,7 @@ pub fn event(at: Timestamp, mark: Mark, subject: &str, text: &str, signs: Signs)
 }
 
 /// A line of the timeline: an alert that arrived `after` the sample that made the difference was sent.
-pub fn alert(delivery: &Delivery, after: Span, signs: Signs) -> Row {
-    let alert = &delivery.alert;
+pub fn alert(at: Timestamp, alert: &AlertMessage, after: Span, signs: Signs) -> Row {
     let (ink, sign) = match (alert.is_resolved(), alert.is_page()) {
         (true, _) => (Ink::Green, good(signs)),
         (false, true) => (Ink::Red, bad(signs)),
@@ -116,16 +125,39 @@ pub fn alert(delivery: &Delivery, after: Span, signs: Signs) -> Row {
         None => format!("burns {}", rates.join(" and ")),
     };
     let word = format!("{} {}", alert.severity.to_uppercase(), alert.state);
-    let mut line = timeline(delivery.arrived_at, (ink, sign, &word), &alert.slo, &text);
+    let mut line = timeline(at, (ink, sign, &word), &alert.slo, &text);
     // An alert may end by the mere passing of time.
     if !alert.is_resolved() {
-        let took = match after.as_millis() {
-            ..1 => "under 1 ms".to_owned(),
-            millis => format!("{millis} ms"),
-        };
-        line.push((Ink::Faint, format!("  ({took})")));
+        line.push(took(after));
     }
     line
+}
+
+/// A line of the timeline: a verdict, or the end of a rollout; nothing else is worth one.
+pub fn rollout(at: Timestamp, rollout: &RolloutMessage, after: Span, signs: Signs) -> Option<Row> {
+    let decision = rollout.decision.as_deref();
+    let (ink, sign, word) = match (decision, rollout.outcome.as_deref()) {
+        (Some("promote"), _) => (Ink::Green, good(signs), "PROMOTE"),
+        (Some("rollback"), _) => (Ink::Red, bad(signs), "ROLL BACK"),
+        (Some("pause"), _) => (Ink::Yellow, bad(signs), "PAUSE"),
+        (_, Some("promoted")) => (Ink::Green, good(signs), "PROMOTED"),
+        _ => return None,
+    };
+    let step = rollout.step.as_ref().map(|step| format!(" at {step}")).unwrap_or_default();
+    let text = format!("{}{step}: {}", rollout.version, rollout.reason);
+    let mut line = timeline(at, (ink, sign, word), &rollout.service, &text);
+    if decision == Some("rollback") {
+        line.push(took(after));
+    }
+    Some(line)
+}
+
+fn took(after: Span) -> (Ink, String) {
+    let took = match after.as_millis() {
+        ..1 => "under 1 ms".to_owned(),
+        millis => format!("{millis} ms"),
+    };
+    (Ink::Faint, format!("  ({took})"))
 }
 
 fn timeline(at: Timestamp, (ink, sign, word): (Ink, &str, &str), subject: &str, text: &str) -> Row {
@@ -159,6 +191,13 @@ pub fn status(snapshot: &Snapshot, signs: Signs) -> Vec<Row> {
     );
     let mut rows = vec![Row::new(), row(Ink::Faint, head)];
     rows.extend(snapshot.slos.iter().map(|slo| status_row(slo, signs)));
+    let canaries = snapshot.services.iter().filter_map(|service| Some((service, service.canary.as_ref()?)));
+    for (service, rollout) in canaries.filter_map(|(service, canary)| Some((service, canary.current.as_ref()?))) {
+        let step = rollout.steps.get(rollout.step).map_or("", |step| step.name.as_str());
+        let decision = rollout.verdict.as_ref().map_or("", |verdict| verdict.decision.as_str());
+        let text = format!("{} {} at {step}: {decision}", service.name, rollout.version);
+        rows.push(row(Ink::Cyan, text));
+    }
     let samples = grouped(snapshot.stats.samples);
     rows.push(row(Ink::Faint, format!("{} series, {samples} samples", snapshot.stats.series)));
     rows
@@ -267,9 +306,11 @@ mod tests {
         row.iter().map(|(_, text)| text.as_str()).collect::<String>().trim_end().to_owned()
     }
 
-    fn delivery(state: &str, ends_at: Option<&str>) -> Delivery {
+    const ARRIVED: Timestamp = Timestamp(1_793_534_621_004);
+
+    fn message(state: &str, ends_at: Option<&str>) -> AlertMessage {
         let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let alert = AlertMessage {
+        AlertMessage {
             slo: "checkout/availability".to_owned(),
             severity: "page".to_owned(),
             state: state.to_owned(),
@@ -277,20 +318,19 @@ mod tests {
             starts_at: "2026-11-01T12:03:41.000Z".to_owned(),
             ends_at: ends_at.map(str::to_owned),
             burn_rates: BTreeMap::from([("5m".to_owned(), Some(174.2)), ("1h".to_owned(), Some(14.44))]),
-        };
-        Delivery { arrived_at: Timestamp(1_793_534_621_004), alert }
+        }
     }
 
     #[test]
     fn alerts_say_what_burns() {
-        let firing = alert(&delivery("firing", None), Span::millis(4), Signs::Unicode);
+        let firing = alert(ARRIVED, &message("firing", None), Span::millis(4), Signs::Unicode);
         assert_eq!(
             text(&firing),
             "12:03:41  ● PAGE firing    checkout/availability  burns 174x over 5m and 14.4x over 1h  (4 ms)"
         );
-        let ended = delivery("resolved", Some("2026-11-01T12:04:41.000Z"));
+        let ended = message("resolved", Some("2026-11-01T12:04:41.000Z"));
         assert_eq!(
-            text(&alert(&ended, Span::ZERO, Signs::Ascii)),
+            text(&alert(ARRIVED, &ended, Span::ZERO, Signs::Ascii)),
             "12:03:41  + PAGE resolved  checkout/availability  lasted 60 s, now 174x over 5m"
         );
     }

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::engine::ha::{Heard, REPLICAS_LIMIT_COUNT};
 use crate::engine::{Binding, Engine};
-use crate::series::{Lookup, SeriesId, Tag, identity_bytes};
+use crate::series::{Heard, Lookup, REPLICAS_LIMIT_COUNT, Refused, SeriesId, Tag, identity_bytes};
 use crate::sli::Match;
 use crate::spec::Reads;
 use crate::types::{Labels, Span, Timestamp};
-use crate::wire::{Batch, LabelPairs, SeriesRef, WireLabels, decode_labels};
+use crate::wire::{Batch, LabelPairs, Sample, SeriesRef, WireLabels, decode_labels};
 
 /// A sample further ahead of its arrival than this is refused.
 pub const FUTURE_LIMIT: Span = Span::minutes(10);
@@ -58,7 +57,16 @@ impl Written {
 impl Engine {
     pub(super) fn write(&mut self, batch: &Batch, now: Timestamp) -> Written {
         let mut written = Written { exemplars: batch.exemplar_count() as u64, ..Written::default() };
-        for series in batch.series() {
+        self.route_samples(batch, now, &mut written);
+        self.route_histograms(batch, now, &mut written);
+        self.table.run(self.workers.as_mut(), now, &mut self.output);
+        self.explain_refused(batch, &mut written);
+        written
+    }
+
+    /// Finds out whose the samples are, and puts them before the shards.
+    fn route_samples(&mut self, batch: &Batch, now: Timestamp, written: &mut Written) {
+        for (source, series) in (0..).zip(batch.series()) {
             match self.hears(series.wire_hash, series.labels, now) {
                 Heard::Yes => {}
                 Heard::No => {
@@ -78,35 +86,48 @@ impl Engine {
                 });
                 continue;
             }
-            let id = match self.table.lookup(series.wire_hash) {
-                Lookup::Known(id) => id,
+            let (id, is_met) = match self.table.lookup(series.wire_hash) {
+                Lookup::Known(id) => (id, false),
                 Lookup::Ignored => {
                     written.samples += series.samples.len() as u64;
                     continue;
                 }
-                Lookup::Unknown => match self.meet(&series, now, &mut written) {
-                    Some(id) => id,
+                Lookup::Unknown => match self.meet(&series, now, written) {
+                    Some(id) => (id, true),
                     None => continue,
                 },
             };
-            self.write_samples(id, &series, now, &mut written);
+            for (i, Sample { timestamp: at, value }) in series.samples.iter().copied().enumerate() {
+                if let Some(reason) = untimely(at, now) {
+                    written.reject(reason, 1, || time_hint(series.labels, at, now));
+                    continue;
+                }
+                if is_met && value.is_finite() {
+                    self.table.watch_from(id, at);
+                }
+                let start = series.starts.get(i).copied().flatten();
+                self.table.queue_sample(id, source, at, value, start);
+                written.samples += 1;
+            }
         }
-        self.write_histograms(batch, now, &mut written);
-        written
     }
 
-    fn write_samples(&mut self, id: SeriesId, series: &SeriesRef<'_>, now: Timestamp, written: &mut Written) {
-        for (i, sample) in series.samples.iter().enumerate() {
-            if let Some(reason) = untimely(sample.timestamp, now) {
-                written.reject(reason, 1, || time_hint(series.labels, sample.timestamp, now));
-                continue;
-            }
-            let start = series.starts.get(i).copied().flatten();
-            match self.table.sample(id, sample.timestamp, sample.value, start, now, &mut self.output) {
-                Ok(()) => written.samples += 1,
-                Err(error) => written.reject("duplicate_timestamp", 1, || {
-                    format!("{error} {} of {}: another value came first", sample.timestamp, shown(series.labels))
-                }),
+    /// Says of the samples that the shards did not take why.
+    fn explain_refused(&self, batch: &Batch, written: &mut Written) {
+        for &Refused { source, is_histogram, at, error, .. } in self.table.refused() {
+            let shown = |labels: Option<WireLabels<'_>>| labels.map_or_else(String::new, shown);
+            if is_histogram {
+                written.histograms -= 1;
+                written.reject("duplicate_timestamp", 1, || {
+                    let labels = batch.histogram_series().nth(source as usize).map(|series| series.labels);
+                    format!("{error} {at} of {}: another histogram came first", shown(labels))
+                });
+            } else {
+                written.samples -= 1;
+                written.reject("duplicate_timestamp", 1, || {
+                    let labels = batch.series().nth(source as usize).map(|series| series.labels);
+                    format!("{error} {at} of {}: another value came first", shown(labels))
+                });
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The engine: a deterministic state machine that owns everything counted and judged.
 //!
-//! It has no clock, no IO, no threads and no randomness: [`Engine::step`] takes an event and the time, and
+//! It has no clock, no IO, no threads of its own and no randomness: [`Engine::step`] takes an event and the time, and
 //! returns what follows from them. The same events at the same times give the same effects, byte for byte, so
 //! one implementation serves the daemon, a backtest over recorded samples and a specification's own tests.
 
@@ -24,15 +24,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
 use crate::rollout::{Command, CommandError, Record};
-use crate::series::{Change, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
+use crate::series::{Change, Ha, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
 use crate::sli::{Catalog, Counts, Match, Signal, Values, Versions};
 use crate::spec::{Counting, Reads, Role, Service};
 use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
 
+pub use crate::series::{HaPairs, Inline, REPLICAS_LIMIT_COUNT, SHARDS_LIMIT_COUNT, Shard, Workers};
 pub use crate::sli::LOOKBACK;
 pub use groups::GROUPS_LIMIT_COUNT;
-pub use ha::{HaPairs, REPLICAS_LIMIT_COUNT};
 pub use ingest::{FUTURE_LIMIT, PAST_LIMIT, Rejection, Written};
 pub use reload::Reloaded;
 pub use state::{RestoreError, STATE_VERSION};
@@ -40,7 +40,6 @@ pub use view::{RuleView, SloState, SloView, Snapshot, Stats, TierView, VersionVi
 
 use docket::Docket;
 use groups::SloRun;
-use ha::Ha;
 use releases::Releases;
 use slo::Judge;
 use time::Time;
@@ -141,6 +140,8 @@ struct SliRun {
 pub struct Engine {
     settings: Settings,
     table: Table,
+    /// Run the table's shards.
+    workers: Box<dyn Workers>,
     catalog: Catalog,
     /// By tag.
     bindings: Vec<Arc<Binding>>,
@@ -208,6 +209,7 @@ impl Engine {
         let ha = settings.ha.clone().map(|pairs| Ha::new(pairs, settings.series_limit));
         let mut engine = Self {
             table: Table::new(settings.series_limit, &settings.limits),
+            workers: Box::new(Inline),
             settings,
             catalog: Catalog::new(services),
             bindings: vec![Arc::clone(&nothing)],
@@ -232,6 +234,13 @@ impl Engine {
         };
         engine.make_judges(now);
         engine
+    }
+
+    /// Spreads the series over this many shards, which these workers run: one, inline, unless said otherwise. Nothing
+    /// that the engine says or saves depends on it.
+    pub fn spread(&mut self, shards: usize, workers: Box<dyn Workers>) {
+        self.table.spread(shards);
+        self.workers = workers;
     }
 
     /// Takes one event at `now` and returns what follows.
@@ -272,7 +281,7 @@ impl Engine {
 
     /// Counts what the series table lets through `until` then, and judges what that touches.
     fn settle(&mut self, until: Timestamp, now: Timestamp, alerts: &mut Vec<Alert>) {
-        self.table.settle(until, &mut self.output.increments);
+        self.table.settle(until, &mut self.output);
         self.apply(now);
         self.judge(now, alerts);
         self.release(now);

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::engine::Engine;
-use crate::engine::ha::Heard;
 use crate::engine::ingest::{Written, shown, time_hint, too_many_replicas, untimely};
-use crate::series::{Lookup, NativeUse, SeriesId, Tag, identity_bytes};
+use crate::series::{Heard, Lookup, NativeUse, SeriesId, Tag, identity_bytes};
 use crate::sli::{Match, NativeMatch};
 use crate::spec::{Reads, Role};
 use crate::types::{Labels, METRIC_NAME, Timestamp};
@@ -17,8 +16,9 @@ const BOUND: &str = "le";
 const CLASSIC_SUFFIXES: [&str; 2] = ["_bucket", "_count"];
 
 impl Engine {
-    pub(super) fn write_histograms(&mut self, batch: &Batch, now: Timestamp, written: &mut Written) {
-        for series in batch.histogram_series() {
+    /// Finds out whose the histograms are, and puts them before the shards.
+    pub(super) fn route_histograms(&mut self, batch: &Batch, now: Timestamp, written: &mut Written) {
+        for (source, series) in (0..).zip(batch.histogram_series()) {
             let count = series.messages().len();
             match self.hears(series.wire_hash, series.labels, now) {
                 Heard::Yes => {}
@@ -32,55 +32,55 @@ impl Engine {
                     continue;
                 }
             }
-            let id = match self.table.lookup(series.wire_hash) {
-                Lookup::Known(id) => id,
+            let (id, is_met) = match self.table.lookup(series.wire_hash) {
+                Lookup::Known(id) => (id, false),
                 Lookup::Ignored => {
                     written.histograms += series.messages().len() as u64;
                     continue;
                 }
                 Lookup::Unknown => match self.meet_native(series, now, written) {
-                    Some(id) => id,
+                    Some(id) => (id, true),
                     None => continue,
                 },
             };
             for message in series.messages() {
-                self.write_histogram(id, series, message, now, written);
+                let Some(histogram) = self.timely_histogram(series, message, now, written) else { continue };
+                if is_met && !histogram.is_stale() {
+                    self.table.watch_from(id, histogram.timestamp);
+                }
+                self.table.queue_histogram(id, source, histogram, message);
+                written.histograms += 1;
             }
         }
     }
 
-    fn write_histogram(
-        &mut self,
-        id: SeriesId,
+    /// A histogram that counts events of a time that can be; `None` when it is refused.
+    fn timely_histogram(
+        &self,
         series: HistogramSeriesRef<'_>,
         message: &[u8],
         now: Timestamp,
         written: &mut Written,
-    ) {
+    ) -> Option<Histogram> {
         let histogram = match Histogram::decode(message, &self.settings.limits) {
             Ok(histogram) => histogram,
             Err(error) => {
                 written.reject(error.reason(), 1, || format!("{error} in {}", shown(series.labels)));
-                return;
+                return None;
             }
         };
         let at = histogram.timestamp;
         if let Some(reason) = untimely(at, now) {
             written.reject(reason, 1, || time_hint(series.labels, at, now));
-            return;
+            return None;
         }
         if histogram.hint == ResetHint::Gauge {
             written.reject("gauge_histogram", 1, || {
                 format!("{} is a gauge histogram, which counts no events", shown(series.labels))
             });
-            return;
+            return None;
         }
-        match self.table.histogram(id, &histogram, message, now, &mut self.output) {
-            Ok(()) => written.histograms += 1,
-            Err(error) => written.reject("duplicate_timestamp", 1, || {
-                format!("{error} {at} of {}: another histogram came first", shown(series.labels))
-            }),
-        }
+        Some(histogram)
     }
 
     /// As [`Engine::meet`], for a series of native histograms.

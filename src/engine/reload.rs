@@ -31,6 +31,7 @@ impl Engine {
         self.settle(Timestamp(i64::MAX), now, alerts);
         let mut new = Self::new(services, self.settings.clone(), now);
         std::mem::swap(&mut new.table, &mut self.table);
+        std::mem::swap(&mut new.workers, &mut self.workers);
         // Every series is met anew, and finds what it counts for now.
         new.table.unbind();
         std::mem::swap(&mut new.time, &mut self.time);

@@ -10,12 +10,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::docket::Docket;
-use crate::engine::ha::Elections;
 use crate::engine::releases::Saved;
 use crate::engine::slo::Saved as SavedJudge;
 use crate::engine::time::Time;
 use crate::engine::{Binding, Engine, Settings};
-use crate::series::{Table, Tag};
+use crate::series::{self, Elections, Table, Tag};
 use crate::sli::{Signal, Values, Versions};
 use crate::spec::Service;
 use crate::types::Labels;
@@ -43,7 +42,7 @@ pub enum RestoreError {
 struct State<'a> {
     key: Cow<'a, [u8]>,
     time: Cow<'a, Time>,
-    table: Cow<'a, Table>,
+    table: series::Saved<'a>,
     bindings: Cow<'a, [Arc<Binding>]>,
     versions: Vec<Cow<'a, Versions>>,
     values: Vec<Option<Cow<'a, Values>>>,
@@ -60,7 +59,7 @@ impl Engine {
         let state = State {
             key: Cow::Borrowed(self.settings.key.as_bytes()),
             time: Cow::Borrowed(&self.time),
-            table: Cow::Borrowed(&self.table),
+            table: self.table.saved(),
             bindings: Cow::Borrowed(&self.bindings),
             versions: self.slis.iter().map(|sli| Cow::Borrowed(&sli.versions)).collect(),
             values: self.slis.iter().map(|sli| sli.values.as_ref().map(Cow::Borrowed)).collect(),
@@ -73,7 +72,8 @@ impl Engine {
         postcard::to_extend(&(STATE_VERSION, state), Vec::new()).expect("a vector takes everything")
     }
 
-    /// An engine for these services that goes on from a saved state. Its wire key is the saved one.
+    /// An engine for these services that goes on from a saved state, whatever number of shards had: it has one. Its
+    /// wire key is the saved one.
     ///
     /// # Errors
     /// When the bytes are not a state of this release saved under the same services.
@@ -89,7 +89,7 @@ impl Engine {
             return Err(RestoreError::OtherSpecs);
         }
         engine.time = state.time.into_owned();
-        engine.table = state.table.into_owned().rebuilt(settings.series_limit, &settings.limits);
+        engine.table = Table::restored(state.table, settings.series_limit, &settings.limits);
         engine.bindings = state.bindings.into_owned();
         engine.judged = engine.bindings.iter().map(|binding| binding.is_judged()).collect();
         engine.tallies = vec![None; engine.bindings.len()];

@@ -12,8 +12,8 @@ use crate::engine::Engine;
 use crate::series::IDLE;
 use crate::types::{Span, Timestamp};
 
-/// Wire keys not used for one to two of these are decoded again.
-const ROTATE_EVERY: Span = Span::minutes(30);
+/// How often a part of the wire keys is looked through: those not used for half an hour to an hour are decoded again.
+const ROTATE_EVERY: Span = Span::minutes(1);
 /// How often idle series are looked for.
 const SWEEP_EVERY: Span = Span::minutes(1);
 /// Series looked at for removal each time.

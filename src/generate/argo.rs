@@ -2,8 +2,8 @@
 //!
 //! Each step of a Rollout sets a weight and then waits in an analysis until that step is decided: every answer but
 //! `promote` and `rollback` is inconclusive, and there may be as many of those as fit into the deadline. What stops the
-//! rollout is asked for in the background, by an analysis of its own: a run is over only when all of its metrics are, so
-//! in the same one the metric that waits for a `pause` would keep each step from ending.
+//! rollout is asked for in the background, by an analysis of its own: a run is over only when all of its metrics are,
+//! so in the same one the metric that waits for a `pause` would keep each step from ending.
 //!
 //! An answer that cannot be had is an error of the measurement. Argo asks again every 10 s and takes the release back
 //! after five in a row unless told otherwise, so it is told otherwise: a judge that restarts condemns nobody.
@@ -22,6 +22,23 @@ const INTERVAL: Span = Span::seconds(15);
 const SPARE_LOOKS: i64 = 20;
 /// Errors in a row, one every 10 s, before Argo gives up: nearly seven minutes.
 const ERRORS_LIMIT_COUNT: u32 = 40;
+/// What is posted about an EVENT, in Go's own functions only. `$label` is set before. The weight is that of the last
+/// step done: it is there without a traffic router too. Argo tells of a step that is completed before it counts on, so the
+/// step at hand is one of them; and place 0 is false to a template. Places are compared as text, as they may be any kind
+/// of number.
+const BODY: &str = r#"{{- $weight := 0 }}
+{{- $at := "000" }}{{ with .rollout.status.currentStepIndex }}{{ $at = printf "%03v" . }}{{ end }}
+{{- range $i, $step := .rollout.spec.strategy.canary.steps }}
+{{- if le (printf "%03v" $i) $at }}{{ with $step.setWeight }}{{ $weight = . }}{{ end }}{{ end }}
+{{- end }}
+{
+  "event": "on-rollout-EVENT",
+  "service": "{{ .recipient }}",
+  "version": "{{ index .rollout.spec.template.metadata.labels $label }}",
+  "weight": {{ $weight }},
+  "phase": "{{ .rollout.status.phase }}",
+  "message": {{ with .rollout.status.message }}{{ printf "%q" . }}{{ else }}""{{ end }}
+}"#;
 /// The name of the receiver among Argo's notification services.
 const RECEIVER: &str = "sloburn";
 /// The events that are told, by the name of their trigger.
@@ -213,8 +230,8 @@ fn notifications(judged: &[(&Service, &Canary)], address: &str) -> String {
     }
     to_yaml(
         &[
-            "Tells sloburn how far each Rollout is. Merge it into the notifications you have: a trigger that exists gets",
-            "one more template in `send`. The Rollouts above subscribe to it with their service's name.",
+            "Tells sloburn how far each Rollout is. Merge it into the notifications you have: a trigger that exists",
+            "gets one more template in `send`. The Rollouts above subscribe to it with their service's name.",
         ],
         &ConfigMap {
             api_version: "v1",
@@ -225,8 +242,7 @@ fn notifications(judged: &[(&Service, &Canary)], address: &str) -> String {
     )
 }
 
-/// The Go template of what is posted. Only Go's own functions: the weight is that of the last step done, which is there
-/// without a traffic router too; its place is compared as text, since it may come as any kind of number.
+/// The Go template of what is posted: each service has its own version label.
 fn body(judged: &[(&Service, &Canary)], event: &str) -> String {
     let mut labels: Vec<(&str, Vec<&str>)> = Vec::new();
     for (service, _) in judged {
@@ -237,27 +253,13 @@ fn body(judged: &[(&Service, &Canary)], event: &str) -> String {
         }
     }
     let usual = labels.first().map_or("version", |(label, _)| *label);
-    let others = labels.iter().skip(1).map(|(label, services)| {
+    let mut lines = vec![format!(r#"{{{{- $label := "{usual}" }}}}"#)];
+    lines.extend(labels.iter().skip(1).map(|(label, services)| {
         let names: Vec<String> = services.iter().map(|name| format!("\"{name}\"")).collect();
-        format!("{{{{- if eq .recipient {} }}}}{{{{ $label = \"{label}\" }}}}{{{{ end }}}}\n", names.join(" "))
-    });
-    let others: String = others.collect();
-    format!(
-        "{{{{- $label := \"{usual}\" }}}}\n\
-         {others}\
-         {{{{- $weight := 0 }}}}{{{{ $at := printf \"%03v\" .rollout.status.currentStepIndex }}}}\n\
-         {{{{- if .rollout.status.currentStepIndex }}}}{{{{ range $i, $step := .rollout.spec.strategy.canary.steps }}}}\n\
-         {{{{- if lt (printf \"%03v\" $i) $at }}}}{{{{ with $step.setWeight }}}}{{{{ $weight = . }}}}{{{{ end }}}}{{{{ end }}}}\n\
-         {{{{- end }}}}{{{{ end }}}}\n\
-         {{\n\
-         \x20 \"event\": \"on-rollout-{event}\",\n\
-         \x20 \"service\": \"{{{{ .recipient }}}}\",\n\
-         \x20 \"version\": \"{{{{ index .rollout.spec.template.metadata.labels $label }}}}\",\n\
-         \x20 \"weight\": {{{{ $weight }}}},\n\
-         \x20 \"phase\": \"{{{{ .rollout.status.phase }}}}\",\n\
-         \x20 \"message\": {{{{ with .rollout.status.message }}}}{{{{ printf \"%q\" . }}}}{{{{ else }}}}\"\"{{{{ end }}}}\n\
-         }}\n"
-    )
+        format!(r#"{{{{- if eq .recipient {} }}}}{{{{ $label = "{label}" }}}}{{{{ end }}}}"#, names.join(" "))
+    }));
+    lines.push(BODY.replace("EVENT", event));
+    lines.join("\n")
 }
 
 /// A text as part of a URL's query.

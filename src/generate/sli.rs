@@ -2,7 +2,8 @@
 
 use crate::generate::{Rule, grouped, selector_of};
 use crate::spec::naming::{self, CURRENT_WINDOW, LABEL_WINDOW, window_text};
-use crate::spec::{Budgeting, Counting, Inputs, Period, Reads, Role, Service, Slo, Term};
+use crate::spec::query::with_window;
+use crate::spec::{Budgeting, Counting, Inputs, Measure, Period, QueryEvents, Reads, Role, Service, Slo, Term};
 use crate::types::{Labels, Span, format_value};
 
 /// On the terms of a sum, so that they stay apart until they are added up.
@@ -41,18 +42,19 @@ pub(super) fn rules(service: &Service, slo: &Slo) -> Vec<Rule> {
         expr,
         labels: identity.clone().with(LABEL_WINDOW, &window_text(window)),
     };
+    let rates = Rates { inputs: &inputs, query: service.slis[slo.sli].query(), names: &names };
     let mut rules = Vec::new();
     if let Some(slice) = slo.accounting.budgeting.slice() {
         let (total, bad) = (naming::SLICE_TOTAL_RATE, naming::SLICE_BAD_RATE);
-        rules.push(recording(total.to_owned(), total_rate(&inputs, &names, slice), slice));
-        rules.push(recording(bad.to_owned(), bad_rate(&inputs, &names, total, slice), slice));
+        rules.push(recording(total.to_owned(), rates.total(slice), slice));
+        rules.push(recording(bad.to_owned(), rates.bad(total, slice), slice));
         rules.push(recording(naming::SLICE_ERROR_RATIO.to_owned(), error_ratio(&names, bad, total), slice));
     }
     let windows = windows(slo);
     for &window in &windows {
         let (total, bad) = (naming::total_rate(window), naming::bad_rate(window));
         let (total_expr, bad_expr) = match slo.accounting.budgeting {
-            Budgeting::Occurrences => (total_rate(&inputs, &names, window), bad_rate(&inputs, &names, &total, window)),
+            Budgeting::Occurrences => (rates.total(window), rates.bad(&total, window)),
             Budgeting::Timeslices { slice, target } => {
                 let bad = format!("{} > bool {}", names.max(naming::SLICE_ERROR_RATIO), target.budget_text());
                 slices(&names, &bad, slice, window)
@@ -73,6 +75,48 @@ pub(super) fn rules(service: &Service, slo: &Slo) -> Vec<Rule> {
         rules.push(recording(naming::error_ratio(period), period_ratio(&names, period), period));
     }
     rules
+}
+
+/// Events a second, from selectors or from the SLI's own queries.
+struct Rates<'a> {
+    inputs: &'a Inputs,
+    query: Option<&'a QueryEvents>,
+    names: &'a Names<'a>,
+}
+
+impl Rates<'_> {
+    fn total(&self, window: Span) -> String {
+        let Some(query) = self.query else { return total_rate(self.inputs, self.names, window) };
+        match &query.measure {
+            Measure::Events { texts: [_, total], scale, .. } => self.events(total, *scale, window),
+            Measure::Ratio { text, .. } => self.shares("count_over_time", text, query.every, window),
+        }
+    }
+
+    /// `total` is the series of the total rate.
+    fn bad(&self, total: &str, window: Span) -> String {
+        let Some(query) = self.query else { return bad_rate(self.inputs, self.names, total, window) };
+        match &query.measure {
+            Measure::Events { texts: [numerator, _], scale, .. } => {
+                let numerator = self.events(numerator, *scale, window);
+                bad_of(query.counting(), &numerator, false, self.names, total)
+            }
+            Measure::Ratio { text, .. } => self.shares("sum_over_time", text, query.every, window),
+        }
+    }
+
+    /// What the query gives over the window, a second.
+    fn events(&self, text: &str, scale: f64, window: Span) -> String {
+        let sum = self.names.sum(&with_window(text, window));
+        if scale == 1.0 { format!("{sum} / {}", format_value(window.as_secs_f64())) } else { sum }
+    }
+
+    /// One event for each evaluation within the window.
+    fn shares(&self, function: &str, text: &str, every: Span, window: Span) -> String {
+        let range = format!("[{}:{}]", window_text(window), window_text(every));
+        let all = self.names.sum(&format!("{function}(({}){range})", with_window(text, every)));
+        format!("{all} / {}", format_value(window.as_secs_f64()))
+    }
 }
 
 /// Slices a second: all, and how bad they are together. Read at their ends, each once.
@@ -103,11 +147,18 @@ fn bad_rate(inputs: &Inputs, names: &Names<'_>, total: &str, window: Span) -> St
     if inputs.of(Role::Numerator).next().is_none() {
         return bad_samples(inputs, names, window);
     }
+    let is_difference = inputs.of(Role::Numerator).any(|term| term.negative);
+    let numerator = sum(inputs.of(Role::Numerator), names, window);
+    bad_of(inputs.counting, &numerator, is_difference, names, total)
+}
+
+/// Bad events a second from a numerator, as [`bad_rate`].
+fn bad_of(counting: Counting, numerator: &str, is_difference: bool, names: &Names<'_>, total: &str) -> String {
     let total = names.max(total);
     let zero = if names.by.is_empty() { "vector(0)".to_owned() } else { format!("0 * {total}") };
-    let numerator = format!("({} or {zero})", sum(inputs.of(Role::Numerator), names, window));
-    match inputs.counting {
-        Counting::Bad if inputs.of(Role::Numerator).any(|term| term.negative) => {
+    let numerator = format!("({numerator} or {zero})");
+    match counting {
+        Counting::Bad if is_difference => {
             format!("clamp_min({numerator}, 0)\nand\n{total}")
         }
         Counting::Bad => format!("{numerator}\nand\n{total}"),

@@ -16,8 +16,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 
+use crate::clock;
 use crate::engine::{Rejection, Written};
 use crate::live::{Body as LoggedBody, EngineHandle, WriteError};
+use crate::store::Store;
 use crate::types::Span;
 use crate::wire::{Batch, DecodeError, Limits, Protocol, WireKey, negotiate, snappy};
 
@@ -29,6 +31,8 @@ const BODY_TIMEOUT: Span = Span::seconds(30);
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 /// Bodies over this are decoded off the network threads.
 const DECODE_INLINE_LIMIT_BYTES: usize = 256 << 10;
+/// Batches with more samples are stored off the network threads.
+const STORE_INLINE_LIMIT_SAMPLES: usize = 10_000;
 /// Batches kept for reuse, and how large one may have grown.
 const POOL_LIMIT_BATCHES: usize = 16;
 const POOL_LIMIT_BYTES: usize = 8 << 20;
@@ -41,6 +45,7 @@ pub struct Receiver {
     key: WireKey,
     budget: Budget,
     body_timeout: Span,
+    store: Option<Store>,
     pool: Mutex<Vec<Batch>>,
 }
 
@@ -123,13 +128,19 @@ impl IngestError {
 impl Receiver {
     /// A receiver for an engine. `key` is the engine's own.
     pub fn new(engine: EngineHandle, limits: Limits, key: WireKey, budget: Budget) -> Self {
-        Self { engine, limits, key, budget, body_timeout: BODY_TIMEOUT, pool: Mutex::default() }
+        Self { engine, limits, key, budget, body_timeout: BODY_TIMEOUT, store: None, pool: Mutex::default() }
     }
 
     /// Waits this long for bodies.
     #[must_use]
     pub fn with_body_timeout(self, body_timeout: Span) -> Self {
         Self { body_timeout, ..self }
+    }
+
+    /// Keeps samples for queries here.
+    #[must_use]
+    pub fn with_store(self, store: Store) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     /// Takes a request; `protocol` is set as soon as it is known.
@@ -156,6 +167,7 @@ impl Receiver {
         reservation.grow(declared)?;
         let (batch, body) = Arc::clone(&self).decode(body, spoken).await?;
         let (batch, written) = self.engine.write(batch, body).await?;
+        let batch = self.keep(batch).await?;
         self.recycle(batch);
         if written.rejected.is_empty() { Ok(written) } else { Err(IngestError::Rejected(written)) }
     }
@@ -192,6 +204,21 @@ impl Receiver {
             return decode();
         }
         tokio::task::spawn_blocking(decode).await.map_err(|_| IngestError::Write(WriteError::Stopped))?
+    }
+
+    /// Keeps the samples of what the engine has taken, those of selected series, before the sender has its answer: what
+    /// it asks for then is there.
+    async fn keep(&self, batch: Batch) -> Result<Batch, IngestError> {
+        let Some(store) = self.store.clone() else { return Ok(batch) };
+        let inline = batch.sample_count() + batch.histogram_count() <= STORE_INLINE_LIMIT_SAMPLES;
+        let keep = move || {
+            store.write(&batch, clock::now());
+            batch
+        };
+        if inline {
+            return Ok(keep());
+        }
+        tokio::task::spawn_blocking(keep).await.map_err(|_| IngestError::Write(WriteError::Stopped))
     }
 
     fn recycle(&self, batch: Batch) {

@@ -85,7 +85,8 @@ pub(super) fn checkpoint(
     specs: &Specs,
     status: &Status,
 ) -> Result<(u64, u64), RecoveryError> {
-    let mut replayer = Replayer::start(journal, settings, specs)?;
+    // One shard: the running engine has better uses for further threads.
+    let mut replayer = Replayer::start(journal, settings, 1, specs)?;
     let before = replayer.position.sequence;
     replayer.read(journal, status, &mut |_, _, _| {})?;
     let Some(engine) = replayer.engine.take().filter(|_| replayer.position.sequence > before) else {

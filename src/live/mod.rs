@@ -4,6 +4,7 @@
 //! the log is the order of the engine's steps, which is what makes a recovery exact.
 
 mod checkpoint;
+mod pool;
 mod recovery;
 mod specs;
 mod status;
@@ -23,6 +24,7 @@ use crate::rollout::{self, CommandError, Record};
 use crate::types::{Span, Timestamp};
 use crate::wire::{Batch, Protocol, WireKey};
 
+pub use pool::{INLINE_LIMIT_SAMPLES, Pool, spread};
 pub use recovery::RecoveryError;
 pub use specs::Specs;
 pub use status::{CheckpointStatus, JournalStatus, Phase};
@@ -40,7 +42,6 @@ const TICK: Span = Span::millis(250);
 const SNAPSHOT_EVERY: Span = Span::millis(100);
 const SNAPSHOT_SHARE: i64 = 20;
 
-#[expect(clippy::large_enum_variant, reason = "nearly every command is a write")]
 enum Command {
     Write { batch: Batch, body: Body, reply: oneshot::Sender<Result<(Batch, Written), WriteError>> },
     Tick,
@@ -154,26 +155,23 @@ impl std::fmt::Debug for Command {
 }
 
 impl EngineHandle {
-    /// Starts an engine that keeps nothing beyond the process; `on_alerts` is called on its thread with every change of
-    /// an alert and must not block. Has to be called within a tokio runtime, which drives the ticks.
-    pub fn start(mut engine: Engine, mut on_alerts: impl FnMut(&[Alert]) + Send + 'static) -> (Self, JoinHandle<()>) {
+    /// Starts an engine that keeps nothing beyond the process; `on_news` is called on its thread and must not block. Has
+    /// to be called within a tokio runtime, which drives the ticks.
+    pub fn start(mut engine: Engine, on_news: impl FnMut(News<'_>) + Send + 'static) -> (Self, JoinHandle<()>) {
         let first = engine.snapshot(clock::now());
         let begin = move |_: &Arc<Status>, _: &mut dyn FnMut(News<'_>)| {
             Ok(Begun { engine, writer: None, specs_since: None, keeper: None })
         };
-        let on_news = move |news: News<'_>| {
-            if let News::Changed(alerts) = news {
-                on_alerts(alerts);
-            }
-        };
         Self::spawn(first, Phase::Running, begin, on_news)
     }
 
-    /// Starts an engine that first comes back from its journal. Until then writes are refused, and readers find
-    /// every SLO as if nothing had been counted. `on_news` is called on the engine's thread and must not block.
+    /// Starts an engine of so many shards that first comes back from its journal. Until then writes are refused, and
+    /// readers find every SLO as if nothing had been counted. `on_news` is called on the engine's thread and must not
+    /// block.
     pub fn recover(
         specs: Specs,
         settings: engine::Settings,
+        shards: usize,
         durability: Durability,
         on_news: impl FnMut(News<'_>) + Send + 'static,
     ) -> (Self, JoinHandle<()>) {
@@ -181,7 +179,8 @@ impl EngineHandle {
         let first = Engine::new(&specs.services, settings.clone(), now).snapshot(now);
         let begin = move |status: &Arc<Status>, on_news: &mut dyn FnMut(News<'_>)| {
             let Durability { journal, checkpoint_every } = durability;
-            let Recovered { engine, writer, specs_since } = recover(&journal, &settings, &specs, status, on_news)?;
+            let Recovered { engine, writer, specs_since } =
+                recover(&journal, &settings, shards, &specs, status, on_news)?;
             let keeper = Keeper { journal, settings, specs, every: checkpoint_every, status: Arc::clone(status) };
             Ok(Begun { engine, writer: Some(writer), specs_since, keeper: Some(keeper) })
         };

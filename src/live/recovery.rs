@@ -12,6 +12,7 @@ use crate::journal::{
     Writer,
 };
 use crate::live::News;
+use crate::live::pool::spread;
 use crate::live::specs::Specs;
 use crate::live::status::{Phase, Status};
 use crate::types::{Span, Timestamp};
@@ -41,6 +42,7 @@ pub enum RecoveryError {
 /// An engine that is being brought up to date.
 pub(super) struct Replayer<'a> {
     settings: &'a engine::Settings,
+    shards: usize,
     /// What holds if the journal does not say.
     fallback: &'a Specs,
     pub(super) engine: Option<Engine>,
@@ -59,10 +61,12 @@ impl<'a> Replayer<'a> {
     pub(super) fn start(
         journal: &Journal,
         settings: &'a engine::Settings,
+        shards: usize,
         fallback: &'a Specs,
     ) -> Result<Self, CheckpointError> {
         let mut replayer = Self {
             settings,
+            shards,
             fallback,
             engine: None,
             specs: Vec::new(),
@@ -74,7 +78,8 @@ impl<'a> Replayer<'a> {
             unreadable: 0,
         };
         let restored = journal.latest(|checkpoint| restore(checkpoint, settings, fallback))?;
-        if let Some((engine, Checkpoint { position, newest, specs, gaps, .. })) = restored {
+        if let Some((mut engine, Checkpoint { position, newest, specs, gaps, .. })) = restored {
+            spread(&mut engine, shards);
             replayer = Self { engine: Some(engine), specs, position, newest, gaps, ..replayer };
         }
         Ok(replayer)
@@ -119,14 +124,14 @@ impl<'a> Replayer<'a> {
                 if let Some(engine) = &mut self.engine {
                     engine.step(Event::Reload(&specs.services), now)
                 } else {
-                    self.engine = Some(Engine::new(&specs.services, self.settings.clone(), now));
+                    self.engine = Some(new_engine(&specs, self.settings, self.shards, now));
                     Effects::default()
                 }
             }
             Kind::Write(protocol) => {
                 let engine = self.engine.get_or_insert_with(|| {
                     self.specs = self.fallback.encode();
-                    Engine::new(&self.fallback.services, self.settings.clone(), now)
+                    new_engine(self.fallback, self.settings, self.shards, now)
                 });
                 let (limits, key) = (&self.settings.limits, engine.key());
                 if self.batch.decode(protocol, record.body, limits, key).is_err() {
@@ -157,6 +162,12 @@ impl<'a> Replayer<'a> {
     }
 }
 
+fn new_engine(specs: &Specs, settings: &engine::Settings, shards: usize, now: Timestamp) -> Engine {
+    let mut engine = Engine::new(&specs.services, settings.clone(), now);
+    spread(&mut engine, shards);
+    engine
+}
+
 fn restore(checkpoint: &Checkpoint, settings: &engine::Settings, fallback: &Specs) -> Result<Engine, RestoreError> {
     let specs = Specs::decode(&checkpoint.specs).unwrap_or_else(|_| fallback.clone());
     Engine::restore(&specs.services, settings, &checkpoint.state).map_err(|error| match error {
@@ -179,12 +190,13 @@ pub(super) struct Recovered {
 pub(super) fn recover(
     journal: &Journal,
     settings: &engine::Settings,
+    shards: usize,
     specs: &Specs,
     status: &Arc<Status>,
     on_news: &mut dyn FnMut(News<'_>),
 ) -> Result<Recovered, RecoveryError> {
     let clock = Steady::start();
-    let mut replayer = Replayer::start(journal, settings, specs)?;
+    let mut replayer = Replayer::start(journal, settings, shards, specs)?;
     let mut logged_at = clock.now();
     let reading = replayer.read(journal, status, &mut |replayer, progress, effects| {
         if !effects.alerts.is_empty() {
@@ -207,7 +219,7 @@ pub(super) fn recover(
     let now = clock::now();
     let today = specs.encode();
     let is_new = replayer.engine.is_none();
-    let mut engine = replayer.engine.take().unwrap_or_else(|| Engine::new(&specs.services, settings.clone(), now));
+    let mut engine = replayer.engine.take().unwrap_or_else(|| new_engine(specs, settings, shards, now));
     // Noted in the log with the first write, and before it.
     let specs_since = (is_new || replayer.specs != today).then_some((now, today));
     if specs_since.is_some() && !is_new {

@@ -27,7 +27,6 @@ pub const ROLLBACK_STANDS: Span = Span::hours(1);
 /// The alerts that begin and end with what is told; `standing` are those before.
 pub(super) fn alerts(
     telling: &Telling,
-    is_held: bool,
     standing: &BTreeMap<Fingerprint, Notice>,
     surroundings: &Surroundings,
     now: Timestamp,
@@ -35,7 +34,7 @@ pub(super) fn alerts(
     let is_automatic = telling.by().is_none();
     let mut alerts = Vec::new();
     match telling.what {
-        What::Pause if is_automatic && !is_held => {
+        What::Pause if is_automatic && !telling.is_held => {
             let paused = alert(telling, PAUSED, "ticket", surroundings);
             // Paused for another reason, it is the same pause.
             if !standing.contains_key(&paused.fingerprint) {

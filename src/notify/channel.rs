@@ -37,7 +37,7 @@ pub(super) enum Target {
 
 /// How an attempt is made.
 enum Exchange {
-    Post { client: reqwest::Client, url: Url, target: Target },
+    Post { client: reqwest::Client, url: Url, target: Box<Target> },
     Argo(Arc<argo::Api>),
 }
 
@@ -159,7 +159,7 @@ impl Channel {
         let exchange = match target {
             Target::Argo(argo, _) => Exchange::Argo(Arc::new(argo::Api::new(argo, settings.addresses)?)),
             target => match http::client(url, way.timeout, settings.addresses, None) {
-                Ok(client) => Exchange::Post { client, url: url.clone(), target },
+                Ok(client) => Exchange::Post { client, url: url.clone(), target: Box::new(target) },
                 Err(source) => return Err(StartError::Client { name: name.clone(), source }),
             },
         };

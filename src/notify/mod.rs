@@ -10,7 +10,7 @@
 //! | 2xx | taken; repeated after the resend delay | taken |
 //! | 408, 5xx, 3xx, timeout, no connection | retried with backoff, newest state only | retried with backoff, same id, for an hour |
 //! | 429, 502, 503, 504 | as above, slower; `Retry-After` is kept | as above, slower; `Retry-After` is kept |
-//! | 410 | refused | receiver disabled |
+//! | 410 | refused | receiver disabled; for Argo a dead letter |
 //! | other 4xx | refused: again after the resend delay | dead letter |
 //!
 //! With an [`outbox::Outbox`] every transition and every record is on disk before anybody is told, and what was not
@@ -31,147 +31,39 @@ mod receiver;
 mod relay;
 pub mod reply;
 pub mod slack;
+mod target;
 pub mod telling;
-pub mod template;
 pub mod webhook;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use secrecy::SecretString;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use url::Url;
 
 use self::argo::Targets;
 use self::channel::{Channel, Target, lock, run as run_channel};
+use self::notice::{Fingerprint, Notice};
 use self::outbox::Outbox;
 use self::pace::{Backoff, Jitter};
 use self::relay::{Command, Relay};
 use self::telling::{Desk, Surroundings};
-use self::webhook::WebhookSecret;
 use crate::alert::Alert;
 use crate::audit::{self, Retention};
 use crate::clock::Steady;
 use crate::rollout::Record;
 use crate::spec::ArgoRollout;
-use crate::types::{Labels, Span, Timestamp};
+use crate::types::{Labels, Span};
 
 pub use self::http::{AddressPolicy, install_tls_provider};
+pub use self::target::{
+    AlertmanagerTarget, ArgoTarget, ReceiverKind, ReceiverStatus, Receivers, SlackTarget, WebhookTarget,
+};
 
 /// Each receiver's queue holds at most this many alerts, unless set otherwise.
 pub const QUEUE_LIMIT_ALERTS: usize = 10_000;
-
-/// An Alertmanager instance. Of a cluster, every instance is to be listed.
-#[derive(Clone)]
-pub struct AlertmanagerTarget {
-    /// Where it is, with its path prefix if it has one; `/api/v2/alerts` is added.
-    pub url: Url,
-    /// Over a whole exchange.
-    pub timeout: Span,
-    /// For the header `Authorization`.
-    pub bearer_token: Option<SecretString>,
-}
-
-/// A receiver of Standard Webhooks.
-#[derive(Clone)]
-pub struct WebhookTarget {
-    /// What it is called in logs, metrics and the API.
-    pub name: String,
-    /// Where messages are posted.
-    pub url: Url,
-    /// Every message is signed with each of these; without any, none is signed.
-    pub secrets: Vec<WebhookSecret>,
-    /// Over a whole exchange.
-    pub timeout: Span,
-    /// Whether it is told of the ends of alerts.
-    pub send_resolved: bool,
-}
-
-/// A Slack channel's incoming webhook.
-#[derive(Clone, Debug)]
-pub struct SlackTarget {
-    /// What it is called in logs, metrics and the API.
-    pub name: String,
-    /// Where messages are posted; its path is the secret.
-    pub url: SecretString,
-    /// Over a whole exchange.
-    pub timeout: Span,
-    /// Whether it is told of the ends of alerts.
-    pub send_resolved: bool,
-    /// A dashboard's address to link to, `{service}` in it becomes the service's name.
-    pub dashboard: Option<String>,
-}
-
-/// The Kubernetes API in which Argo's Rollouts are.
-#[derive(Clone, Debug)]
-pub struct ArgoTarget {
-    /// Where it is.
-    pub server: Url,
-    /// A file with a bearer token, read anew for each order.
-    pub token_file: Option<PathBuf>,
-    /// A file with the certificates of the authorities to trust, instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// For one request.
-    pub timeout: Span,
-}
-
-impl ArgoTarget {
-    /// What it is called in logs, metrics and the API.
-    pub fn name(&self) -> String {
-        http::without_credentials(&self.server).to_string()
-    }
-}
-
-/// Everybody who is told.
-#[derive(Clone, Debug, Default)]
-pub struct Receivers {
-    /// Each gets every alert.
-    pub alertmanagers: Vec<AlertmanagerTarget>,
-    /// Each gets everything.
-    pub webhooks: Vec<WebhookTarget>,
-    /// Each gets everything.
-    pub slacks: Vec<SlackTarget>,
-    /// Each carries out verdicts.
-    pub argos: Vec<ArgoTarget>,
-}
-
-impl Receivers {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.alertmanagers.len() + self.webhooks.len() + self.slacks.len() + self.argos.len()
-    }
-
-    /// Whether nobody is told.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl fmt::Debug for AlertmanagerTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AlertmanagerTarget")
-            .field("url", &http::without_credentials(&self.url).as_str())
-            .field("timeout", &self.timeout)
-            .field("bearer_token", &self.bearer_token)
-            .finish()
-    }
-}
-
-impl fmt::Debug for WebhookTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebhookTarget")
-            .field("name", &self.name)
-            .field("url", &http::without_credentials(&self.url).as_str())
-            .field("secrets", &self.secrets)
-            .field("timeout", &self.timeout)
-            .field("send_resolved", &self.send_resolved)
-            .finish()
-    }
-}
 
 /// What all receivers share.
 #[derive(Clone, Debug)]
@@ -252,59 +144,6 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
-/// What a receiver is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReceiverKind {
-    /// An Alertmanager instance.
-    Alertmanager,
-    /// A webhook.
-    Webhook,
-    /// A Slack channel.
-    Slack,
-    /// The Kubernetes API, for Argo's Rollouts.
-    Argo,
-}
-
-impl ReceiverKind {
-    /// The word used in metrics and JSON: `alertmanager`, `webhook`, `slack`, `argo`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Alertmanager => "alertmanager",
-            Self::Webhook => "webhook",
-            Self::Slack => "slack",
-            Self::Argo => "argo",
-        }
-    }
-}
-
-/// How a receiver is doing. Counts are since the start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReceiverStatus {
-    /// A webhook's or Slack channel's name, an Alertmanager's or Kubernetes API's URL.
-    pub name: String,
-    /// What it is.
-    pub kind: ReceiverKind,
-    /// Without user, password and query.
-    pub url: String,
-    /// Alerts and messages not yet taken.
-    pub queued: usize,
-    /// Alerts and messages taken, repetitions included.
-    pub sent: u64,
-    /// Attempts that failed.
-    pub failed: u64,
-    /// Alerts that had to go for newer ones, came after the receiver was disabled, or were over for too long before an
-    /// Alertmanager could be reached.
-    pub dropped: u64,
-    /// Messages given up: refused, too old, or the receiver was gone.
-    pub dead_letters: u64,
-    /// When the last attempt failed, and why.
-    pub last_error: Option<(Timestamp, String)>,
-    /// When an attempt succeeded last.
-    pub last_success: Option<Timestamp>,
-    /// It answered 410 and is left alone until the configuration is loaded again.
-    pub disabled: bool,
-}
-
 /// Delivers alerts and verdicts. Dropping it stops all deliveries at once; [`Notifier::shutdown`] does so in order.
 #[derive(Debug)]
 pub struct Notifier {
@@ -383,9 +222,22 @@ impl Notifier {
         self.ask(Command::Tell(alerts.to_vec()));
     }
 
-    /// Of all alerts, these stand after a restart: what an earlier process told to fire and is not among them ends.
+    /// Of all alerts of SLOs, these stand after a restart: what an earlier process told to fire and is not among them ends.
     pub fn reconcile(&self, alerts: &[Alert]) {
         self.ask(Command::Reconcile(alerts.to_vec()));
+    }
+
+    /// The same as [`Self::send`] for what is rendered already: alerts of rules.
+    pub fn send_notices(&self, notices: Vec<Notice>) {
+        if !notices.is_empty() {
+            self.ask(Command::TellNotices(notices));
+        }
+    }
+
+    /// Of all alerts of rules, these fire after a restart: what an earlier process told to fire and is not among them
+    /// ends.
+    pub fn reconcile_rules(&self, firing: Vec<Fingerprint>) {
+        self.ask(Command::ReconcileRules(firing));
     }
 
     fn ask(&self, command: Command) {

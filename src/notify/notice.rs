@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::template::{self, Data};
 use crate::alert::{Alert, AlertState};
+use crate::template::{self, Data};
 use crate::types::{Labels, Span, Timestamp};
 
 /// An alert's identity over its life: a hash of its SLO and its labels before templates and external labels.
@@ -47,7 +47,7 @@ pub struct Notice {
     pub number: u64,
     /// Whose state this is.
     pub fingerprint: Fingerprint,
-    /// `service/slo`
+    /// `service/slo`; empty for an alert of a rule.
     pub slo: String,
     /// The alert's labels, plus those external ones it has no value for.
     pub labels: Labels,
@@ -95,6 +95,11 @@ impl Notice {
             burn_rates: alert.burn_rates.clone(),
             generator_url: generator_url(external_url, &rule.expr),
         })
+    }
+
+    /// Whether a rule of a rule file gave it, and not an SLO.
+    pub const fn is_of_rule(&self) -> bool {
+        self.slo.is_empty()
     }
 
     /// `firing` or `resolved`.

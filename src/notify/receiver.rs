@@ -397,10 +397,13 @@ impl Receiver {
 mod tests {
     use super::*;
     use crate::alert::AlertState::{self, Firing, Resolved};
+    use crate::canary::Decision;
     use crate::notify::alertmanager::Repetition;
     use crate::notify::notice::tests::notice;
     use crate::notify::pace::{Backoff, Jitter};
-    use crate::notify::telling::tests::surroundings;
+    use crate::notify::slack::Links;
+    use crate::notify::telling::Desk;
+    use crate::notify::telling::tests::{Story, surroundings, told};
     use crate::notify::webhook::Event;
 
     const HOUR: Span = Span::hours(1);
@@ -469,6 +472,33 @@ mod tests {
         assert!(delays.iter().all(|delay| *delay <= Span::minutes(5)));
         assert_eq!((hook.tally().dead_letters, hook.backlog()), (1, 0));
         assert_eq!(hook.tally().failed, ids.len() as u64);
+    }
+
+    /// Time passes for nobody between the record and the request: a rollback is as late as the disk and the network.
+    #[test]
+    fn a_rollback_leaves_at_once() {
+        let (mut desk, mut story) = (Desk::default(), Story::of("2"));
+        let plan = |form| Plan::Webhook(Webhook::new(form, Queue::new(10), true, HOUR));
+        let slack = Form::Slack(Links { external_url: surroundings().external_url, dashboard: None });
+        let receivers = [standard(), slack].map(|form| Receiver::new("r".to_owned(), plan(form), pace()));
+        let started = told(&mut desk, &story.started());
+        let taken = desk.take(&story.verdict(Decision::Rollback, "5%"), &surroundings(), at(0));
+        let (rollback, alert) = (taken.telling.unwrap(), Arc::new(taken.alerts[0].clone()));
+        for mut receiver in receivers {
+            for telling in [&started, &rollback] {
+                receiver.accept_rollout(telling, at(7));
+                let sent = job(receiver.step(at(7)));
+                assert_eq!(Some(event(&sent)), Event::of(telling.what));
+                receiver.report(sent, &Reply::Accepted, at(7), at(7));
+            }
+            receiver.accept_rollout_alert(&alert, at(7));
+            assert_eq!(receiver.backlog(), 0, "it hears of alerts about rollouts by messages");
+        }
+        let mut am = alertmanager();
+        am.accept_rollout(&rollback, at(7));
+        assert!(matches!(am.step(at(7)), Step::Wait(None)), "an Alertmanager by alerts alone");
+        am.accept_rollout_alert(&alert, at(7));
+        assert!(matches!(am.step(at(7)), Step::Send(Job::Alerts(_))));
     }
 
     #[test]

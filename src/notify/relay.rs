@@ -24,10 +24,14 @@ const QUEUE_LIMIT_COMMANDS: usize = 4_096;
 pub(super) enum Command {
     /// Tell of these transitions.
     Tell(Vec<Alert>),
+    /// Tell of these.
+    TellNotices(Vec<Notice>),
     /// Put these on record, and tell of them.
     Record(Vec<Record>),
-    /// Of all alerts, these fire: end what else was told to fire.
+    /// Of all alerts of SLOs, these fire: end what else was told to fire.
     Reconcile(Vec<Alert>),
+    /// The same of all alerts of rules.
+    ReconcileRules(Vec<Fingerprint>),
     /// The receiver of this name has taken these.
     Settled(Arc<str>, Vec<Settled>),
     /// Say when everything before is done and on disk.
@@ -99,7 +103,12 @@ impl Relay {
                     self.tell(notices);
                 }
                 Command::Record(records) => self.record(&records),
-                Command::Reconcile(alerts) => self.reconcile(&alerts),
+                Command::TellNotices(notices) => self.tell(notices),
+                Command::Reconcile(alerts) => {
+                    let firing = alerts.iter().filter(|alert| alert.state == AlertState::Firing);
+                    self.reconcile(&firing.map(Fingerprint::of).collect::<Vec<_>>(), false);
+                }
+                Command::ReconcileRules(firing) => self.reconcile(&firing, true),
                 Command::Settled(receiver, settled) => {
                     let settled = settled.into_iter().map(|settled| (&*receiver, settled));
                     self.store(|outbox| outbox.settle(settled));
@@ -131,11 +140,10 @@ impl Relay {
     }
 
     /// Ends what was told to fire and does not.
-    fn reconcile(&mut self, standing: &[Alert]) {
-        let firing = standing.iter().filter(|alert| alert.state == AlertState::Firing);
-        let firing: Vec<Fingerprint> = firing.map(Fingerprint::of).collect();
+    fn reconcile(&mut self, firing: &[Fingerprint], of_rules: bool) {
         let Some(Ok(backlog)) = self.outbox.as_ref().map(Outbox::backlog) else { return };
-        let over = backlog.firing.iter().filter(|notice| !firing.contains(&notice.fingerprint));
+        let of_kind = backlog.firing.iter().filter(|notice| notice.is_of_rule() == of_rules);
+        let over = of_kind.filter(|notice| !firing.contains(&notice.fingerprint));
         let now = clock::now();
         let ends: Vec<Notice> =
             over.map(|notice| Notice { resolved_at: Some(now.max(notice.starts_at)), ..(**notice).clone() }).collect();
@@ -212,7 +220,7 @@ impl Relay {
     fn give_up(&mut self, error: &str) {
         tracing::error!(
             error,
-            "alerts are sent but no longer stored: they may come twice, or be lost, if this process ends"
+            "alerts and verdicts are sent but no longer stored: they may come twice, or be lost, if this process ends"
         );
         self.outbox = None;
         *self.failure.write().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());

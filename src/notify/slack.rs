@@ -58,7 +58,11 @@ pub fn alert(notice: &Notice, links: &Links) -> Message {
         (false, severity) => format!("Firing ({severity}): {name}"),
     };
     let sentence = annotation("summary").or(annotation("description")).unwrap_or(&notice.slo);
-    let mut fields = vec![field("SLO", &notice.slo), field("Burn rate", &format!("{}x", short(notice.value)))];
+    let mut fields = if notice.is_of_rule() {
+        vec![field("Value", &short(notice.value))]
+    } else {
+        vec![field("SLO", &notice.slo), field("Burn rate", &format!("{}x", short(notice.value)))]
+    };
     fields.extend(
         notice.burn_rates.iter().map(|(window, rate)| field(&format!("Over {window}"), &format!("{}x", short(*rate)))),
     );
@@ -66,7 +70,8 @@ pub fn alert(notice: &Notice, links: &Links) -> Message {
     fields.extend(notice.resolved_at.map(|at| field("Until", &at.to_rfc3339())));
     let mut context = vec![link(&notice.generator_url, "Expression")];
     context.extend(annotation("runbook_url").map(|url| link(url, "Runbook")));
-    context.extend(links.dashboard(notice.slo.split('/').next().unwrap_or_default()));
+    let service = notice.slo.split('/').next().filter(|service| !service.is_empty());
+    context.extend(service.and_then(|service| links.dashboard(service)));
     let event = if is_over { Event::Resolved } else { Event::Firing };
     let body = body(&Parts { title, sentence: escaped(sentence), fields, context });
     Message {
@@ -128,6 +133,7 @@ fn outcome(ending: Ending) -> &'static str {
         Ending::RolledBack => "rolled back",
         Ending::Aborted => "aborted",
         Ending::Superseded => "superseded by a newer version",
+        Ending::Vanished => "gone before it was decided",
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Telling {
     pub what: What,
     /// A verdict about the last step.
     pub is_last_step: bool,
+    /// Somebody has paused the rollout: a verdict `pause` only follows that.
+    pub is_held: bool,
     /// All that is known of it.
     pub record: Record,
 }
@@ -199,11 +201,11 @@ impl Desk {
             self.rollouts.remove(&record.rollout);
         }
         let Some((what, is_last_step)) = taken else { return Taken::default() };
-        let telling = Telling { number: 0, what, is_last_step, record: record.clone() };
+        let telling = Telling { number: 0, what, is_last_step, is_held, record: record.clone() };
         let is_over = |notice: &Notice| notice.resolved_at.is_some_and(|until| until <= now.max(notice.starts_at));
         let over: Vec<Fingerprint> =
             self.alerts.extract_if(.., |_, notice| is_over(notice)).map(|(id, _)| id).collect();
-        let alerts = canary_alert::alerts(&telling, is_held, &self.alerts, surroundings, now);
+        let alerts = canary_alert::alerts(&telling, &self.alerts, surroundings, now);
         for alert in &alerts {
             if is_over(alert) {
                 self.alerts.remove(&alert.fingerprint);
@@ -296,8 +298,8 @@ pub(super) mod tests {
                 step: step.to_owned(),
                 at: Timestamp(60_000 * (self.records as i64 + 1)),
                 decision,
-                check: None,
                 reason: format!("because {} & more", decision.as_str()),
+                check: Some("errors".to_owned()),
                 checks: vec![outcome(state)],
             };
             self.record(Happened::Verdict { verdict, hold: None, by })

@@ -158,6 +158,8 @@ struct Payload<'a> {
 #[serde(rename_all = "camelCase")]
 struct PayloadData<'a> {
     fingerprint: String,
+    /// Absent for an alert of a rule.
+    #[serde(skip_serializing_if = "str::is_empty")]
     slo: &'a str,
     severity: Option<&'a str>,
     state: &'static str,

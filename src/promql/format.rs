@@ -113,7 +113,8 @@ impl VectorSelector {
         let is_name = |m: &Matcher| {
             &*m.name == METRIC_NAME && !name.is_empty() && matches!(&m.op, MatchOp::Equal(value) if **value == *name)
         };
-        let rest: Vec<&Matcher> = self.matchers.iter().filter(|m| !is_name(m)).collect();
+        let mut rest: Vec<String> = self.matchers.iter().filter(|m| !is_name(m)).map(Matcher::to_string).collect();
+        rest.sort_unstable();
         f.write_str(if is_metric_name(name) { name } else { "" })?;
         if rest.is_empty() && !name.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Numbers as Go's `fmt` prints them, for messages that have to read as Prometheus'.
+//! Go's manners where they show: numbers as `fmt` prints them, and what `math` makes of NaN.
 
 use crate::types::{format_value, format_value_exponent};
 
@@ -25,9 +25,35 @@ pub(crate) fn two_digits(value: f64) -> String {
     if (1e-4..100.0).contains(&rounded.abs()) { format!("{rounded}") } else { format_value_exponent(rounded) }
 }
 
+/// `math.Max`: infinity wins over NaN, and NaN over all else.
+pub(crate) fn max(a: f64, b: f64) -> f64 {
+    if a == f64::INFINITY || b == f64::INFINITY {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
+    }
+}
+
+/// `math.Min`: negative infinity wins over NaN, and NaN over all else.
+pub(crate) fn min(a: f64, b: f64) -> f64 {
+    -max(-a, -b)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn infinity_wins_over_nan() {
+        assert_eq!(
+            (max(f64::NAN, f64::INFINITY), min(f64::NAN, f64::NEG_INFINITY)),
+            (f64::INFINITY, f64::NEG_INFINITY)
+        );
+        assert!(max(f64::NAN, 1.0).is_nan() && min(f64::INFINITY, f64::NAN).is_nan());
+        assert_eq!((max(1.0, 2.0), min(1.0, 2.0)), (2.0, 1.0));
+    }
 
     #[test]
     fn numbers_print_as_in_go() {

@@ -3,6 +3,7 @@
 //! Pure: the moments of evaluation are arguments, and a callback says when to stop. A range query evaluates each
 //! selector once over its whole range, with a window that moves from step to step.
 
+mod anchor;
 mod annotation;
 mod ast;
 mod eval;
@@ -15,13 +16,17 @@ mod needed;
 mod parse;
 mod pin;
 mod storage;
+mod suspect;
+mod tree;
 mod value;
 
+pub use anchor::CounterUse;
 pub use ast::{Position, Type};
 pub use eval::{EvalError, EvalLimits, Evaluation, instant, range};
 pub use histogram::{Bucket, BucketRange, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, ResetHint};
 pub use parse::{ParseError, ParseLimits};
 pub use storage::{FloatSample, HistogramSample, STALE, Selection, SeriesView, Storage, StorageError, is_stale};
+pub use suspect::Suspicion;
 pub use value::{Data, Output, Series, Value, VectorSample};
 
 use std::fmt;
@@ -79,9 +84,29 @@ impl Query {
         (pin::pin(&mut query.expr, at) && parse::check::check(&mut query.expr).is_ok()).then_some(query)
     }
 
+    /// The same query with `rate` and `increase` over ranges of this length anchored, and what such ranges are used
+    /// for.
+    pub fn anchored(mut self, window: Span) -> (Self, CounterUse) {
+        let mut found = CounterUse::default();
+        anchor::anchor(&mut self.expr, window, &mut found);
+        (self, found)
+    }
+
     /// In canonical form; over several lines when it is longer than 100 characters.
     pub fn pretty(&self) -> String {
         format::Pretty { expr: &self.expr, level: 0 }.to_string()
+    }
+
+    /// What it says but can hardly mean, as a condition: comparisons that always hold, units mixed up.
+    pub fn suspicions(&self) -> Vec<Suspicion> {
+        let mut found = Vec::new();
+        suspect::collect(&self.expr, &mut found);
+        found
+    }
+
+    /// Its syntax tree, as Prometheus' `parse_query` shows it.
+    pub fn tree(&self) -> serde_json::Value {
+        tree::tree(&self.expr)
     }
 
     /// The series it asks for, in the order of the text.
@@ -90,6 +115,14 @@ impl Query {
         needed::collect(&self.expr, Some(Span::ZERO), &mut needed);
         needed
     }
+}
+
+/// Reads what selects series and nothing else: `up{job="api"}`.
+///
+/// # Errors
+/// What is wrong with it and where. One that may select any series, as `{}`, is taken.
+pub fn parse_selector(text: &str, limits: &ParseLimits) -> Result<Selector, ParseError> {
+    parse::parse_matchers(text, limits).map(Selector::new)
 }
 
 /// In canonical form, on one line.

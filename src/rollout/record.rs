@@ -112,6 +112,8 @@ pub enum Ending {
     Aborted,
     /// Another candidate came before it was decided.
     Superseded,
+    /// The candidate was not seen any more before it was decided: nobody knows why.
+    Vanished,
 }
 
 impl Ending {
@@ -122,6 +124,7 @@ impl Ending {
             Self::RolledBack => "rolled-back",
             Self::Aborted => "aborted",
             Self::Superseded => "superseded",
+            Self::Vanished => "vanished",
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canary::{Arm, Decision, Hold, Judge, Layout, Measure, Policy, StreamSpec, Verdict};
 use crate::rollout::policy::policy;
-use crate::rollout::versions::{Flushed, Lane, TOTAL, Versions, buckets, rates};
+use crate::rollout::versions::{Flushed, Lane, Sums, TOTAL, Version, Versions, buckets, rates};
 use crate::rollout::{Actor, Ending, Happened, Input, Record, RolloutView, StepView};
 use crate::spec::{Canary, CanaryCheck, Counting, Service, Stream, WeekTime};
 use crate::types::{Span, Timestamp};
@@ -164,7 +164,7 @@ impl Run {
         }
         let baseline = versions.get(baseline);
         // What the baseline did until now is learnt from; evidence is what both do from here on.
-        let since = self.started.max(baseline.and_then(|version| version.newest()).unwrap_or(self.started));
+        let since = self.started.max(baseline.and_then(Version::newest).unwrap_or(self.started));
         let (name, revision) =
             (format!("{}/{}", plan.service.name, self.version), self.started.as_millis().to_string());
         let mut judge = match Judge::new(&name, &revision, policy.clone(), since) {
@@ -246,12 +246,11 @@ impl Run {
     pub fn advance(&mut self, plan: &Plan, moment: Moment<'_>, out: &mut Vec<Record>) {
         let now = moment.now;
         let hold = self.hold(plan, moment);
-        let verdict = match &mut self.judge {
-            Some(judge) => judge.judge(now, hold.as_ref()),
-            None => {
-                let missing = format!("no baseline to compare {} with has been seen", self.version);
-                self.undecided(plan, now, hold.as_ref(), &missing)
-            }
+        let verdict = if let Some(judge) = &mut self.judge {
+            judge.judge(now, hold.as_ref())
+        } else {
+            let missing = format!("no baseline to compare {} with has been seen", self.version);
+            self.undecided(plan, now, hold.as_ref(), &missing)
         };
         self.due = self.next_due(plan, now);
         let decision = verdict.decision;
@@ -459,7 +458,7 @@ impl Plan {
     }
 
     /// What the judge's stream counts of some events.
-    fn counts(&self, stream: u32, wanted: &StreamSpec, sums: &super::versions::Sums) -> Vec<f64> {
+    fn counts(&self, stream: u32, wanted: &StreamSpec, sums: &Sums) -> Vec<f64> {
         match &wanted.measure {
             Measure::Latency { layout, .. } => buckets(sums, layout),
             Measure::Success | Measure::Errors => rates(sums, self.countings[stream as usize]),

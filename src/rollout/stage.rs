@@ -15,9 +15,9 @@ use crate::types::{Labels, Selector, Span, Timestamp};
 /// Rollouts that are over and still shown.
 pub const PAST_LIMIT_ROLLOUTS: usize = 20;
 
-/// For so long after the first sample nobody knows which versions are new.
+/// For so long after the oldest sample nobody knows which versions are new.
 const COLD_START: Span = Span::minutes(1);
-/// A candidate not seen for so long was taken back by somebody.
+/// A candidate not seen for so long is gone.
 const CANDIDATE_ABSENT: Span = Span::hours(1);
 /// Who begins a rollout when a version appears.
 const DISCOVERY: &str = "discovery";
@@ -43,7 +43,8 @@ pub struct Stage {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StageState {
     versions: Versions,
-    first_seen: Option<Timestamp>,
+    /// The oldest and the newest sample's time.
+    span: Option<(Timestamp, Timestamp)>,
     is_settled: bool,
     stable: Option<String>,
     current: Option<Box<Run>>,
@@ -87,7 +88,8 @@ impl Stage {
     /// Takes a change that arrives `now`.
     pub fn observe(&mut self, observed: &Observed<'_>, now: Timestamp) {
         self.is_touched = true;
-        self.state.first_seen.get_or_insert(now);
+        let (oldest, newest) = self.state.span.unwrap_or((observed.at, observed.at));
+        self.state.span = Some((oldest.min(observed.at), newest.max(observed.at)));
         if self.state.versions.observe(observed, now) {
             self.appeared.push(observed.version.to_owned());
         }
@@ -115,10 +117,7 @@ impl Stage {
 
     /// When time alone may lead to something.
     pub fn due(&self) -> Timestamp {
-        let state = &self.state;
-        let settles = state.first_seen.filter(|_| !state.is_settled).map(|first| first + COLD_START);
-        let decides = state.current.as_ref().map(|run| run.due());
-        settles.into_iter().chain(decides).min().unwrap_or(Timestamp(i64::MAX))
+        self.state.current.as_ref().map_or(Timestamp(i64::MAX), |run| run.due())
     }
 
     /// Whether there is something to do at `now`.
@@ -136,10 +135,13 @@ impl Stage {
             run.prepare(&self.plan, &state.versions, now, out);
             run.feed(&self.plan, &mut state.versions, &flushed, now, out);
         }
-        for version in std::mem::take(&mut self.appeared) {
-            self.discover(&version, now, out);
-        }
+        let was_settled = self.state.is_settled;
         self.settle(now, out);
+        for version in std::mem::take(&mut self.appeared) {
+            if was_settled {
+                self.discover(&version, now, out);
+            }
+        }
         self.keep_stable();
         self.follow_weight(now, out);
         self.advance(now, frozen, out);
@@ -151,7 +153,7 @@ impl Stage {
         let absent = state.versions.get(&run.version).filter(|version| now.since(version.seen) >= CANDIDATE_ABSENT);
         if absent.is_some() && run.ended.is_none() {
             let reason = format!("{} has not been seen for {CANDIDATE_ABSENT}", run.version);
-            run.end(&self.plan, now, Ending::Aborted, reason, None, out);
+            run.end(&self.plan, now, Ending::Vanished, reason, None, out);
         }
         // A promoted step may be followed by one that is over at once.
         while let Some(run) = &mut state.current
@@ -184,7 +186,7 @@ impl Stage {
                 .current
                 .as_ref()
                 .is_some_and(|run| run.version == version || run.baseline.as_deref() == Some(version));
-        if !state.is_settled || is_selected || is_known {
+        if is_selected || is_known {
             return;
         }
         if state.stable.is_none() && self.selected.is_none() && state.versions.live().count() == 1 {
@@ -252,7 +254,7 @@ impl Stage {
     /// candidate that began before anybody looked.
     fn settle(&mut self, now: Timestamp, out: &mut Vec<Record>) {
         let state = &mut self.state;
-        if state.is_settled || state.first_seen.is_none_or(|first| now.since(first) < COLD_START) {
+        if state.is_settled || state.span.is_none_or(|(oldest, newest)| newest.since(oldest) < COLD_START) {
             return;
         }
         state.is_settled = true;
@@ -270,7 +272,7 @@ impl Stage {
         state.stable = state.stable.take().or_else(|| names.first().map(|(name, _)| name.clone()));
         if let Some(run) = &mut state.current {
             if run.baseline.is_none() {
-                run.baseline = state.stable.clone();
+                run.baseline.clone_from(&state.stable);
             }
             return;
         }

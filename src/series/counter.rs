@@ -10,22 +10,45 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Timestamp, compact};
+use crate::types::{Span, Timestamp, compact};
 
 /// Samples remembered for each counter: how late, in samples, one may arrive and still be placed exactly.
 pub const RECENT_LIMIT_SAMPLES: usize = 4;
 
-/// A counter's latest samples and whether its first value counted.
+/// A counter's latest samples and whether its first value counted: what [`Recent`] says, in less room.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "Kept", into = "Kept")]
 pub struct Counter {
-    /// Ascending in time; `len` of them are valid.
-    recent: [Point; RECENT_LIMIT_SAMPLES],
-    /// How long before each of `recent` it had begun to count, in ms; [`OLD`] where that is not known.
-    ages: [u32; RECENT_LIMIT_SAMPLES],
+    values: [f64; RECENT_LIMIT_SAMPLES],
+    newest_at: Timestamp,
+    /// How long before the newest sample the others were, in ms.
+    before: [u32; RECENT_LIMIT_SAMPLES - 1],
     len: u8,
-    /// The oldest of `recent` is the first sample the counter ever had.
+    holds_first: bool,
+    birth_counted: bool,
+    /// `None` where it was never said when a sample had begun to count: most senders do not.
+    ages: Option<Box<[u32; RECENT_LIMIT_SAMPLES]>>,
+}
+
+/// A counter as it is worked on.
+struct Recent {
+    /// Ascending in time; `len` of them are valid.
+    points: [Point; RECENT_LIMIT_SAMPLES],
+    /// How long before each of `points` it had begun to count, in ms; [`OLD`] where that is not known.
+    ages: [u32; RECENT_LIMIT_SAMPLES],
+    len: usize,
+    /// The oldest of `points` is the first sample the counter ever had.
     holds_first: bool,
     /// The first value was counted from zero.
+    birth_counted: bool,
+}
+
+/// A counter as it is stored: no longer than what there is to say.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    points: Vec<Point>,
+    ages: Vec<u32>,
+    holds_first: bool,
     birth_counted: bool,
 }
 
@@ -94,22 +117,25 @@ fn age(at: Timestamp, start: Option<Timestamp>) -> u32 {
 impl Counter {
     /// A counter that has had no sample.
     pub fn new() -> Self {
-        let ages = [OLD; RECENT_LIMIT_SAMPLES];
-        Self { recent: Default::default(), ages, len: 0, holds_first: true, birth_counted: false }
-    }
-
-    fn points(&self) -> &[Point] {
-        &self.recent[..usize::from(self.len)]
+        Self {
+            values: [0.0; RECENT_LIMIT_SAMPLES],
+            newest_at: Timestamp::MIN,
+            before: [0; RECENT_LIMIT_SAMPLES - 1],
+            len: 0,
+            holds_first: true,
+            birth_counted: false,
+            ages: None,
+        }
     }
 
     /// The time of the newest sample.
     pub fn newest(&self) -> Option<Timestamp> {
-        self.points().last().map(|p| p.at)
+        (self.len > 0).then_some(self.newest_at)
     }
 
     /// The first sample ever, while it is still remembered: its time and value.
     pub fn first(&self) -> Option<(Timestamp, f64)> {
-        self.points().first().filter(|_| self.holds_first).map(|p| (p.at, p.value))
+        (self.len > 0 && self.holds_first).then(|| (self.at(0), self.values[0]))
     }
 
     /// Counts the first value from zero; returns the change, or `None` when it already counted or the
@@ -125,26 +151,100 @@ impl Counter {
 
     /// Places a finite sample among the others; `start` is when it began to count, if the sender says so.
     pub fn place(&mut self, at: Timestamp, value: f64, start: Option<Timestamp>) -> Placed {
-        let (new, age) = (Point { at, value }, age(at, start));
-        let Some(&newest) = self.points().last() else {
-            (self.recent[0], self.ages[0]) = (new, age);
-            self.len = 1;
+        let mut recent = self.recent();
+        let placed = recent.place(Point { at, value }, age(at, start));
+        self.keep(recent);
+        placed
+    }
+
+    fn at(&self, index: usize) -> Timestamp {
+        if index + 1 == usize::from(self.len) {
+            return self.newest_at;
+        }
+        self.newest_at - Span::millis(i64::from(self.before[index]))
+    }
+
+    fn recent(&self) -> Recent {
+        let mut points = [Point::default(); RECENT_LIMIT_SAMPLES];
+        for (index, point) in points[..usize::from(self.len)].iter_mut().enumerate() {
+            *point = Point { at: self.at(index), value: self.values[index] };
+        }
+        Recent {
+            points,
+            ages: self.ages.as_deref().copied().unwrap_or([OLD; RECENT_LIMIT_SAMPLES]),
+            len: usize::from(self.len),
+            holds_first: self.holds_first,
+            birth_counted: self.birth_counted,
+        }
+    }
+
+    /// A sample that lies over 49 days before the newest is as good as forgotten.
+    fn keep(&mut self, mut recent: Recent) {
+        let Some(newest) = recent.len.checked_sub(1).map(|last| recent.points[last].at) else { return };
+        let before = |point: &Point| u32::try_from(newest.since(point.at).as_millis()).ok();
+        while before(&recent.points[0]).is_none() {
+            recent.drop_oldest();
+        }
+        for (index, point) in recent.points[..recent.len].iter().enumerate() {
+            self.values[index] = point.value;
+            if let (Some(kept), Some(before)) = (self.before.get_mut(index), before(point)) {
+                *kept = before;
+            }
+        }
+        self.newest_at = newest;
+        self.len = recent.len as u8;
+        (self.holds_first, self.birth_counted) = (recent.holds_first, recent.birth_counted);
+        match &mut self.ages {
+            Some(ages) => **ages = recent.ages,
+            None if recent.ages == [OLD; RECENT_LIMIT_SAMPLES] => {}
+            None => self.ages = Some(Box::new(recent.ages)),
+        }
+    }
+}
+
+impl From<Counter> for Kept {
+    fn from(counter: Counter) -> Self {
+        let Recent { points, ages, len, holds_first, birth_counted } = counter.recent();
+        let has_ages = ages[..len].iter().any(|age| *age != OLD);
+        let ages = if has_ages { ages[..len].to_vec() } else { Vec::new() };
+        Self { points: points[..len].to_vec(), ages, holds_first, birth_counted }
+    }
+}
+
+impl From<Kept> for Counter {
+    fn from(kept: Kept) -> Self {
+        let len = kept.points.len().min(RECENT_LIMIT_SAMPLES);
+        let (mut points, mut ages) = ([Point::default(); RECENT_LIMIT_SAMPLES], [OLD; RECENT_LIMIT_SAMPLES]);
+        points[..len].copy_from_slice(&kept.points[..len]);
+        ages.iter_mut().zip(kept.ages).for_each(|(age, kept)| *age = kept);
+        let (holds_first, birth_counted) = (kept.holds_first, kept.birth_counted);
+        let mut counter = Self { holds_first, birth_counted, ..Self::new() };
+        counter.keep(Recent { points, ages, len, holds_first, birth_counted });
+        counter
+    }
+}
+
+impl Recent {
+    fn place(&mut self, new: Point, age: u32) -> Placed {
+        let at = new.at;
+        let Some(&newest) = self.points[..self.len].last() else {
+            self.insert(0, new, age);
             return Placed::First;
         };
         if at > newest.at {
-            self.push(new, age);
+            self.insert(self.len, new, age);
             return Placed::Known(Change { at, since: newest.at, amount: growth(newest, new, age) });
         }
-        let after = self.points().partition_point(|p| p.at < at);
-        let (next, next_age) = (self.recent[after], self.ages[after]);
+        let after = self.points[..self.len].partition_point(|p| p.at < at);
+        let (next, next_age) = (self.points[after], self.ages[after]);
         if next.at == at {
-            let same = next.value.to_bits() == value.to_bits() || next.value == value;
+            let same = next.value.to_bits() == new.value.to_bits() || next.value == new.value;
             return if same { Placed::Duplicate } else { Placed::Conflict };
         }
         if after == 0 {
             return self.place_before_all(new, age);
         }
-        let previous = self.recent[after - 1];
+        let previous = self.points[after - 1];
         self.insert(after, new, age);
         let correction = growth(new, next, next_age) - growth(previous, next, next_age);
         // The two together say again what the next one said alone.
@@ -153,40 +253,35 @@ impl Counter {
     }
 
     fn place_before_all(&mut self, new: Point, age: u32) -> Placed {
-        if !self.holds_first || usize::from(self.len) == RECENT_LIMIT_SAMPLES {
+        if !self.holds_first || self.len == RECENT_LIMIT_SAMPLES {
             return Placed::Absorbed;
         }
-        let (first, first_age) = (self.recent[0], self.ages[0]);
+        let (first, first_age) = (self.points[0], self.ages[0]);
         self.insert(0, new, age);
         let was_counted = std::mem::take(&mut self.birth_counted);
         let (since, counted) = if was_counted { (first.at, first.value.max(0.0)) } else { (new.at, 0.0) };
         Placed::BeforeFirst(Change { at: first.at, since, amount: growth(new, first, first_age) - counted })
     }
 
-    fn push(&mut self, point: Point, age: u32) {
-        if usize::from(self.len) == RECENT_LIMIT_SAMPLES {
-            self.insert(RECENT_LIMIT_SAMPLES, point, age);
-        } else {
-            let at = usize::from(self.len);
-            (self.recent[at], self.ages[at]) = (point, age);
-            self.len += 1;
-        }
-    }
-
     /// Inserts before `index`; when full, the oldest sample makes room (`index` is then at least 1).
     fn insert(&mut self, index: usize, point: Point, age: u32) {
-        let at = if usize::from(self.len) == RECENT_LIMIT_SAMPLES {
-            self.recent.copy_within(1..index, 0);
-            self.ages.copy_within(1..index, 0);
-            self.holds_first = false;
+        let at = if self.len == RECENT_LIMIT_SAMPLES {
+            self.drop_oldest();
             index - 1
         } else {
-            self.recent.copy_within(index..usize::from(self.len), index + 1);
-            self.ages.copy_within(index..usize::from(self.len), index + 1);
-            self.len += 1;
             index
         };
-        (self.recent[at], self.ages[at]) = (point, age);
+        self.points.copy_within(at..self.len, at + 1);
+        self.ages.copy_within(at..self.len, at + 1);
+        self.len += 1;
+        (self.points[at], self.ages[at]) = (point, age);
+    }
+
+    fn drop_oldest(&mut self) {
+        self.points.copy_within(1..self.len, 0);
+        self.ages.copy_within(1..self.len, 0);
+        self.len -= 1;
+        self.holds_first = false;
     }
 }
 
@@ -299,7 +394,17 @@ mod tests {
 
     #[test]
     fn a_counter_is_small() {
-        assert!(size_of::<Counter>() <= 88, "{}", size_of::<Counter>());
+        assert!(size_of::<Counter>() <= 64, "{}", size_of::<Counter>());
+    }
+
+    #[test]
+    fn a_sample_from_long_before_is_forgotten() {
+        let mut counter = Counter::new();
+        place(&mut counter, at(0), 1.0);
+        let later = at(50 * 86_400);
+        assert_eq!(place(&mut counter, later, 4.0), Placed::Known(change(0, 50 * 86_400, 3.0)));
+        assert_eq!((counter.first(), counter.newest()), (None, Some(later)));
+        assert_eq!(place(&mut counter, at(86_400), 2.0), Placed::Absorbed);
     }
 
     proptest! {
@@ -341,6 +446,21 @@ mod tests {
             arrivals.sort_by_key(|(i, _)| i + late[i % late.len()]);
             let arrivals: Vec<_> = arrivals.into_iter().map(|(_, sample)| sample).collect();
             prop_assert_eq!(sum(&arrivals), sum(&samples));
+        }
+
+        /// A counter that was stored goes on as one that was not, and is stored as the same bytes.
+        #[test]
+        fn a_stored_counter_goes_on(samples in prop::collection::vec((0_i64..60, 0_u8..9, any::<bool>()), 1..20)) {
+            let (mut calm, mut stored) = (Counter::new(), Counter::new());
+            for (seconds, value, has_start) in samples {
+                let start = has_start.then(|| at(seconds - 20));
+                let placed = calm.place(at(seconds), f64::from(value), start);
+                prop_assert_eq!(stored.place(at(seconds), f64::from(value), start), placed);
+                let bytes = postcard::to_stdvec(&stored).unwrap();
+                stored = postcard::from_bytes(&bytes).unwrap();
+                prop_assert_eq!(postcard::to_stdvec(&calm).unwrap(), bytes);
+                prop_assert_eq!(stored.first(), calm.first());
+            }
         }
     }
 }

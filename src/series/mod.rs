@@ -3,12 +3,16 @@
 //! Resets, births, late and duplicate samples, staleness and scrapes cut in two are settled here; what leaves
 //! is a stream of [`Increment`]s whose sum over any set of series is the number of events that happened.
 
+mod birth;
 mod buckets;
 mod counter;
 mod gauge;
+mod ha;
 mod index;
 mod job;
 mod native;
+mod scrape;
+mod shard;
 mod table;
 mod target;
 mod twin;
@@ -20,17 +24,30 @@ use crate::types::{Labels, Span};
 pub use crate::wire::STALE_NAN_BITS;
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
 pub use gauge::{Gauge, READINGS_LIMIT_SAMPLES, Taken};
+pub use ha::{Elections, Ha, HaPairs, Heard, REPLICAS_LIMIT_COUNT};
 pub use index::{Cache, Index};
 pub use native::NativeUse;
-pub use table::{Liveness, Lookup, Output, RegisterError, SampleError, Table};
-pub use target::{Increment, Reading, SETTLE};
+pub use scrape::SETTLE;
+pub use shard::{Inline, Refused, Shard, Workers};
+pub use table::{Liveness, Lookup, Output, RegisterError, SHARDS_LIMIT_COUNT, SampleError, Saved, Table};
+pub use target::{Increment, Reading};
 
 /// A series without samples for this long is forgotten.
 pub const IDLE: Span = Span::hours(1);
 
-/// A tracked series: its slot in the table.
+/// A tracked series: its target and its place there. Both are given in the order in which series are met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SeriesId(pub u32);
+pub struct SeriesId {
+    /// The target's number among all.
+    pub target: u32,
+    /// Among the target's series.
+    pub index: u32,
+}
+
+impl SeriesId {
+    /// Of no series.
+    const NONE: Self = Self { target: u32::MAX, index: u32::MAX };
+}
 
 /// What a series is bound to, opaque to this module: the caller's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

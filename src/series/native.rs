@@ -1,8 +1,8 @@
 //! One series of native histograms: its recent ones, and what each new one adds to the counts of events.
 //!
 //! The same rules as for a [`Counter`](super::Counter), with events counted twice: all of them, and those within each
-//! threshold that somebody asks for. The messages are kept as they came (a few hundred bytes each, against some 88 for
-//! a counter: but one such series stands for ten to fifty buckets of a classic histogram), because a reset is seen in
+//! threshold that somebody asks for. The messages are kept as they came (a few hundred bytes each, against 64 for a
+//! counter: but one such series stands for ten to fifty buckets of a classic histogram), because a reset is seen in
 //! any bucket and a late histogram needs both its neighbours.
 
 use std::collections::VecDeque;
@@ -119,9 +119,14 @@ impl Native {
         position
     }
 
+    /// The time of the first histogram ever, while it is remembered.
+    pub(super) fn first_at(&self) -> Option<Timestamp> {
+        self.recent.front().filter(|_| self.holds_first).map(|point| point.at)
+    }
+
     /// Whether the first value, of this time, could still be counted from zero.
     pub(super) fn may_be_born(&self, at: Timestamp) -> bool {
-        self.holds_first && !self.birth_counted && self.recent.front().is_some_and(|point| point.at == at)
+        !self.birth_counted && self.first_at() == Some(at)
     }
 
     /// Counts the first value from zero.

@@ -1,36 +1,35 @@
-//! All series that matter to some SLI: identity, counters, targets.
+//! All series that matter to some SLI: which there are, and the shards that hold them.
 //!
 //! A series is found by the hash of its label bytes as they came (the *wire key*); only one not seen lately
 //! has its labels decoded and sorted, and meets the other spellings of itself under the hash of the sorted
 //! set (the *identity*).
+//!
+//! A write is taken in two steps. First the series of all samples are found or added, and the samples put before the
+//! shards, in the order in which they came; then the shards run, and what they say is put in that order again. So
+//! everything that leaves a table is the same for every number of shards, to the last bit of a sum.
 
-mod histogram;
-mod sample;
+mod run;
+mod state;
 mod upkeep;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use crate::series::counter::Counter;
-use crate::series::gauge::Gauge;
-use crate::series::index::{Cache, Index};
+use crate::series::index::Cache;
 use crate::series::job::Jobs;
 use crate::series::native::Native;
-use crate::series::target::{Increment, Target};
-use crate::series::{SeriesId, Tag};
-use crate::types::{Labels, METRIC_NAME, Timestamp};
-use crate::wire::{Limits, STALE_NAN_BITS};
+use crate::series::shard::{Refused, Shard};
+use crate::series::target::{Increment, Key, Special, Target};
+use crate::series::{NativeUse, SeriesId, Tag};
+use crate::types::{Labels, METRIC_NAME};
+use crate::wire::Limits;
 
-use histogram::Twins;
+pub use state::Saved;
 
 /// The messages of native histograms that are kept for all series together; over it new series are refused.
 pub const NATIVE_LIMIT_BYTES: usize = 1 << 30;
-
-/// What ends a series.
-const STALE: f64 = f64::from_bits(STALE_NAN_BITS);
-/// In the cache of wire keys: a series that no SLI refers to.
-const IGNORED: u32 = u32::MAX;
+/// Shards at most.
+pub const SHARDS_LIMIT_COUNT: usize = 64;
 
 /// What a wire key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,151 +79,86 @@ pub struct Output {
     pub liveness: Vec<Liveness>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Series {
-    /// The two halves of the hash: a `u128` would make the whole struct larger.
-    identity: (u64, u64),
-    track: Track,
-    /// Of a series whose samples are events themselves.
-    gauge: Option<Box<Gauge>>,
-    tag: Tag,
-    /// In place of `tag` for what a native histogram of the same labels counts already.
-    beside_native: Tag,
-    /// The other form of the same histogram; [`NO_TWIN`] for most.
-    twin: u32,
-    target: u32,
-    /// Index into the target's metrics.
-    metric: u32,
-    /// When the latest sample arrived.
-    seen: Timestamp,
-    live: bool,
-    used: bool,
-}
-
-impl Series {
-    /// The time of its newest sample.
-    fn newest(&self) -> Option<Timestamp> {
-        self.gauge.as_ref().map_or_else(|| self.track.newest(), |gauge| gauge.newest())
-    }
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-enum Track {
-    Counter(Counter),
-    Native(Box<Native>),
-}
-
-impl Track {
-    fn newest(&self) -> Option<Timestamp> {
-        match self {
-            Self::Counter(counter) => counter.newest(),
-            Self::Native(native) => native.newest(),
-        }
-    }
-}
-
-const NO_TWIN: u32 = u32::MAX;
-
-/// A sample on its way from its series to its target.
-#[derive(Clone, Copy, Debug)]
-struct Arrival {
-    at: Timestamp,
-    start: Option<Timestamp>,
-    /// The series' newest sample before it.
-    before: Option<Timestamp>,
-    /// The first of its series as far as is known.
-    is_first: bool,
-    /// When the series is known to have been live.
-    live_at: Option<Timestamp>,
-}
-
 /// The series table.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Table {
-    /// Not part of the state: whatever is missing is worked out again.
-    #[serde(skip)]
-    wire: Cache,
-    /// From identity to slot; follows from `series`.
-    #[serde(skip)]
-    identities: Index,
-    series: Vec<Series>,
-    /// Slots to use again, with the rotation from which on no wire key can stand for their last series.
-    free: VecDeque<(u64, u32)>,
+    /// Not part of the state: whatever is missing is worked out again. [`SeriesId::NONE`] is a series that no SLI
+    /// refers to.
+    wire: Cache<SeriesId>,
+    shards: Vec<Shard>,
+    /// Follows from the targets.
+    target_ids: BTreeMap<Arc<Key>, u32>,
+    /// Follows from the targets.
+    series_count: usize,
+    /// How many targets there are, free ones included.
+    target_count: u32,
+    /// Targets to use again, with the rotation from which on no wire key can stand for their last series.
+    free_targets: VecDeque<(u64, u32)>,
     rotation: u64,
-    targets: Vec<Target>,
-    free_targets: Vec<u32>,
-    /// From key to target; follows from `target_keys`.
-    #[serde(skip)]
-    target_ids: BTreeMap<(Box<str>, Box<str>), u32>,
-    target_keys: Vec<(Box<str>, Box<str>)>,
-    jobs: Jobs,
+    /// Shared with the shards while they run.
+    jobs: Arc<Jobs>,
     metric_ids: BTreeMap<Box<str>, u32>,
-    twins: Twins,
+    /// Follows from the series.
     native_bytes: usize,
-    #[serde(skip)]
     limits: Limits,
-    /// Changes of a histogram on their way.
-    #[serde(skip)]
-    changes: Vec<Increment>,
-    /// Targets that hold changes, and some that no longer do.
-    holding: BTreeSet<u32>,
-    #[serde(skip)]
     limit_series: usize,
-    sweep_next: usize,
-}
-
-impl Series {
-    const fn identity(&self) -> u128 {
-        (self.identity.0 as u128) << 64 | self.identity.1 as u128
-    }
-
-    /// What an increase up to `at` counts for.
-    fn tag_at(&self, at: Timestamp, twins: &mut Twins) -> Tag {
-        if self.twin == NO_TWIN || twins.counts_classic(self.twin, at) { self.tag } else { self.beside_native }
-    }
+    /// Where the next sweep begins.
+    sweep_next: SeriesId,
+    /// The shard of every sample that waits for a run.
+    routes: Vec<u8>,
+    /// Samples of the last run that were not taken.
+    refused: Vec<Refused>,
 }
 
 impl Table {
-    /// An empty table that tracks at most `limit_series` series, for histograms within these limits.
+    /// An empty table of one shard that tracks at most `limit_series` series, for histograms within these limits.
     pub fn new(limit_series: usize, limits: &Limits) -> Self {
         Self {
-            wire: Cache::new(limit_series),
-            identities: Index::default(),
-            series: Vec::new(),
-            free: VecDeque::new(),
-            rotation: 0,
-            targets: Vec::new(),
-            free_targets: Vec::new(),
+            wire: Cache::new(limit_series.saturating_mul(2)),
+            shards: vec![Shard::new(0, 1, limits)],
             target_ids: BTreeMap::new(),
-            target_keys: Vec::new(),
-            jobs: Jobs::default(),
+            series_count: 0,
+            target_count: 0,
+            free_targets: VecDeque::new(),
+            rotation: 0,
+            jobs: Arc::default(),
             metric_ids: BTreeMap::new(),
-            twins: Twins::default(),
             native_bytes: 0,
             limits: *limits,
-            changes: Vec::new(),
-            holding: BTreeSet::new(),
             limit_series,
-            sweep_next: 0,
+            sweep_next: SeriesId { target: 0, index: 0 },
+            routes: Vec::new(),
+            refused: Vec::new(),
         }
+    }
+
+    fn target(&self, id: u32) -> &Target {
+        let count = self.shards.len() as u32;
+        &self.shards[(id % count) as usize].targets[(id / count) as usize]
+    }
+
+    fn target_mut(&mut self, id: u32) -> &mut Target {
+        let count = self.shards.len() as u32;
+        &mut self.shards[(id % count) as usize].targets[(id / count) as usize]
     }
 
     /// What a wire key stands for.
     pub fn lookup(&mut self, wire_key: u128) -> Lookup {
         match self.wire.get(wire_key) {
             None => Lookup::Unknown,
-            Some(IGNORED) => Lookup::Ignored,
-            // A series forgotten since is as good as unknown.
-            Some(slot) => match self.series.get(slot as usize) {
-                Some(series) if series.used => Lookup::Known(SeriesId(slot)),
-                _ => Lookup::Unknown,
-            },
+            Some(SeriesId::NONE) => Lookup::Ignored,
+            Some(id) if self.target(id.target).has(id.index) => Lookup::Known(id),
+            Some(_) => {
+                // Forgotten, and the place may be another's when the key is looked up again.
+                self.wire.remove(wire_key);
+                Lookup::Unknown
+            }
         }
     }
 
     /// Remembers that a wire key stands for a series that no SLI refers to.
     pub fn ignore(&mut self, wire_key: u128) {
-        self.wire.insert(wire_key, IGNORED);
+        self.wire.insert(wire_key, SeriesId::NONE);
     }
 
     /// Finds or adds the series with this identity and makes the wire key an alias of it. The samples of a gauge are
@@ -240,79 +174,114 @@ impl Table {
         tag: Tag,
         is_gauge: bool,
     ) -> Result<SeriesId, RegisterError> {
-        let slot = match self.identities.get(identity) {
-            Some(slot) => slot,
-            None => self.add(identity, labels, Track::Counter(Counter::new()))?,
+        let key = Key::of(labels);
+        let id = match self.find(identity, &key) {
+            Some(id) => id,
+            None => self.add(identity, key, labels, None)?,
         };
-        let series = &mut self.series[slot as usize];
-        (series.tag, series.beside_native) = (tag, tag);
+        let series = self.target_mut(id.target).series_mut(id.index);
+        series.bind(tag);
         if is_gauge {
-            series.gauge.get_or_insert_default();
+            series.becomes_gauge();
         }
-        self.wire.insert(wire_key, slot);
-        Ok(SeriesId(slot))
+        self.wire.insert(wire_key, id);
+        Ok(id)
     }
 
-    fn add(&mut self, identity: u128, labels: &Labels, track: Track) -> Result<u32, RegisterError> {
-        if self.len() >= self.limit_series {
+    /// Finds or adds the series of native histograms with this identity and makes the wire key an alias of it.
+    /// `histogram` names it among the histograms of which there may be a classic form.
+    ///
+    /// # Errors
+    /// When the series is new and the table is full.
+    pub fn register_native(
+        &mut self,
+        wire_key: u128,
+        identity: u128,
+        histogram: u128,
+        labels: &Labels,
+        uses: NativeUse,
+    ) -> Result<SeriesId, RegisterError> {
+        let (key, tag, uses) = (Key::of(labels), uses.total, Arc::new(uses));
+        let id = match self.find(identity, &key) {
+            Some(id) => {
+                if let Some(native) = self.target_mut(id.target).series_mut(id.index).native() {
+                    native.uses(uses);
+                }
+                id
+            }
+            None if self.native_bytes >= NATIVE_LIMIT_BYTES => {
+                return Err(RegisterError::NativeFull(NATIVE_LIMIT_BYTES));
+            }
+            None => {
+                let id = self.add(identity, key, labels, Some(Special::Native(Native::new(uses))))?;
+                self.target_mut(id.target).is_native_form(id.index, histogram);
+                id
+            }
+        };
+        self.target_mut(id.target).series_mut(id.index).bind(tag);
+        self.wire.insert(wire_key, id);
+        Ok(id)
+    }
+
+    /// Says that a series is part of the classic form of `histogram`: what the native form counts is bound to
+    /// `beside_native` instead of its own tag.
+    pub fn give_way_to_native(&mut self, id: SeriesId, histogram: u128, beside_native: Tag) {
+        self.target_mut(id.target).give_way_to_native(id.index, histogram, beside_native);
+    }
+
+    /// The series with this identity, if it is known, of the target with this key.
+    fn find(&self, identity: u128, key: &Key) -> Option<SeriesId> {
+        let target = *self.target_ids.get(key)?;
+        Some(SeriesId { target, index: self.target(target).find(identity)? })
+    }
+
+    fn add(
+        &mut self,
+        identity: u128,
+        key: Key,
+        labels: &Labels,
+        special: Option<Special>,
+    ) -> Result<SeriesId, RegisterError> {
+        if self.series_count >= self.limit_series {
             return Err(RegisterError::Full(self.limit_series));
         }
-        let target = self.target_of(labels);
+        let target = self.target_of(key);
         let name = labels.get(METRIC_NAME).unwrap_or_default();
         let next_metric = self.metric_ids.len() as u32;
-        let name_id = match self.metric_ids.get(name) {
+        let name = match self.metric_ids.get(name) {
             Some(&id) => id,
             None => *self.metric_ids.entry(name.into()).or_insert(next_metric),
         };
-        let metric = self.targets[target as usize].add_series(name_id);
-        let series = Series {
-            identity: ((identity >> 64) as u64, identity as u64),
-            track,
-            gauge: None,
-            tag: Tag::NOTHING,
-            beside_native: Tag::NOTHING,
-            twin: NO_TWIN,
-            target,
-            metric,
-            seen: Timestamp::MIN,
-            live: false,
-            used: true,
-        };
-        let slot = if self.free.front().is_some_and(|(from, _)| *from <= self.rotation) {
-            let (_, slot) = self.free.pop_front().unwrap_or_default();
-            self.series[slot as usize] = series;
-            slot
-        } else {
-            self.series.push(series);
-            (self.series.len() - 1) as u32
-        };
-        self.identities.insert(identity, slot);
-        Ok(slot)
+        let rotation = self.rotation;
+        let index = self.target_mut(target).add(identity, name, special, rotation);
+        self.series_count += 1;
+        Ok(SeriesId { target, index })
     }
 
-    fn target_of(&mut self, labels: &Labels) -> u32 {
-        let part = |name: &str| Box::<str>::from(labels.get(name).unwrap_or_default());
-        let key = (part("job"), part("instance"));
+    fn target_of(&mut self, key: Key) -> u32 {
         if let Some(&id) = self.target_ids.get(&key) {
             return id;
         }
-        let id = if let Some(id) = self.free_targets.pop() {
-            self.targets[id as usize] = Target::default();
-            self.target_keys[id as usize] = key.clone();
+        let key = Arc::new(key);
+        let new = Target::new(Arc::clone(&key));
+        Arc::make_mut(&mut self.jobs).add_target(&key.job);
+        let id = if self.free_targets.front().is_some_and(|(from, _)| *from <= self.rotation) {
+            let (_, id) = self.free_targets.pop_front().unwrap_or_default();
+            *self.target_mut(id) = new;
             id
         } else {
-            self.targets.push(Target::default());
-            self.target_keys.push(key.clone());
-            (self.targets.len() - 1) as u32
+            let (id, count) = (self.target_count, self.shards.len() as u32);
+            self.shards[(id % count) as usize].targets.push(new);
+            self.target_count += 1;
+            id
         };
-        self.jobs.add_target(&key.0);
         self.target_ids.insert(key, id);
         id
     }
 
     /// How many series are tracked.
     pub fn len(&self) -> usize {
-        self.identities.len()
+        self.series_count
     }
 
     /// Whether no series is tracked.

@@ -1,32 +1,25 @@
-//! What is known of one scrape target (`job` and `instance`): which of its metrics are live, and whether the
-//! scrape at hand has arrived whole.
+//! One scrape target (`job` and `instance`) with its series: all that one series has to know of another is in here.
 //!
-//! Two questions about a sample can only be answered by looking at its neighbours:
-//!
-//! - *Birth*: does a new series' first value count from zero? Yes when a known series of the same metric on
-//!   the same target has a sample at the same time, in whichever order the two arrive.
-//! - *Completeness*: a sender may cut one scrape into several requests. Good, bad and total counters of one
-//!   moment must be judged together, or half a scrape looks like an outage. Changes are held until every
-//!   series of the previous scrape has reported, a newer scrape begins, or [`SETTLE`] has passed.
+//! So targets can be dealt out to any number of shards, and nothing that is counted depends on how.
+
+mod histogram;
+mod sample;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::series::{SeriesId, Tag, counter::Change};
-use crate::types::{Span, Timestamp};
+use crate::series::birth::Births;
+use crate::series::counter::{Change, Counter};
+use crate::series::gauge::Gauge;
+use crate::series::index::Identities;
+use crate::series::native::Native;
+use crate::series::scrape::Scrape;
+use crate::series::{Liveness, Output, SeriesId, Tag};
+use crate::types::{Labels, Timestamp};
 
-/// How long an incomplete scrape may wait for its rest: a little over the 5 s that Prometheus holds a batch
-/// that is not full (`batch_send_deadline`).
-pub const SETTLE: Span = Span::seconds(6);
-
-/// Times at which a metric was live that are remembered, for births that arrive after their neighbours.
-const LIVE_LIMIT_TIMES: usize = 4;
-/// Births that wait for a neighbour, for each target; the oldest gives way and does not count.
-const WAITING_LIMIT_BIRTHS: usize = 4_096;
-/// A birth waits no longer than this for a neighbour at its time.
-const WAIT: Span = Span::minutes(5);
-
-/// Scrapes whose times are remembered, for births that arrive late.
-const SCRAPES_LIMIT_TIMES: usize = 4;
+use histogram::Twins;
 
 /// A change of one series' count.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,183 +43,269 @@ pub struct Reading {
     pub value: f64,
 }
 
+/// The labels that name a target; empty where a series has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Key {
+    pub(super) job: Box<str>,
+    pub(super) instance: Box<str>,
+}
+
+impl Key {
+    pub(super) fn of(labels: &Labels) -> Self {
+        let value = |name| labels.get(name).unwrap_or_default().into();
+        Self { job: value("job"), instance: value("instance") }
+    }
+}
+
+/// One series of a target.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Series {
+    /// The two halves of the hash: a `u128` would make the whole struct larger.
+    identity: (u64, u64),
+    counter: Counter,
+    /// `None` for a counter.
+    special: Option<Box<Special>>,
+    /// When the latest sample arrived, in seconds since the Unix epoch: nothing depends on the rest.
+    seen: u32,
+    tag: Tag,
+    /// In place of `tag` for what a native histogram of the same labels counts already.
+    beside_native: Tag,
+    /// The other form of the same histogram; [`NO_TWIN`] for most.
+    twin: u32,
+    /// Which of the target's metrics it belongs to.
+    metric: u32,
+    live: bool,
+    used: bool,
+}
+
+/// What few series are, so that the others need no room for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Special {
+    /// Its samples are events themselves.
+    Gauge(Gauge),
+    Native(Native),
+}
+
+const NO_TWIN: u32 = u32::MAX;
+
+/// Whole seconds since the Unix epoch, from 0 up to the year 2106.
+fn seconds(at: Timestamp) -> u32 {
+    (at.as_millis().max(0) / 1_000).try_into().unwrap_or(u32::MAX)
+}
+
+impl Series {
+    fn new(identity: u128, metric: u32, special: Option<Special>) -> Self {
+        Self {
+            identity: ((identity >> 64) as u64, identity as u64),
+            counter: Counter::new(),
+            special: special.map(Box::new),
+            seen: 0,
+            tag: Tag::NOTHING,
+            beside_native: Tag::NOTHING,
+            twin: NO_TWIN,
+            metric,
+            live: false,
+            used: true,
+        }
+    }
+
+    fn unused() -> Self {
+        Self { used: false, ..Self::new(0, 0, None) }
+    }
+
+    const fn identity(&self) -> u128 {
+        (self.identity.0 as u128) << 64 | self.identity.1 as u128
+    }
+
+    /// The time of its newest sample.
+    fn newest(&self) -> Option<Timestamp> {
+        match self.special.as_deref() {
+            None => self.counter.newest(),
+            Some(Special::Gauge(gauge)) => gauge.newest(),
+            Some(Special::Native(native)) => native.newest(),
+        }
+    }
+
+    /// The time of the first sample ever, while it is remembered.
+    fn first_at(&self) -> Option<Timestamp> {
+        match self.special.as_deref() {
+            Some(Special::Native(native)) => native.first_at(),
+            _ => self.counter.first().map(|(at, _)| at),
+        }
+    }
+
+    /// What an increase up to `at` counts for.
+    fn tag_at(&self, at: Timestamp, twins: &mut Twins) -> Tag {
+        if self.twin == NO_TWIN || twins.counts_classic(self.twin, at) { self.tag } else { self.beside_native }
+    }
+
+    /// Counts for this from now on, whether or not a native histogram counts the same.
+    pub(super) fn bind(&mut self, tag: Tag) {
+        (self.tag, self.beside_native) = (tag, tag);
+    }
+
+    /// Its samples are events from now on.
+    pub(super) fn becomes_gauge(&mut self) {
+        self.special.get_or_insert_with(|| Box::new(Special::Gauge(Gauge::default())));
+    }
+
+    pub(super) fn native(&mut self) -> Option<&mut Native> {
+        match self.special.as_deref_mut() {
+            Some(Special::Native(native)) => Some(native),
+            _ => None,
+        }
+    }
+
+    /// Counts for nothing, and begins anew for whatever it is bound to next.
+    fn unbind(&mut self) {
+        self.bind(Tag::NOTHING);
+        if let Some(native) = self.native() {
+            native.unbind();
+        }
+        self.live = false;
+    }
+}
+
 /// State of one target.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Target {
-    metrics: Vec<Metric>,
-    waiting: Vec<Birth>,
+    pub(super) key: Arc<Key>,
+    series: Vec<Series>,
+    /// Follows from the series.
+    #[serde(skip)]
+    identities: Identities,
+    used_count: u32,
+    /// Indices to use again, with the rotation from which on no wire key can stand for their last series.
+    free: VecDeque<(u64, u32)>,
+    births: Births,
     scrape: Scrape,
-    /// Times of the latest scrapes, the newest last.
-    scrapes: [Option<Timestamp>; SCRAPES_LIMIT_TIMES],
-    series_count: u32,
-}
-
-/// The scrape of a target before some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PreviousScrape {
-    /// Its time.
-    At(Timestamp),
-    /// There was none.
-    None,
-    /// There may have been one, longer ago than is remembered.
-    Forgotten,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Metric {
-    name: u32,
-    /// A ring of the latest times at which a known series had a sample.
-    live: [Timestamp; LIVE_LIMIT_TIMES],
-    next: u8,
-}
-
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Birth {
-    series: SeriesId,
-    metric: u32,
-    at: Timestamp,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Scrape {
-    at: Timestamp,
-    previous_at: Timestamp,
-    /// Series that reported in the previous scrape.
-    expected: u32,
-    /// Of those, the ones that have reported in this one.
-    returned: u32,
-    /// All that have reported in this one and did not end.
-    reported: u32,
-    held: Vec<Increment>,
-    held_since: Timestamp,
-}
-
-impl Default for Scrape {
-    fn default() -> Self {
-        Self {
-            at: Timestamp::MIN,
-            previous_at: Timestamp::MIN,
-            expected: 0,
-            returned: 0,
-            reported: 0,
-            held: Vec::new(),
-            held_since: Timestamp::MIN,
-        }
-    }
+    twins: Twins,
 }
 
 impl Target {
-    /// Counts one series more, of the metric with this name; returns the metric's index in the target.
-    pub fn add_series(&mut self, name: u32) -> u32 {
-        self.series_count += 1;
-        let known = self.metrics.iter().position(|m| m.name == name);
-        let index = known.unwrap_or_else(|| {
-            self.metrics.push(Metric { name, live: [Timestamp::MIN; LIVE_LIMIT_TIMES], next: 0 });
-            self.metrics.len() - 1
-        });
-        index as u32
+    pub(super) fn new(key: Arc<Key>) -> Self {
+        Self { key, ..Self::default() }
     }
 
-    /// Counts one series less; returns how many are left.
-    pub fn remove_series(&mut self) -> u32 {
-        self.series_count -= 1;
-        self.series_count
-    }
-
-    /// Whether a known series of `metric` had a sample at `at`, as far as is remembered.
-    pub fn was_live(&self, metric: u32, at: Timestamp) -> bool {
-        self.metrics[metric as usize].live.contains(&at)
-    }
-
-    /// Notes that a known series of `metric` has a sample at `at`; returns the births this decides.
-    pub fn mark_live(&mut self, metric: u32, at: Timestamp) -> Vec<SeriesId> {
-        let known = &mut self.metrics[metric as usize];
-        if known.live.contains(&at) {
-            return Vec::new();
-        }
-        known.live[usize::from(known.next)] = at;
-        known.next = (known.next + 1) % LIVE_LIMIT_TIMES as u8;
-        if self.waiting.is_empty() {
-            return Vec::new();
-        }
-        let decided = self.waiting.iter().filter(|b| b.metric == metric && b.at == at).map(|b| b.series).collect();
-        self.waiting.retain(|b| !(b.metric == metric && b.at == at) && b.at + WAIT >= at);
-        decided
-    }
-
-    /// Remembers a first sample whose neighbours may still arrive.
-    pub fn await_neighbour(&mut self, series: SeriesId, metric: u32, at: Timestamp) {
-        if self.waiting.len() == WAITING_LIMIT_BIRTHS {
-            self.waiting.remove(0);
-        }
-        self.waiting.push(Birth { series, metric, at });
-    }
-
-    /// Starts the scrape at `at` if it is newer than the one at hand, whose changes go to `out` as they are.
-    pub fn begin_scrape(&mut self, at: Timestamp, now: Timestamp, out: &mut Vec<Increment>) {
-        if at <= self.scrape.at {
-            return;
-        }
-        self.scrapes.rotate_left(1);
-        self.scrapes[SCRAPES_LIMIT_TIMES - 1] = Some(at);
-        out.append(&mut self.scrape.held);
-        let expected = self.scrape.reported;
-        let held = std::mem::take(&mut self.scrape.held);
-        self.scrape =
-            Scrape { at, previous_at: self.scrape.at, expected, returned: 0, reported: 0, held, held_since: now };
-    }
-
-    /// Whether it has had no scrape.
-    pub fn is_new(&self) -> bool {
-        self.scrape.at == Timestamp::MIN
-    }
-
-    /// The scrape before `at`.
-    pub fn previous_scrape(&self, at: Timestamp) -> PreviousScrape {
-        match self.scrapes.iter().rev().flatten().find(|time| **time < at) {
-            Some(previous) => PreviousScrape::At(*previous),
-            None if self.scrapes[0].is_none() => PreviousScrape::None,
-            None => PreviousScrape::Forgotten,
-        }
-    }
-
-    /// Holds a change of the scrape at hand, or passes on one of another time or of a complete scrape.
-    pub fn hold(&mut self, increment: Increment, out: &mut Vec<Increment>) {
-        if increment.change.at == self.scrape.at && !self.is_complete() {
-            self.scrape.held.push(increment);
+    /// Adds a series of the metric with this name; the index of its place.
+    pub(super) fn add(&mut self, identity: u128, name: u32, special: Option<Special>, rotation: u64) -> u32 {
+        let series = Series::new(identity, self.births.metric(name), special);
+        self.used_count += 1;
+        let index = if self.free.front().is_some_and(|(from, _)| *from <= rotation) {
+            let (_, index) = self.free.pop_front().unwrap_or_default();
+            self.series[index as usize] = series;
+            index
         } else {
-            out.push(increment);
-        }
+            if self.series.len() == self.series.capacity() {
+                // An eighth more, not twice as much: there are many targets, and few that grow.
+                self.series.reserve_exact((self.series.len() / 8).max(2));
+            }
+            self.series.push(series);
+            self.series.len() as u32 - 1
+        };
+        self.identities.insert(identity, index, |index| self.series[index as usize].identity());
+        index
     }
 
-    /// Counts one series of the scrape at `at` as arrived; `before` is its previous sample's time. When that
-    /// completes the scrape its changes go to `out`.
-    pub fn report(&mut self, at: Timestamp, before: Option<Timestamp>, ended: bool, out: &mut Vec<Increment>) {
-        let scrape = &mut self.scrape;
-        if at != scrape.at {
-            return;
-        }
-        scrape.reported += u32::from(!ended);
-        scrape.returned += u32::from(before.is_some_and(|b| b == scrape.previous_at));
-        if self.is_complete() {
-            out.append(&mut self.scrape.held);
-        }
+    /// The place of the series with this identity.
+    pub(super) fn find(&self, identity: u128) -> Option<u32> {
+        self.identities.get(identity, |index| self.series[index as usize].identity())
     }
 
-    fn is_complete(&self) -> bool {
-        self.scrape.returned >= self.scrape.expected
+    /// Places for series, used or not.
+    pub(super) fn places(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Whether it has a series.
+    pub(super) const fn is_used(&self) -> bool {
+        self.used_count > 0
+    }
+
+    /// Whether there is a series in this place.
+    pub(super) fn has(&self, index: u32) -> bool {
+        // Most targets have never lost a series: then there is no need to look at this one.
+        (index as usize) < self.series.len() && (self.free.is_empty() || self.series[index as usize].used)
+    }
+
+    /// How many series it has.
+    pub(super) const fn len(&self) -> usize {
+        self.used_count as usize
+    }
+
+    pub(super) fn series_mut(&mut self, index: u32) -> &mut Series {
+        &mut self.series[index as usize]
+    }
+
+    /// Forgets the series in this place if its last sample arrived at `until` or before; the bytes of native histograms
+    /// that it kept. One that was live is reported as ended. The place is used again from a rotation on.
+    pub(super) fn forget(
+        &mut self,
+        index: u32,
+        until: Timestamp,
+        rotation: u64,
+        out: &mut Vec<Liveness>,
+    ) -> Option<usize> {
+        let series = &mut self.series[index as usize];
+        if !series.used || i64::from(series.seen) > until.as_millis().div_euclid(1_000) {
+            return None;
+        }
+        if series.live {
+            out.push(Liveness { tag: series.tag, live: false });
+        }
+        let forgotten = std::mem::replace(series, Series::unused());
+        let native_bytes = match forgotten.special.as_deref() {
+            Some(Special::Native(native)) => {
+                self.twins.native_ended(forgotten.twin, Timestamp::MIN);
+                native.message_bytes()
+            }
+            _ => 0,
+        };
+        self.twins.leave(forgotten.twin);
+        self.identities.remove(forgotten.identity(), index);
+        self.used_count -= 1;
+        self.free.push_back((rotation, index));
+        Some(native_bytes)
+    }
+
+    /// Has had no scrape.
+    pub(super) fn is_new(&self) -> bool {
+        self.scrape.is_first()
     }
 
     /// Whether changes are held.
-    pub fn is_holding(&self) -> bool {
-        !self.scrape.held.is_empty()
+    pub(super) fn is_holding(&self) -> bool {
+        self.scrape.is_holding()
     }
 
-    /// Passes on what is held if it has waited for [`SETTLE`]; whether anything is still held.
-    pub fn settle(&mut self, now: Timestamp, out: &mut Vec<Increment>) -> bool {
-        if now.since(self.scrape.held_since) >= SETTLE || now < self.scrape.held_since {
-            out.append(&mut self.scrape.held);
+    /// Passes on what an incomplete scrape has held for too long.
+    pub(super) fn settle(&mut self, now: Timestamp, out: &mut Output) {
+        self.scrape.settle(now, &mut out.increments);
+    }
+
+    /// Binds every series to nothing.
+    pub(super) fn unbind(&mut self) {
+        self.series.iter_mut().for_each(Series::unbind);
+    }
+
+    /// Makes a target that was stored whole again; the bytes of native histograms that it keeps.
+    pub(super) fn rebuild(&mut self) -> usize {
+        self.twins.rebuild();
+        for index in (0..self.series.len() as u32).filter(|index| self.series[*index as usize].used) {
+            let identity_of = |index: u32| self.series[index as usize].identity();
+            self.identities.insert(identity_of(index), index, identity_of);
         }
-        self.is_holding()
+        let natives = self.series.iter_mut().filter_map(Series::native);
+        natives.map(|native| native.message_bytes()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_is_small() {
+        assert!(size_of::<Series>() <= 112, "{}", size_of::<Series>());
     }
 }

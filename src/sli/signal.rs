@@ -50,12 +50,13 @@ mod tests {
     fn the_last_sample_counts_for_a_while() {
         let mut signal = Signal::default();
         let at = |minute: i64| Timestamp(minute * 60_000);
-        signal.take(SeriesId(1), at(10), true);
-        signal.take(SeriesId(2), at(12), true);
-        signal.take(SeriesId(1), at(11), false);
+        let series = |index| SeriesId { target: 0, index };
+        signal.take(series(1), at(10), true);
+        signal.take(series(2), at(12), true);
+        signal.take(series(1), at(11), false);
         assert!(!signal.is_on(at(9)) && signal.is_on(at(10)) && !signal.is_on(at(11)));
         assert!(signal.is_on(at(12)) && signal.is_on(at(16)) && !signal.is_on(at(17)));
-        signal.take(SeriesId(3), at(100), true);
+        signal.take(series(3), at(100), true);
         assert!(!signal.is_on(at(12)) && signal.is_on(at(100)), "forgotten");
     }
 }

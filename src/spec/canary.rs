@@ -211,6 +211,6 @@ impl Canary {
     /// The step that a weight of so many percent belongs to: the first that is not below it, else the last.
     pub fn step_of_weight(&self, percent: f64) -> Option<usize> {
         let weights = || self.steps.iter().enumerate().filter_map(|(at, step)| Some((at, step.weight?)));
-        weights().find(|(_, weight)| *weight >= percent).or_else(|| weights().last()).map(|(at, _)| at)
+        weights().find(|(_, weight)| *weight >= percent).or_else(|| weights().next_back()).map(|(at, _)| at)
     }
 }

@@ -1,32 +1,34 @@
-//! The kinds of SLI: `events`, `latency`, `probe` and `gauge`.
+//! The kinds of SLI: `events`, `latency`, `probe`, `gauge` and `ratio`.
 
 use crate::spec::decode::{Field, Fields};
 use crate::spec::diagnostic::Reporter;
-use crate::spec::lint;
 use crate::spec::selector::{histogram, selector};
 use crate::spec::sum::sum;
 use crate::spec::threshold::threshold;
-use crate::spec::{Comparison, Condition, Events, Gauge, Latency, Numerator, SliKind};
+use crate::spec::{Comparison, Condition, Counting, Events, Gauge, Latency, Numerator, SliKind};
+use crate::spec::{lint, query};
 use crate::types::Selector;
 
-const KINDS: [&str; 4] = ["events", "latency", "probe", "gauge"];
+const KINDS: [&str; 5] = ["events", "latency", "probe", "gauge", "ratio"];
 
 /// What an item of `slis` measures.
 pub(crate) fn indicator(
     fields: &mut Fields<'_>,
     item: Field<'_>,
+    (service, sli): (&str, &str),
     version: Option<&str>,
     reporter: &mut Reporter<'_>,
 ) -> Option<SliKind> {
     let given: Vec<_> = KINDS.into_iter().filter_map(|kind| Some((kind, fields.get(kind)?))).collect();
     match given[..] {
         [] => {
-            let hint = "`events: {bad: ..., total: ...}`, `latency: {histogram: ..., threshold: 250ms}`, `probe: up{...}` \
-                        or `gauge: {metric: ..., below: 100}`";
+            let hint = "`events: {bad: ..., total: ...}`, `latency: {histogram: ..., threshold: 250ms}`, `probe: up{...}`, \
+                        `gauge: {metric: ..., below: 100}` or `ratio: {error: ...}`";
             reporter.error(item.key, "the SLI says nothing to measure").hint(hint);
             None
         }
-        [("events", field)] => events(field, version, reporter).map(SliKind::Events),
+        [("events", field)] => events(field, (service, sli), version, reporter),
+        [("ratio", field)] => query::ratio(service, sli, field, reporter).map(SliKind::Query),
         [("latency", field)] => latency(field, version, reporter).map(SliKind::Latency),
         [("probe", field)] => {
             let selector = selector(field, reporter)?;
@@ -41,11 +43,21 @@ pub(crate) fn indicator(
     }
 }
 
-fn events(field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) -> Option<Events> {
+fn events(
+    field: Field<'_>,
+    (service, sli): (&str, &str),
+    version: Option<&str>,
+    reporter: &mut Reporter<'_>,
+) -> Option<SliKind> {
     let mut fields = Fields::of(field, reporter)?;
     let (good, bad) = (fields.get("good"), fields.get("bad"));
     let total = fields.require("total");
+    let by_query = query::is_query(good) || query::is_query(bad) || query::is_query(total);
+    let every = if by_query { fields.get("every") } else { None };
     fields.finish(reporter);
+    if by_query && let (Some(numerator), Some(total)) = (numerator(good, bad), total) {
+        return query::events(service, sli, numerator, total, every, reporter).map(SliKind::Query);
+    }
     let mut read = |field: Field<'_>| {
         let sum = sum(field, reporter)?;
         lint::sum(&sum, field, reporter);
@@ -54,8 +66,9 @@ fn events(field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) 
         }
         Some(sum)
     };
-    let (good_read, bad_read) = (good.and_then(&mut read), bad.and_then(&mut read));
-    let total_read = total.and_then(&mut read);
+    let (good_read, bad_read) =
+        if by_query { (None, None) } else { (good.and_then(&mut read), bad.and_then(&mut read)) };
+    let total_read = total.filter(|_| !by_query).and_then(&mut read);
     match (good, bad) {
         (Some(_), Some(bad)) => {
             let hint = "keep one: the other is the difference to `total`";
@@ -74,7 +87,16 @@ fn events(field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) 
         }
     }
     let numerator = good_read.map(Numerator::Good).or(bad_read.map(Numerator::Bad))?;
-    Some(Events { numerator, total: total_sum })
+    Some(SliKind::Events(Events { numerator, total: total_sum }))
+}
+
+/// The one of them that is given.
+fn numerator<'n>(good: Option<Field<'n>>, bad: Option<Field<'n>>) -> Option<(Field<'n>, Counting)> {
+    match (good, bad) {
+        (Some(good), None) => Some((good, Counting::Good)),
+        (None, Some(bad)) => Some((bad, Counting::Bad)),
+        _ => None,
+    }
 }
 
 fn latency(field: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) -> Option<Latency> {

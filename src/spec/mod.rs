@@ -4,7 +4,8 @@
 //! [`naming`] the metric and label names shared by the engine's output and the generated rules.
 //!
 //! [`parse()`] reads it from YAML: `yaml` makes a tree that knows its places, `decode` gives typed access to it,
-//! `native`, `alerting` and `release` build the model, `lint` says what can hardly be meant. Nothing stops at the first
+//! `native`, `alerting` and `release` build the model, [`rules`] reads Prometheus' own rules, `lint` says what can hardly
+//! be meant. Nothing stops at the first
 //! error: everything found goes to a [`Report`].
 
 mod accounting;
@@ -21,8 +22,10 @@ pub mod naming;
 mod native;
 mod parse;
 pub mod policy;
+pub mod query;
 pub(crate) mod release;
 mod render;
+pub mod rules;
 pub(crate) mod selector;
 mod source;
 mod suggest;
@@ -43,7 +46,9 @@ pub use model::{
     Alerting, Comparison, Condition, Counting, Events, Gauge, Inputs, Latency, Numerator, Origin, Reads, Role, Service,
     Severity, SeverityOptions, Sli, SliKind, Slo, Sum, Summand, Term,
 };
-pub use parse::parse;
+pub use parse::{Specs, parse, read};
 pub use policy::{Policy, Tier};
+pub use query::{Measure, QueryEvents};
+pub use rules::{Rule, RuleGroup, RuleKind, RuleLabels};
 pub use source::{Place, SOURCE_LIMIT_BYTES, Source};
 pub use week::{WeekTime, WeekTimeError};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Accounting, BudgetPolicy, Canary, Period, Policy, Tier, When};
+use crate::spec::{Accounting, BudgetPolicy, Canary, Period, Policy, QueryEvents, Tier, When};
 use crate::types::{Labels, Matcher, Objective, Selector, Span};
 
 /// One service: its SLIs, defined once, and the SLOs that use them.
@@ -63,6 +63,8 @@ pub enum SliKind {
     Probe(Selector),
     /// A gauge and the values that are good: each sample is one event.
     Gauge(Gauge),
+    /// Events by PromQL, or a share of them.
+    Query(QueryEvents),
 }
 
 /// Counters of events.
@@ -203,6 +205,14 @@ pub enum Reads {
 const PROBE_SUCCEEDED: Condition = Condition { is: Comparison::Above, limit: 0.5 };
 
 impl Sli {
+    /// What is evaluated on the store, where the stream cannot serve the SLI.
+    pub const fn query(&self) -> Option<&QueryEvents> {
+        match &self.kind {
+            SliKind::Query(query) => Some(query),
+            _ => None,
+        }
+    }
+
     /// What this SLI is computed from.
     pub fn inputs(&self) -> Inputs {
         match &self.kind {
@@ -221,6 +231,12 @@ impl Sli {
                 let count = Sum::from(latency.histogram.with_metric_name(&format!("{base}_count")));
                 let terms = fast.terms(Role::Numerator).chain(count.terms(Role::Total)).collect();
                 Inputs { counting: Counting::Good, terms, native: Some(latency.clone()), shows_values: false }
+            }
+            SliKind::Query(query) => {
+                let numerator = Sum::from(query.selector(query.numerator_word()));
+                let total = Sum::from(query.selector("total"));
+                let terms = numerator.terms(Role::Numerator).chain(total.terms(Role::Total)).collect();
+                Inputs { counting: query.counting(), terms, native: None, shows_values: false }
             }
             SliKind::Probe(metric) => Inputs::of_gauge(metric, PROBE_SUCCEEDED),
             SliKind::Gauge(gauge) => Inputs { shows_values: true, ..Inputs::of_gauge(&gauge.metric, gauge.good) },

@@ -40,7 +40,8 @@ pub(crate) fn service(mut fields: Fields<'_>, start: Place, reporter: &mut Repor
 
     let version_label = spec.as_mut().and_then(|s| s.get("versionLabel")).and_then(|f| label_name(f, reporter));
     let slis = spec.as_mut().and_then(|spec| spec.require("slis"));
-    let (sli_names, slis) = slis.map(|field| self::slis(field, version_label, reporter)).unwrap_or_default();
+    let owner = name.map_or("", |(name, _)| name);
+    let (sli_names, slis) = slis.map(|field| self::slis(field, owner, version_label, reporter)).unwrap_or_default();
     let slos = spec.as_mut().and_then(|spec| spec.require("slos"));
     let (slo_names, slos) = slos.map(|field| self::slos(field, &sli_names, reporter)).unwrap_or_default();
     let has_version = spec.as_ref().is_some_and(|spec| spec.peek("versionLabel").is_some());
@@ -115,7 +116,12 @@ pub(crate) fn entries<'n>(field: Field<'n>, limit: usize, reporter: &mut Reporte
 }
 
 /// All names, broken SLIs included so that references to them are not reported as well, and the sound SLIs.
-fn slis<'n>(field: Field<'n>, version: Option<&str>, reporter: &mut Reporter<'_>) -> (Vec<Named<'n>>, Vec<Sli>) {
+fn slis<'n>(
+    field: Field<'n>,
+    service: &str,
+    version: Option<&str>,
+    reporter: &mut Reporter<'_>,
+) -> (Vec<Named<'n>>, Vec<Sli>) {
     let (mut names, mut slis) = (Vec::new(), Vec::new());
     for item in entries(field, SLIS_LIMIT_COUNT, reporter) {
         let Some(mut fields) = Fields::of(item, reporter) else { continue };
@@ -123,7 +129,8 @@ fn slis<'n>(field: Field<'n>, version: Option<&str>, reporter: &mut Reporter<'_>
         if let Some(name) = name {
             unique(name, "SLI", &mut names, reporter);
         }
-        let kind = indicator(&mut fields, item, version, reporter);
+        let id = (service, name.map_or("", |(name, _)| name));
+        let kind = indicator(&mut fields, item, id, version, reporter);
         fields.finish(reporter);
         if let (Some((name, _)), Some(kind)) = (name, kind) {
             slis.push(Sli { name: name.to_owned(), kind, origin: origin(item.key, reporter) });

@@ -8,47 +8,97 @@ use crate::spec::native::{self, Draft};
 use crate::spec::source::{Place, Source};
 use crate::spec::suggest::nearest;
 use crate::spec::yaml::{self, Node, shown};
-use crate::spec::{Service, naming};
+use crate::spec::{RuleGroup, Service, naming, rules};
 
 const API_VERSION: &str = "sloburn/v1";
 const KIND: &str = "Service";
+const RULE_API_VERSION: &str = "monitoring.coreos.com/v1";
+const RULE_KIND: &str = "PrometheusRule";
 
 /// Formats of other tools, by a word in their `apiVersion` or `version`.
-const FOREIGN: [(&str, &str); 5] = [
+const FOREIGN: [(&str, &str); 4] = [
     ("prometheus/v1", "Sloth specs"),
     ("sloth.slok.dev/", "Sloth's Kubernetes objects"),
     ("pyrra.dev/", "Pyrra's Kubernetes objects"),
     ("openslo/", "OpenSLO documents"),
-    ("monitoring.coreos.com/", "PrometheusRule objects"),
 ];
 
-/// Reads all sources. The services are those without errors, in the order of the sources; the report holds every
-/// finding of every source.
-///
-/// Names are unique over all sources: the first of two services wins, and the other is an error.
+/// Everything that sources can hold.
+#[derive(Clone, Debug, Default)]
+pub struct Specs {
+    /// Native specs.
+    pub services: Vec<Service>,
+    /// Prometheus' rules, of rule files and `PrometheusRule` objects.
+    pub groups: Vec<RuleGroup>,
+}
+
+/// What one document is.
+enum Document {
+    Service(Box<Draft>),
+    Groups(Vec<(RuleGroup, Place)>),
+}
+
+/// The services of all sources: see [`read`].
 pub fn parse(sources: &[Source]) -> (Vec<Service>, Report) {
+    let (specs, report) = read(sources);
+    (specs.services, report)
+}
+
+/// Reads all sources. The services and groups are those without errors, in the order of the sources; the report holds
+/// every finding of every source.
+///
+/// Names of services are unique over all sources: the first of two wins, and the other is an error. Names of groups are
+/// unique within a file.
+pub fn read(sources: &[Source]) -> (Specs, Report) {
     let mut reporters = Vec::new();
-    let mut drafts = Vec::new();
+    let (mut drafts, mut groups) = (Vec::new(), Vec::new());
     for source in sources {
         let mut reporter = Reporter::new(source);
         let documents = yaml::documents(&mut reporter);
         if documents.is_empty() && reporter.errors() == 0 {
             reporter.warn(Place::START, "the file holds no document");
         }
-        let found: Vec<Draft> = documents.iter().filter_map(|root| document(root, &mut reporter)).collect();
-        drafts.extend(found.into_iter().map(|draft| (reporters.len(), draft)));
+        let mut of_file = Vec::new();
+        for root in &documents {
+            match document(root, &mut reporter) {
+                Some(Document::Service(draft)) => drafts.push((reporters.len(), *draft)),
+                Some(Document::Groups(found)) => of_file.extend(found),
+                None => {}
+            }
+        }
+        groups.extend(without_repetition(of_file, &mut reporter));
         reporters.push(reporter);
     }
     let services = without_clashes(drafts, &mut reporters);
-    (services, Report::new(reporters))
+    (Specs { services, groups }, Report::new(reporters))
 }
 
-fn document(root: &Node, reporter: &mut Reporter<'_>) -> Option<Draft> {
+/// Drops groups whose name another document of the file has given already.
+fn without_repetition(found: Vec<(RuleGroup, Place)>, reporter: &mut Reporter<'_>) -> Vec<RuleGroup> {
+    let mut keys: BTreeMap<String, Place> = BTreeMap::new();
+    let mut groups = Vec::new();
+    for (group, place) in found {
+        if let Some(first) = keys.get(&group.key()) {
+            let related = reporter.related(*first, "first defined here");
+            let message = format!("the group {} is defined twice in one file", shown(&group.name));
+            reporter.error(place, message).related(related).hint("give each its own name, or merge them");
+        } else {
+            keys.insert(group.key(), place);
+            groups.push(group);
+        }
+    }
+    groups
+}
+
+fn document(root: &Node, reporter: &mut Reporter<'_>) -> Option<Document> {
     let mut fields = Fields::of(Field::document(root), reporter)?;
     if let Some(what) = foreign(&fields) {
         let message = format!("{what} are not supported yet by this version");
         reporter.error(root.place, message).hint(understood());
         return None;
+    }
+    if fields.peek("groups").is_some() && fields.peek("apiVersion").is_none() {
+        return Some(Document::Groups(rules::file(fields, reporter)));
     }
     // Without these two nothing says what the rest means.
     let (version, kind) = (fields.get("apiVersion"), fields.get("kind"));
@@ -57,20 +107,27 @@ fn document(root: &Node, reporter: &mut Reporter<'_>) -> Option<Draft> {
         reporter.error(root.place, format!("the document has no `{missing}`")).hint(understood());
         return None;
     };
+    if version.scalar().is_some_and(|text| text.starts_with("monitoring.coreos.com/")) {
+        expect(version, RULE_API_VERSION, reporter)?;
+        expect(kind, RULE_KIND, reporter)?;
+        return Some(Document::Groups(rules::object(fields, reporter)));
+    }
     expect(version, API_VERSION, reporter)?;
     expect(kind, KIND, reporter)?;
-    native::service(fields, root.place, reporter)
+    native::service(fields, root.place, reporter).map(|draft| Document::Service(Box::new(draft)))
 }
 
 fn understood() -> String {
-    format!("this version understands `apiVersion: {API_VERSION}` with `kind: {KIND}`")
+    format!(
+        "this version understands `apiVersion: {API_VERSION}` with `kind: {KIND}`, `{RULE_API_VERSION}` with \
+         `{RULE_KIND}`, and rule files, which begin with `groups:`"
+    )
 }
 
 fn foreign(fields: &Fields<'_>) -> Option<&'static str> {
     let version = fields.peek("apiVersion").or_else(|| fields.peek("version"));
     let text = version.and_then(|field| field.scalar()).unwrap_or_default();
-    let named = FOREIGN.iter().find(|(prefix, _)| text.starts_with(prefix)).map(|(_, what)| *what);
-    named.or_else(|| fields.peek("groups").filter(|_| version.is_none()).map(|_| "Prometheus rule files"))
+    FOREIGN.iter().find(|(prefix, _)| text.starts_with(prefix)).map(|(_, what)| *what)
 }
 
 fn expect(field: Field<'_>, expected: &str, reporter: &mut Reporter<'_>) -> Option<()> {

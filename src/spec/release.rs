@@ -1,10 +1,11 @@
 //! The blocks that say how releases are judged: `budgetPolicy` and `canary`.
 //!
 //! `steps` reads the exposure and cohorts, `checks` what is asked of which SLI, `limit` the figures with their units,
-//! `lint` says what can hardly be meant. Limits are refused as the judge would refuse them; a test holds the two together.
+//! `lint` says what can hardly be meant. Limits are refused as the judge would refuse them; a test holds the two
+//! together.
 //!
-//! Whether a histogram's buckets are fine enough for a limit is not known here, as they arrive with the samples: the judge
-//! says so with its verdict.
+//! Whether a histogram's buckets are fine enough for a limit is not known here, as they arrive with the samples: the
+//! judge says so with its verdict.
 
 mod checks;
 mod limit;

@@ -33,6 +33,13 @@ fn the_page_arrives_at_the_webhook() {
         "sloburn serve --rules rules/",
     ];
     assert!(story.map(place).is_sorted(), "{stdout}");
+    let canaries = [
+        "> CANARY         payments",
+        "! ROLL BACK      payments",
+        "+ PROMOTE        catalog",
+        "+ PROMOTED       catalog",
+    ];
+    assert!(canaries.map(place).is_sorted(), "{stdout}");
     assert!(!stdout.contains('\x1b'), "plain text where there is no terminal");
 }
 
@@ -43,7 +50,7 @@ fn a_taken_port_is_no_obstacle_and_a_timeout_a_failure() {
     let ended = demo(&["--exit-after", "page", "--timeout", "1s"]);
     assert_eq!(ended.status.code(), Some(1));
     assert!(text(&ended.stdout).contains("127.0.0.1:9797 is taken"), "{}", text(&ended.stdout));
-    assert_eq!(text(&ended.stderr), "error: the alert to exit after was not delivered within 1s\n");
+    assert_eq!(text(&ended.stderr), "error: what was to be waited for did not happen within 1s\n");
 }
 
 #[test]

@@ -12,13 +12,16 @@ use axum::http::Request;
 use hyper::body::Frame;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::json;
-use sloburn::api::{ApiState, Metrics, Readiness, router};
+use sloburn::api::{About, ApiState, Metrics, Querier, QuerySettings, Readiness, router};
 use sloburn::clock::{self, Steady};
 use sloburn::engine::{Engine, Settings};
+use sloburn::evaluation::{Parts, RulesHandle};
 use sloburn::ingest::{Budget, Receiver};
 use sloburn::live::EngineHandle;
 use sloburn::notify::{self, Notifier, Receivers, install_tls_provider};
+use sloburn::ruler::Setting;
 use sloburn::spec::{Source, parse};
+use sloburn::store::{self, Store};
 use sloburn::types::{Labels, Span, Timestamp};
 use sloburn::wire::proto::TimeSeries;
 use sloburn::wire::{Limits, WireKey};
@@ -332,16 +335,28 @@ fn routes(readiness: &Readiness) -> axum::Router {
     let (key, limits) = (WireKey::new([7; 192]), Limits::default());
     let settings = Settings { key: key.clone(), limits, series_limit: 1_000, ha: None };
     let (engine, _) = EngineHandle::start(Engine::new(&services, settings, clock::now()), |_| {});
+    let store = Store::new(store::Settings::new(key.clone()), &[]);
     let url: url::Url = "http://localhost:9797".parse().unwrap();
     let notifier = Notifier::start(&notify::Settings::new(url.clone()), Receivers::default(), None).unwrap();
+    let notifier = Arc::new(notifier);
+    let rules = RulesHandle::start(Parts {
+        groups: Vec::new(),
+        setting: Setting::new(url.clone()),
+        store: Arc::new(store.clone()),
+        notifier: Arc::clone(&notifier),
+        record: None,
+    })
+    .unwrap();
     router(ApiState {
         engine: engine.clone(),
-        notifier: Arc::new(notifier),
+        notifier,
         external_labels: Arc::new(Labels::new()),
         external_url: Arc::new(url),
         receiver: Arc::new(Receiver::new(engine, limits, key, Budget::default())),
+        querier: Arc::new(Querier::new(store, QuerySettings::default(), About::default())),
         readiness: readiness.clone(),
         reload: sloburn::api::ReloadStatus::default(),
+        rules,
         metrics: Arc::new(Metrics::default()),
     })
 }

@@ -44,7 +44,7 @@ fn what_keeps_it_from_starting_is_said() {
         (&["--rules=shop.yaml", "--external-label=cluster"], 1, "takes name=value, not \"cluster\""),
         (&["--rules=missing.yaml"], 1, "no such file or folder: missing.yaml"),
         (&["--config.file=missing.yml"], 1, "no such file or folder: missing.yml"),
-        (&["--config.file=empty.yml"], 1, "no service in the rule files"),
+        (&["--config.file=empty.yml"], 1, "no service and no rule group in the rule files"),
         (&["--rules=typo.yaml"], 1, place.as_str()),
         (&["--rules=shop.yaml", "--web.listen-address=nowhere"], 1, "cannot listen on nowhere"),
         (&["--rules=shop.yaml", "--alertmanager=ftp://localhost"], 1, "only http and https"),

@@ -1,6 +1,7 @@
 //! The integration tests, in one binary.
 
 mod architecture;
+mod audit;
 mod canaries;
 mod canary;
 mod cli;
@@ -20,10 +21,12 @@ mod peers;
 mod pipelines;
 mod process;
 mod promql;
+mod query;
 mod receiver;
 mod reload;
 mod replay;
 mod rollout;
+mod rules;
 mod scenarios;
 mod sender;
 mod simulation;

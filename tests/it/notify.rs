@@ -1,6 +1,10 @@
 //! Delivery over real HTTP on loopback. Servers report every request on a channel and answer as the test says, so
 //! nothing here waits for time to pass except the delays under test.
 
+mod argo;
+mod rollouts;
+mod story;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -18,11 +22,11 @@ use sloburn::alert::{Alert, AlertRule, AlertState};
 use sloburn::clock;
 use sloburn::notify::outbox::Outbox;
 use sloburn::notify::pace::Backoff;
-use sloburn::notify::template::{Data, expand};
 use sloburn::notify::webhook::{WebhookSecret, signatures};
 use sloburn::notify::{
     AlertmanagerTarget, Notifier, ReceiverStatus, Receivers, Settings, StartError, WebhookTarget, install_tls_provider,
 };
+use sloburn::template::{Data, expand};
 use sloburn::types::{Labels, Span, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 mod limits;
-mod memory;
-mod notation;
+pub mod memory;
+pub mod notation;
 mod properties;
 mod run;
 mod script;

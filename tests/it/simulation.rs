@@ -1,156 +1,66 @@
 //! Seeded lives of an engine: scrapes late, twice and cut in two, gaps, resets, series that come and go, a clock
-//! that steps both ways. One engine lives through them undisturbed. Others are looked at, ticked, saved and restored
-//! at random moments, and must raise the same alerts and end in the same state to the byte.
+//! that steps both ways. One engine of one shard lives through them undisturbed. Others are looked at, ticked, saved and
+//! restored at random moments, spread over two to eight shards that run on threads or in any order, and spread anew on
+//! the way. They must say the same of every request, raise the same alerts and end in the same state to the byte.
 //!
 //! `SLOBURN_SIMULATION_SEEDS=20000 cargo test --test it simulation` runs more lives; a failure names its seed.
 
+mod life;
+
+use life::{Happening, START, life, services, settings};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use sloburn::engine::{Engine, Event, Settings};
-use sloburn::series::STALE_NAN_BITS;
-use sloburn::spec::{Service, Source, parse};
+use sloburn::engine::{Engine, Event, Inline, Shard, Workers, Written};
+use sloburn::live::Pool;
+use sloburn::spec::Service;
 use sloburn::types::{Span, Timestamp};
-use sloburn::wire::{Batch, Limits, Sample, WireKey};
 
-const START: Timestamp = Timestamp(1_790_000_000_123);
-const SPEC: &str = "
-apiVersion: sloburn/v1
-kind: Service
-metadata: {name: shop}
-spec:
-  versionLabel: version
-  slis:
-    - {name: errors, events: {bad: 'requests_total{code=~\"5..\"}', total: requests_total}}
-    - {name: latency, latency: {histogram: request_seconds, threshold: 250ms}}
-  slos:
-    - {name: availability, sli: errors, objective: 99.9, period: 30d, alerting: {for: 20s, keepFiringFor: 40s}}
-    - {name: strict, sli: errors, objective: 99.99, period: 7d, alerting: {budgetRemaining: [50]}}
-    - {name: speed, sli: latency, objective: 95, period: 1d}
-";
-
-/// The specs, or the same after an edit of an objective, a period, a label and a selector.
-fn services(is_edited: bool) -> Vec<Service> {
-    let edits = [("99.99, period: 7d", "99.9, period: 14d"), ("95,", "95, labels: {team: a},"), ("5..", "50.")];
-    let edited = |text: String, (from, to)| text.replace(from, to);
-    let text = if is_edited { edits.into_iter().fold(SPEC.to_owned(), edited) } else { SPEC.to_owned() };
-    let (services, report) = parse(&[Source::new("spec.yaml", text)]);
-    assert!(!report.has_errors(), "\n{}", report.render(false));
-    services
+/// What an engine has said and how it ended.
+#[derive(Debug, PartialEq)]
+struct End {
+    alerts: Vec<String>,
+    /// Of rollouts.
+    records: Vec<String>,
+    written: Vec<Written>,
+    state: Vec<u8>,
 }
 
-fn settings() -> Settings {
-    Settings { key: WireKey::new([3; 192]), limits: Limits::default(), series_limit: 1_000, ha: None }
-}
+/// Runs the shards one after the other, in another order each time.
+#[derive(Debug)]
+struct Shuffled(SmallRng);
 
-/// One thing that happens to every engine.
-#[expect(clippy::large_enum_variant, reason = "nearly all are writes")]
-enum Happening {
-    Write(Batch),
-    /// The clock went back; every engine has to be told.
-    ClockBack,
-    Reload,
-}
-
-/// One counter of a simulated process.
-struct Counter {
-    labels: Vec<(&'static str, String)>,
-    value: f64,
-    is_exposed: bool,
-}
-
-fn counters(rng: &mut SmallRng) -> Vec<Counter> {
-    let mut counters = Vec::new();
-    for instance in 0..rng.random_range(1..4) {
-        let mut add = |name: &str, extra: &[(&'static str, &str)]| {
-            let mut labels = vec![("__name__", name.to_owned()), ("job", "shop".to_owned())];
-            labels.push(("instance", format!("host-{instance}")));
-            labels.extend(extra.iter().map(|(name, value)| (*name, (*value).to_owned())));
-            counters.push(Counter { labels, value: 7.0, is_exposed: rng.random_bool(0.7) });
-        };
-        for version in ["v1", "v2"] {
-            for code in ["200", "500", "503"] {
-                add("requests_total", &[("code", code), ("version", version)]);
-            }
-        }
-        add("request_seconds_bucket", &[("le", "0.25")]);
-        add("request_seconds_bucket", &[("le", "+Inf")]);
-        add("request_seconds_count", &[]);
-    }
-    counters
-}
-
-/// What happens in one life, each with the time of its arrival.
-fn life(seed: u64) -> Vec<(Timestamp, Happening)> {
-    let rng = &mut SmallRng::seed_from_u64(seed);
-    let key = settings().key;
-    let mut counters = counters(rng);
-    let (mut now, mut happenings, mut late) = (START, Vec::new(), Vec::new());
-    for _ in 0..rng.random_range(5..60) {
-        now = now + Span::millis(rng.random_range(1_000..20_000));
-        match rng.random_range(0..40) {
-            0 => now = now + Span::millis(rng.random_range(0..8_000_000)),
-            1 => {
-                now = now - Span::millis(rng.random_range(0..4_000_000));
-                happenings.push((now, Happening::ClockBack));
-            }
-            2 => happenings.push((now, Happening::Reload)),
-            _ => {}
-        }
-        let scraped = now - Span::millis(rng.random_range(0..300));
-        let mut samples = Vec::new();
-        let burns = rng.random_bool(0.3);
-        for (n, counter) in counters.iter_mut().enumerate() {
-            match rng.random_range(0..30) {
-                0 => counter.value = 0.0,
-                1 => counter.is_exposed = !counter.is_exposed,
-                _ => {}
-            }
-            let is_error = counter.labels.iter().any(|(_, value)| value.starts_with("50"));
-            counter.value += f64::from(rng.random_range(0..if is_error && !burns { 2 } else { 50_u32 }));
-            let value = if counter.is_exposed { counter.value } else { f64::from_bits(STALE_NAN_BITS) };
-            samples.push((n, Sample { timestamp: scraped, value }));
-        }
-        if rng.random_bool(0.1) {
-            late = samples;
-            continue;
-        }
-        samples.append(&mut late);
-        let twice = rng.random_range(0..samples.len());
-        samples.push(samples[twice]);
-        let cut = rng.random_range(0..samples.len());
-        for part in [&samples[..cut], &samples[cut..]] {
-            let mut batch = Batch::new();
-            for (n, sample) in part {
-                let labels = counters[*n].labels.iter().map(|(name, value)| (*name, value.as_str()));
-                batch.push(&key, labels, &[*sample]);
-            }
-            happenings.push((now, Happening::Write(batch)));
-            now = now + Span::millis(rng.random_range(0..9_000));
+impl Workers for Shuffled {
+    fn run(&mut self, shards: &mut [Shard]) {
+        let mut left: Vec<&mut Shard> = shards.iter_mut().collect();
+        while !left.is_empty() {
+            left.swap_remove(self.0.random_range(0..left.len())).run();
         }
     }
-    happenings
 }
-
-/// Alerts and final state.
-type End = (Vec<String>, Vec<u8>);
 
 struct Run {
     engine: Engine,
     services: Vec<Service>,
     is_edited: bool,
     alerts: Vec<String>,
+    records: Vec<String>,
+    written: Vec<Written>,
 }
 
 impl Run {
     fn new() -> Self {
         let services = services(false);
         let engine = Engine::new(&services, settings(), START);
-        Self { engine, services, is_edited: false, alerts: Vec::new() }
+        Self { engine, services, is_edited: false, alerts: Vec::new(), records: Vec::new(), written: Vec::new() }
     }
 
     fn step(&mut self, event: Event<'_>, now: Timestamp) {
         let effects = self.engine.step(event, now);
         self.alerts.extend(effects.alerts.iter().map(|alert| format!("{alert:?}")));
+        self.records.extend(effects.records.iter().map(|record| format!("{record:?}")));
+        if let Event::Write(_) = event {
+            self.written.push(effects.written);
+        }
     }
 
     fn take(&mut self, happening: &Happening, now: Timestamp) {
@@ -170,12 +80,23 @@ impl Run {
     fn end(mut self) -> End {
         let now = self.engine.now() + Span::hours(3);
         self.step(Event::Tick, now);
-        (self.alerts, self.engine.save())
+        End { alerts: self.alerts, records: self.records, written: self.written, state: self.engine.save() }
     }
 }
 
 fn undisturbed(life: &[(Timestamp, Happening)]) -> End {
     let mut run = Run::new();
+    for (now, happening) in life {
+        run.take(happening, *now);
+    }
+    run.end()
+}
+
+/// Lives on threads, one for each of two to eight shards.
+fn on_threads(life: &[(Timestamp, Happening)], seed: u64) -> End {
+    let shards = 2 + (seed % 7) as usize;
+    let mut run = Run::new();
+    run.engine.spread(shards, Box::new(Pool::start(shards, 0)));
     for (now, happening) in life {
         run.take(happening, *now);
     }
@@ -192,9 +113,18 @@ enum Bug {
     WriteRepeatedLater,
 }
 
+/// Spreads an engine over any number of shards, which run in any order.
+fn spread(engine: &mut Engine, rng: &mut SmallRng) {
+    let shards = rng.random_range(1..9);
+    let order = SmallRng::seed_from_u64(rng.random());
+    let workers: Box<dyn Workers> = if rng.random_bool(0.3) { Box::new(Inline) } else { Box::new(Shuffled(order)) };
+    engine.spread(shards, workers);
+}
+
 fn disturbed(life: &[(Timestamp, Happening)], seed: u64, bug: Bug) -> End {
     let rng = &mut SmallRng::seed_from_u64(!seed);
     let mut run = Run::new();
+    spread(&mut run.engine, rng);
     for (now, happening) in life {
         let before = run.engine.now();
         while *now > before && rng.random_bool(0.4) {
@@ -206,6 +136,9 @@ fn disturbed(life: &[(Timestamp, Happening)], seed: u64, bug: Bug) -> End {
         if rng.random_bool(0.1) {
             run.engine.snapshot(*now);
         }
+        if rng.random_bool(0.1) {
+            spread(&mut run.engine, rng);
+        }
         let is_write = matches!(happening, Happening::Write(_));
         let saved = (is_write && rng.random_bool(0.2)).then(|| run.engine.save());
         if bug != Bug::WriteLost || saved.is_none() {
@@ -214,12 +147,16 @@ fn disturbed(life: &[(Timestamp, Happening)], seed: u64, bug: Bug) -> End {
         if let Some(saved) = saved {
             // What was saved, and the log since.
             run.engine = Engine::restore(&run.services, &settings(), &saved).unwrap();
+            spread(&mut run.engine, rng);
             if bug != Bug::WriteLost {
-                let again = run.alerts.len();
+                let (again, records, written) = (run.alerts.len(), run.records.len(), run.written.len());
                 let later = if bug == Bug::WriteRepeatedLater { Span::seconds(20) } else { Span::ZERO };
                 run.take(happening, *now + later);
-                let repeated = run.alerts.split_off(again);
-                assert!(bug != Bug::None || run.alerts.ends_with(&repeated), "seed {seed}");
+                let (again, written) = (run.alerts.split_off(again), run.written.split_off(written));
+                let records = run.records.split_off(records);
+                let is_told =
+                    run.alerts.ends_with(&again) && run.records.ends_with(&records) && run.written.ends_with(&written);
+                assert!(bug != Bug::None || is_told, "seed {seed}");
             }
         }
     }
@@ -230,17 +167,30 @@ fn seeds() -> u64 {
     std::env::var("SLOBURN_SIMULATION_SEEDS").map_or(1_000, |seeds| seeds.parse().expect("a number of seeds"))
 }
 
+/// A state is too long to be shown.
+fn assert_same(one: &End, other: &End, what: &str, seed: u64) {
+    assert_eq!(one.alerts, other.alerts, "seed {seed}, {what}: alerts differ");
+    assert_eq!(one.records, other.records, "seed {seed}, {what}: what happened to rollouts differs");
+    assert_eq!(one.written, other.written, "seed {seed}, {what}: what is said of requests differs");
+    assert!(one.state == other.state, "seed {seed}, {what}: the final states differ");
+}
+
 #[test]
-fn restarts_and_onlookers_change_nothing() {
-    let mut alerts = 0;
+fn restarts_onlookers_and_shards_change_nothing() {
+    let (mut alerts, mut records, mut refused) = (0, 0, 0);
     for seed in 0..seeds() {
         let life = life(seed);
-        let (calm, rough) = (undisturbed(&life), disturbed(&life, seed, Bug::None));
-        assert_eq!(calm.0, rough.0, "seed {seed}: alerts differ");
-        assert!(calm.1 == rough.1, "seed {seed}: the final states differ");
-        alerts += calm.0.len();
+        let calm = undisturbed(&life);
+        assert_same(&calm, &on_threads(&life, seed), "on threads", seed);
+        assert_same(&calm, &disturbed(&life, seed, Bug::None), "disturbed", seed);
+        alerts += calm.alerts.len();
+        records += calm.records.len();
+        refused += calm.written.iter().filter(|written| !written.rejected.is_empty()).count();
     }
-    assert!(alerts > 500, "{alerts} alerts are too few to show anything");
+    let enough = seeds() as usize / 2;
+    assert!(alerts > enough, "{alerts} alerts are too few to show anything");
+    assert!(records > enough, "{records} records of rollouts are too few to show anything");
+    assert!(refused > enough, "{refused} requests with refused samples are too few to show anything");
 }
 
 #[test]
@@ -248,9 +198,30 @@ fn planted_bugs_are_found() {
     for bug in [Bug::WriteLost, Bug::WriteRepeatedLater] {
         let differs = |seed| {
             let life = life(seed);
-            undisturbed(&life) != disturbed(&life, seed, bug)
+            undisturbed(&life).state != disturbed(&life, seed, bug).state
         };
         assert!((0..20).any(differs));
+    }
+}
+
+/// Leaves undone what the last shard has to do.
+#[derive(Debug)]
+struct Lazy;
+
+impl Workers for Lazy {
+    fn run(&mut self, shards: &mut [Shard]) {
+        let (_, others) = shards.split_last_mut().unwrap();
+        Inline.run(others);
+    }
+}
+
+#[test]
+#[should_panic(expected = "workers leave every shard in its place, and its work done")]
+fn work_that_is_left_undone_is_noticed() {
+    let mut run = Run::new();
+    run.engine.spread(1, Box::new(Lazy));
+    for (now, happening) in &life(0) {
+        run.take(happening, *now);
     }
 }
 

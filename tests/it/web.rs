@@ -10,7 +10,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::{Certificate, Client, Identity, StatusCode};
-use sloburn::app::{Daemon, HttpSettings, Settings, Timeouts, Web, web};
+use sloburn::api::{About, QuerySettings};
+use sloburn::app::{Daemon, HttpSettings, Settings, StoreSettings, Timeouts, Web, web};
 use sloburn::config::web::WebConfig;
 use sloburn::spec::{Source, parse};
 use sloburn::types::Span;
@@ -43,10 +44,15 @@ impl Running {
             http,
             enable_lifecycle: true,
             rules: None,
+            groups: sloburn::app::RuleGroups::default(),
             key: WireKey::new([7; 192]),
             limits: Limits::default(),
             series_limit: 1_000,
+            shards: 2,
             in_flight_limit_bytes: 1 << 20,
+            query: QuerySettings::default(),
+            store: StoreSettings::default(),
+            about: About::default(),
             ha: None,
             notify: sloburn::notify::Settings::new("http://sloburn.example".parse().unwrap()),
             receivers: sloburn::notify::Receivers::default(),

@@ -6,7 +6,8 @@
 //! and takes nothing back, so these are answered with care:
 //!
 //! - A version promoted once, with another one stable since, answers `continue`: it would have to be judged again.
-//! - A superseded version answers `pause`: it was never decided, and taking it back might take back its successor.
+//! - A superseded version answers `pause`: it was never decided, and taking it back might take back its successor. So
+//!   does one that has not been seen for an hour: missing data takes nothing back.
 //! - A step the pipeline left before it was decided answers `continue`, as does a step that could be two.
 //! - An unknown service, version or step answers `continue`, with what is wrong in the reason.
 
@@ -90,12 +91,17 @@ impl<'r> Answer<'r> {
     pub(super) fn about(canary: &'r CanaryView, version: &str, step: Option<&str>) -> Self {
         match canary.rollout(Some(version)) {
             Some(rollout) => Self::of(canary, rollout, step),
-            None if canary.stable.as_deref() == Some(version) => Self {
-                decision: Decision::Promote,
-                ..Self::unknown(Standing::Stable, format!("{version} is the stable version"))
-            },
-            None => Self::unknown(Standing::UnknownVersion, format!("no rollout of {version} has begun yet")),
+            None => Self::without_rollout(canary, version),
         }
+    }
+
+    /// About a version that has no rollout.
+    pub(super) fn without_rollout(canary: &CanaryView, version: &str) -> Self {
+        if canary.stable.as_deref() == Some(version) {
+            let stable = Self::unknown(Standing::Stable, format!("{version} is the stable version"));
+            return Self { decision: Decision::Promote, ..stable };
+        }
+        Self::unknown(Standing::UnknownVersion, format!("no rollout of {version} has begun yet"))
     }
 
     /// About a rollout.
@@ -126,7 +132,7 @@ impl<'r> Answer<'r> {
                 }
             },
             Some((_, Ending::RolledBack | Ending::Aborted, reason)) => (Decision::Rollback, reason.clone()),
-            Some((_, Ending::Superseded, reason)) => (Decision::Pause, reason.clone()),
+            Some((_, Ending::Superseded | Ending::Vanished, reason)) => (Decision::Pause, reason.clone()),
             None => at_hand(rollout),
         };
         Self { decision, standing: Standing::of(rollout), reason, rollout: Some(rollout), step: Some(rollout.step) }

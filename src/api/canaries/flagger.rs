@@ -5,7 +5,8 @@
 //! to confirm and condemns nothing: a refused `rollout` hook counts towards a rollback.
 //!
 //! Flagger names no version. Unless the hook's `metadata.version` does, a hook is about the rollout in progress, or
-//! about the last one until Flagger goes on to another revision, which its checksum shows.
+//! about the last one until Flagger goes on to another revision, which its checksum shows: what became of the last
+//! release says nothing about the next one, even of the same version.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +26,7 @@ use crate::api::error::ApiError;
 use crate::canary::Decision;
 use crate::clock;
 use crate::engine::Snapshot;
-use crate::rollout::{CanaryView, Command, Exposure, Order};
+use crate::rollout::{CanaryView, Command, Exposure, Order, RolloutView};
 use crate::types::Timestamp;
 
 const ACTOR: &str = "flagger";
@@ -183,11 +184,7 @@ pub(super) fn asked(
     }
     match canary(snapshot, service) {
         Ok((_, canary)) => {
-            let since = since(service);
-            let answer = match message.version() {
-                Some(version) => Answer::about(canary, version, None),
-                None => unnamed(canary, since),
-            };
+            let answer = answer(canary, message.version(), since(service));
             let reason = format!("{}: {}", answer.decision.as_str(), answer.reason);
             (hook.says_yes_to(answer.decision), reason)
         }
@@ -204,18 +201,19 @@ fn knows_nothing(hook: Hook) -> bool {
     matches!(hook, Hook::PreRollout | Hook::Rollout)
 }
 
-/// The answer about a version that is not named: about the rollout in progress, else about the last one, if that was
-/// of the revision Flagger is at. Where it may have been of the one before, it was taken back already unless it still
-/// has samples.
-fn unnamed(canary: &CanaryView, since: Option<Timestamp>) -> Answer<'_> {
-    let is_at_hand = |rollout: &crate::rollout::RolloutView| match (&rollout.ended, since) {
+/// The answer about a version, or about whichever there is: about the rollout in progress, else about the last one, if
+/// that was of the revision Flagger is at. Where it may have been of the one before, it was taken back already unless
+/// it still has samples.
+fn answer<'r>(canary: &'r CanaryView, version: Option<&str>, since: Option<Timestamp>) -> Answer<'r> {
+    let is_at_hand = |rollout: &RolloutView| match (&rollout.ended, since) {
         (None, _) => true,
         (Some((ended, ..)), Some(since)) => *ended >= since,
         (Some(_), None) => canary.live.contains(&rollout.version),
     };
-    match canary.rollout(None).filter(|rollout| is_at_hand(rollout)) {
-        Some(rollout) => Answer::of(canary, rollout, None),
-        None => Answer::unknown(Standing::UnknownVersion, "no rollout is in progress yet".to_owned()),
+    match (canary.rollout(version).filter(|rollout| is_at_hand(rollout)), version) {
+        (Some(rollout), _) => Answer::of(canary, rollout, None),
+        (None, Some(version)) => Answer::without_rollout(canary, version),
+        (None, None) => Answer::unknown(Standing::UnknownVersion, "no rollout is in progress yet".to_owned()),
     }
 }
 

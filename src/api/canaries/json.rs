@@ -79,6 +79,7 @@ fn verdict(verdict: &Verdict) -> Value {
         "step": verdict.step,
         "at": verdict.at.to_rfc3339(),
         "verdict": verdict.decision.as_str(),
+        "check": verdict.check,
         "reason": verdict.reason,
         "checks": verdict.checks.iter().map(outcome).collect::<Vec<_>>(),
     })
@@ -191,6 +192,7 @@ pub(super) fn answer(answer: &Answer<'_>, service: &str, version: &str) -> Value
         "rollout": answer.rollout.map(|rollout| &rollout.id),
         "baseline": answer.rollout.and_then(|rollout| rollout.baseline.as_ref()),
         "at": latest.map(|verdict| verdict.at.to_rfc3339()),
+        "check": latest.and_then(|verdict| verdict.check.as_ref()),
         "checks": latest.map(|verdict| verdict.checks.iter().map(outcome).collect::<Vec<_>>()),
     })
 }

@@ -320,6 +320,13 @@ fn the_last_release_condemns_the_next_one_in_no_hook() {
     assert_eq!(yes(&past(true), Some(at(6))), next, "Flagger has gone on, though samples still come");
     assert_eq!(yes(&past(true), None), condemned, "nobody knows, but it still runs");
     assert_eq!(yes(&past(false), None), next, "nobody knows, and it is gone");
+    // Nor does it where both have the same version.
+    let named = |since: Option<Timestamp>| {
+        let message = hook("Progressing", &[("version", "v2")]);
+        let view = snapshot(past(false));
+        [Rollback, Rollout].map(|hook| flagger::asked(&view, None, hook, &message, |_| since).0)
+    };
+    assert_eq!((named(Some(at(1))), named(Some(at(6)))), ([true, false], [false, true]));
     // The promotion of the last one does not confirm the next one's.
     assert_eq!(yes(&canary(None, vec![ended(Ending::Promoted)], "v2"), Some(at(6))), next);
 }

@@ -52,6 +52,8 @@ pub enum CanaryCommand {
     Pause(ActOptions),
     /// Go on after a pause.
     Resume(ActOptions),
+    /// Tell that the exposure is now that of another step, where something else than the daemon moves it.
+    Step(StepOptions),
 }
 
 /// Where the daemon is, and what it is told about who asks.
@@ -106,9 +108,9 @@ Examples:
   sloburn canary wait --service payment-auth --version v2 --step 5%
   sloburn canary wait --service payment-auth --version \"$TAG\" --format json > verdict.json
 
-Exit codes: 0 promote, 1 rollback, 2 usage, refused credentials included, 4 paused or undecided (nothing says which way
-to go: a rollout that was paused or superseded, a service without a canary), 5 timeout. While the daemon cannot be
-reached or recovers, it is asked again until the timeout.")]
+Exit codes: 0 promote, 1 rollback, 2 usage or refused credentials, 4 undecided (paused, superseded,
+a service without a canary), 5 timeout. While the daemon cannot be reached or recovers, it is asked
+again until the timeout.")]
 pub struct WaitOptions {
     /// The service.
     #[arg(long, value_name = "NAME")]
@@ -171,6 +173,19 @@ pub struct PromoteOptions {
 }
 
 #[derive(Debug, Args)]
+pub struct StepOptions {
+    /// The service.
+    pub service: String,
+    /// The step: its name, or a percentage of the traffic such as 25%.
+    pub step: String,
+    /// Why, for the record.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
+    #[command(flatten)]
+    pub actor: ActorOptions,
+}
+
+#[derive(Debug, Args)]
 pub struct ActorOptions {
     /// Who says so; where the daemon knows users, it is that user, and this is noted beside it [default: the user of
     /// this shell, or of the GitHub workflow].
@@ -184,8 +199,8 @@ Examples:
   sloburn gate --service checkout && ./deploy.sh
   sloburn gate --service checkout --format json | jq .budgets
 
-Exit codes: 0 allowed, 1 the budget is frozen, 2 usage, 4 no budget of the service is known yet, 5 timeout. While the
-daemon cannot be reached or recovers, it is asked again until the timeout.")]
+Exit codes: 0 allowed, 1 the budget is frozen, 2 usage, 4 no budget of the service is known yet,
+5 timeout. While the daemon cannot be reached or recovers, it is asked again until the timeout.")]
 pub struct GateOptions {
     /// The service.
     #[arg(long, value_name = "NAME")]

@@ -15,7 +15,8 @@ use crate::cli::{Outcome, console};
 use crate::clock::Steady;
 use crate::types::Timestamp;
 use args::{
-    ActOptions, ActorOptions, CanaryCommand, CanaryOptions, GetOptions, OutputFormat, StartOptions, WatchOptions,
+    ActOptions, ActorOptions, CanaryCommand, CanaryOptions, GetOptions, OutputFormat, StartOptions, StepOptions,
+    WatchOptions,
 };
 
 /// Variables that say who runs this, the more telling first.
@@ -36,6 +37,7 @@ pub(super) fn run(options: &CanaryOptions) -> anyhow::Result<Outcome> {
             }
             CanaryCommand::Abort(abort) => act(&client, "abort", abort, None, options.format).await,
             CanaryCommand::Pause(pause) => act(&client, "pause", pause, None, options.format).await,
+            CanaryCommand::Step(step) => self::step(&client, step, options.format).await,
             CanaryCommand::Resume(resume) => act(&client, "resume", resume, None, options.format).await,
         }
     })
@@ -45,7 +47,8 @@ pub(super) fn run(options: &CanaryOptions) -> anyhow::Result<Outcome> {
 pub(super) fn refused(error: ClientError) -> anyhow::Result<Outcome> {
     match error {
         ClientError::Refused { status: 400 | 401 | 403 | 404 | 415, message } => {
-            console::message(&format!("error: {message}"));
+            let hint = if message.starts_with("actor is missing") { " with --actor or SLOBURN_ACTOR" } else { "" };
+            console::message(&format!("error: {message}{hint}"));
             Ok(Outcome::Usage)
         }
         error => Err(error.into()),
@@ -169,6 +172,16 @@ async fn act(
     }
     let body = json!({"actor": actor(&options.actor), "reason": options.reason, "full": full});
     said(client.post(&["canaries", &options.service, action], &body).await, format)
+}
+
+async fn step(client: &Client, options: &StepOptions, format: OutputFormat) -> anyhow::Result<Outcome> {
+    let (actor, reason) = (actor(&options.actor), &options.reason);
+    let percent = options.step.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    let body = match percent {
+        Some(weight) => json!({"actor": actor, "reason": reason, "weight": weight}),
+        None => json!({"actor": actor, "reason": reason, "step": options.step}),
+    };
+    said(client.post(&["canaries", &options.service, "step"], &body).await, format)
 }
 
 fn said(answer: Result<Value, ClientError>, format: OutputFormat) -> anyhow::Result<Outcome> {

@@ -53,7 +53,7 @@ fn outcome(answer: &Value, through_pause: bool) -> Option<Outcome> {
         (Some("promote"), _) => Some(Outcome::Ok),
         (Some("rollback"), _) => Some(Outcome::Failed),
         // Nobody will decide it any more.
-        (_, Some("superseded" | "unknown-service" | "no-canary")) => Some(Outcome::NoData),
+        (_, Some("superseded" | "vanished" | "unknown-service" | "no-canary")) => Some(Outcome::NoData),
         (_, Some("bad-request" | "unknown-step")) => Some(Outcome::Usage),
         (Some("pause"), _) if !through_pause => Some(Outcome::NoData),
         _ => None,

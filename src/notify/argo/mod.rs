@@ -1,6 +1,6 @@
 //! Argo Rollouts: verdicts carried out on a service's Rollout, through the Kubernetes API.
 //!
-//! A Rollout is read, and what it takes to carry out the order is decided from what it says ([`moves`], without IO); then
+//! A Rollout is read, and what it takes to carry out the order is decided from what it says (`moves.rs`, without IO); then
 //! it is patched (JSON merge patch, RFC 7386), on condition that nobody changed it meanwhile (`resourceVersion`). On 409
 //! it is read again. Orders are idempotent: a Rollout that is where it should be is left alone.
 //!
@@ -88,13 +88,15 @@ pub(super) fn message(telling: &Telling, targets: &Targets) -> Option<Message> {
         What::Rollback => Action::Abort,
         What::Promote if telling.is_last_step => Action::Finish,
         What::Promote => Action::Promote,
+        // Who holds it has been heard, or is Argo.
+        What::Pause if telling.is_held => return None,
         What::Pause | What::Paused => Action::Pause,
         What::GoesOn | What::Resumed => Action::Resume,
         What::Ended => match telling.outcome()? {
             Ending::RolledBack | Ending::Aborted => Action::Abort,
             // The checks have promoted the last step before.
             Ending::Promoted if by.is_some() => Action::Finish,
-            Ending::Promoted | Ending::Superseded => return None,
+            Ending::Promoted | Ending::Superseded | Ending::Vanished => return None,
         },
         What::Started => return None,
     };
@@ -170,6 +172,13 @@ mod tests {
             action(&mut desk, &record)
         };
         assert_eq!((ended("argo"), ended("kim")), (None, Some(Action::Finish)));
+    }
+
+    #[test]
+    fn a_verdict_that_follows_a_persons_pause_orders_nothing_more() {
+        let (mut desk, mut story) = (Desk::default(), Story::of("2"));
+        let records = [story.held(true), story.verdict(Decision::Pause, "5%")];
+        assert_eq!(records.map(|record| action(&mut desk, &record)), [Some(Action::Pause), None]);
     }
 
     #[test]

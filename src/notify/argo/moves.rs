@@ -210,9 +210,9 @@ mod tests {
         })
     }
 
-    fn with(change: Value) -> Value {
+    fn with(change: &Value) -> Value {
         let mut rollout = rollout();
-        merge(&mut rollout, &change);
+        merge(&mut rollout, change);
         rollout
     }
 
@@ -267,14 +267,14 @@ mod tests {
         let paused_here = json!({"metadata": {"annotations": {"sloburn.io/paused": "v0"}}, "spec": {"paused": true}});
         let states = [
             ("between steps", rollout()),
-            ("waiting", with(waiting(1))),
-            ("waiting at the last step", with(waiting(4))),
-            ("in an analysis", with(json!({"status": {"currentStepIndex": 3}}))),
-            ("inconclusive", with(inconclusive)),
-            ("paused by us", with(paused_here)),
-            ("paused by somebody", with(json!({"spec": {"paused": true}}))),
-            ("aborted", with(json!({"status": {"abort": true}}))),
-            ("complete", with(json!({"status": {"stableRS": "new"}}))),
+            ("waiting", with(&waiting(1))),
+            ("waiting at the last step", with(&waiting(4))),
+            ("in an analysis", with(&json!({"status": {"currentStepIndex": 3}}))),
+            ("inconclusive", with(&inconclusive)),
+            ("paused by us", with(&paused_here)),
+            ("paused by somebody", with(&json!({"spec": {"paused": true}}))),
+            ("aborted", with(&json!({"status": {"abort": true}}))),
+            ("complete", with(&json!({"status": {"stableRS": "new"}}))),
         ];
         let actions = [Action::Abort, Action::Promote, Action::Finish, Action::Pause, Action::Resume];
         let mut lines = Vec::new();
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_promotion_that_comes_again_skips_nothing() {
-        let mut rollout = with(waiting(1));
+        let mut rollout = with(&waiting(1));
         let promote = order(Action::Promote);
         // The note is taken, then the process dies.
         let Move::Patch(note) = next(&rollout, &promote) else { panic!("a note") };
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn an_abort_comes_through_a_pause_of_ours() {
-        let mut rollout = with(waiting(1));
+        let mut rollout = with(&waiting(1));
         carry_out(&mut rollout, &order(Action::Pause));
         assert_eq!(rollout["spec"]["paused"], true);
         carry_out(&mut rollout, &order(Action::Abort));

@@ -10,6 +10,7 @@
 //!     "reason": "errors: regression of 2 points (1.2 to 3.4 points), more than the limit of 0.3 points",
 //!     "by": {"name": "kim", "reason": "..."}, // who gave the order; null for the checks
 //!     "step": "5%", "decision": "rollback",   // of verdicts
+//!     "check": "errors",                      // of verdicts: the one it came to depend on; null where it was none
 //!     "checks": [{                            // of verdicts
 //!       "check": "errors", "state": "harm",   // or "safe", "undecided"
 //!       "effect": {                           // null without events
@@ -41,7 +42,7 @@ use url::Url;
 use super::{Event, Message};
 use crate::canary::{Effect, Outcome, State};
 use crate::notify::telling::{Telling, page};
-use crate::rollout::{Actor, Ending, Happened};
+use crate::rollout::{Actor, Happened};
 use crate::types::Timestamp;
 
 impl Message {
@@ -49,12 +50,6 @@ impl Message {
     pub fn of_rollout(telling: &Telling, external_url: &Url) -> Option<Self> {
         let event = Event::of(telling.what)?;
         let record = &telling.record;
-        let verdict = telling.verdict();
-        let started = if let Happened::Started { steps, committed_at, .. } = &record.event {
-            (Some(steps.as_slice()), Some(committed_at.map(Timestamp::to_rfc3339)))
-        } else {
-            (None, None)
-        };
         let payload = Payload {
             kind: event.as_str(),
             timestamp: record.at.to_rfc3339(),
@@ -65,12 +60,7 @@ impl Message {
                 baseline: record.baseline.as_deref(),
                 reason: telling.reason(),
                 by: telling.by(),
-                step: verdict.map(|verdict| verdict.step.as_str()),
-                decision: verdict.map(|verdict| verdict.decision.as_str()),
-                checks: verdict.map(|verdict| verdict.checks.iter().map(Check::of).collect()),
-                steps: started.0,
-                committed_at: started.1,
-                outcome: telling.outcome().map(Ending::as_str),
+                particulars: Particulars::of(&record.event),
                 url: page(external_url, &record.service).to_string(),
             },
         };
@@ -102,25 +92,44 @@ struct Data<'a> {
     baseline: Option<&'a str>,
     reason: String,
     by: Option<&'a Actor>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    step: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    decision: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    checks: Option<Vec<Check<'a>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    steps: Option<&'a [String]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    committed_at: Option<Option<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'static str>,
+    #[serde(flatten)]
+    particulars: Particulars<'a>,
     url: String,
+}
+
+/// What is said of some events only.
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+enum Particulars<'a> {
+    Verdict { step: &'a str, decision: &'static str, check: Option<&'a str>, checks: Vec<Check<'a>> },
+    Start { steps: &'a [String], committed_at: Option<String> },
+    End { outcome: &'static str },
+    None {},
+}
+
+impl<'a> Particulars<'a> {
+    fn of(event: &'a Happened) -> Self {
+        match event {
+            Happened::Verdict { verdict, .. } => Self::Verdict {
+                step: &verdict.step,
+                decision: verdict.decision.as_str(),
+                check: verdict.check.as_deref(),
+                checks: verdict.checks.iter().map(Check::of).collect(),
+            },
+            Happened::Started { steps, committed_at, .. } => {
+                Self::Start { steps, committed_at: committed_at.map(Timestamp::to_rfc3339) }
+            }
+            Happened::Ended { outcome, .. } => Self::End { outcome: outcome.as_str() },
+            _ => Self::None {},
+        }
+    }
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Check<'a> {
-    check: &'a str,
+    #[serde(rename = "check")]
+    name: &'a str,
     state: State,
     effect: Option<Figures<'a>>,
     canary_events: f64,
@@ -156,7 +165,7 @@ impl<'a> Check<'a> {
             unit: &effect.unit,
         };
         Self {
-            check: &outcome.check,
+            name: &outcome.check,
             state: outcome.state,
             effect: outcome.effect.as_ref().map(figures),
             canary_events: outcome.canary_events,
@@ -172,6 +181,7 @@ mod tests {
     use crate::canary::Decision;
     use crate::notify::telling::Desk;
     use crate::notify::telling::tests::{Story, surroundings, told};
+    use crate::rollout::Ending;
 
     fn message(desk: &mut Desk, record: &crate::rollout::Record) -> Message {
         Message::of_rollout(&told(desk, record), &surroundings().external_url).unwrap()

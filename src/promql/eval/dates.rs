@@ -7,6 +7,12 @@ pub(super) type Part = fn(i64) -> f64;
 
 const DAY_SECONDS: i64 = 86_400;
 
+/// Whole seconds. What is no time becomes the end of it, as Go has it: the year 292277026596.
+pub(super) fn seconds(value: f64) -> i64 {
+    const END: f64 = 9_223_372_036_854_775_808.0;
+    if (-END..END).contains(&value) { value as i64 } else { i64::MAX }
+}
+
 pub(super) fn part(id: FunctionId) -> Option<Part> {
     use FunctionId as F;
     Some(match id {
@@ -63,6 +69,17 @@ fn days_before(year: i64, month: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_time_is_the_end_of_it() {
+        use FunctionId as F;
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e19] {
+            let ids = [F::Month, F::DayOfMonth, F::DayOfWeek, F::DayOfYear, F::Hour, F::Minute];
+            let found = ids.map(|id| part(id).unwrap()(seconds(value)));
+            assert_eq!(found, [12.0, 4.0, 0.0, 339.0, 15.0, 30.0], "{value}");
+        }
+        assert_eq!((seconds(-1.5), seconds(1e18)), (-1, 1_000_000_000_000_000_000));
+    }
 
     #[test]
     fn parts_of_known_dates() {

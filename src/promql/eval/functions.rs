@@ -5,6 +5,7 @@ use super::selector::Wanted;
 use super::{EvalError, Evaluator, dates};
 use crate::promql::ast::{Call, ExprKind, Position};
 use crate::promql::function::FunctionId;
+use crate::promql::go;
 use crate::promql::value::{Cell, Grid, Matrix, Value};
 
 impl Evaluator<'_> {
@@ -125,10 +126,7 @@ impl Evaluator<'_> {
             if most < least {
                 return crate::promql::storage::STALE;
             }
-            if value.is_nan() || least.is_nan() || most.is_nan() {
-                return f64::NAN;
-            }
-            value.min(most).max(least)
+            go::max(least, go::min(most, value))
         });
         matrix.retain_filled();
         Ok(matrix)
@@ -170,7 +168,7 @@ impl Evaluator<'_> {
         if call.args.is_empty() {
             return Ok(Matrix::scalar(grid.steps, |step| part(grid.time(step).div_euclid(1000))));
         }
-        Ok(self.floats_of_first(call, grid)?.mapped(move |value| part(value as i64)))
+        Ok(self.floats_of_first(call, grid)?.mapped(move |value| part(dates::seconds(value))))
     }
 }
 

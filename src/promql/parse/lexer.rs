@@ -119,6 +119,8 @@ impl Lexer<'_> {
             let place = if self.in_braces { " inside braces" } else { "" };
             return Err(self.error(format!("unexpected character{place}: '{found}'")));
         };
+        // Between braces there are no comparisons.
+        let symbol = if self.in_braces && symbol == "==" { "=" } else { symbol };
         match symbol {
             "{" if self.in_braces => return Err(self.error("unexpected left brace '{'".to_owned())),
             "[" if self.in_brackets => return Err(self.error("unexpected left bracket '['".to_owned())),

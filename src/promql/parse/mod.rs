@@ -18,6 +18,7 @@ use check::Buckets;
 use lexer::{Token, TokenKind, tokens};
 
 use crate::promql::ast::{AggregateOp, BinaryOp, Expr, ExprKind, Position};
+use crate::types::Matcher;
 
 /// How long and how deep a query may be.
 #[derive(Clone, Copy, Debug)]
@@ -72,17 +73,46 @@ pub fn parse(text: &str, limits: &ParseLimits) -> Result<Expr, ParseError> {
         let message = format!("query of {} bytes; at most {} are allowed", text.len(), limits.query_bytes);
         return Err(ParseError { at: Position::default(), place: "1:1".to_owned(), message });
     }
-    read(text, limits).map_err(|mut error| {
-        error.place = error.at.line_and_column(text);
-        error
-    })
+    read(text, limits).map_err(|error| placed(error, text))
+}
+
+/// Reads what selects series and nothing else.
+///
+/// # Errors
+/// As [`parse`]. That every matcher may match nothing is none.
+pub fn parse_matchers(text: &str, limits: &ParseLimits) -> Result<Vec<Matcher>, ParseError> {
+    if text.len() > limits.query_bytes {
+        // The same complaint.
+        return parse(text, limits).map(|_| Vec::new());
+    }
+    read_matchers(text, limits).map_err(|error| placed(error, text))
+}
+
+fn read_matchers(text: &str, limits: &ParseLimits) -> Result<Vec<Matcher>, ParseError> {
+    let mut parser = Parser { text, tokens: tokens(text)?, at: 0, depth: 0, limits: *limits };
+    let name = parser.word_at(0).map(str::to_owned);
+    if name.is_none() && parser.peek() != &TokenKind::Symbol("{") {
+        return Err(parser.unexpected("", ""));
+    }
+    let built = parser.selector(name)?;
+    match built.expr.kind {
+        ExprKind::Vector(selector) if parser.peek() == &TokenKind::End => Ok(selector.matchers),
+        _ => Err(parser.unexpected("", "")),
+    }
+}
+
+fn placed(error: ParseError, text: &str) -> ParseError {
+    // As Prometheus, which has no place in nothing.
+    let nowhere = || "unknown position".to_owned();
+    let place = if text.is_empty() { nowhere() } else { error.at.line_and_column(text) };
+    ParseError { place, ..error }
 }
 
 fn read(text: &str, limits: &ParseLimits) -> Result<Expr, ParseError> {
     let tokens = tokens(text)?;
     let mut parser = Parser { text, tokens, at: 0, depth: 0, limits: *limits };
     if parser.peek() == &TokenKind::End {
-        return Err(ParseError::new(parser.here(), "no expression found in input".to_owned()));
+        return Err(ParseError::new(Position::default(), "no expression found in input".to_owned()));
     }
     let mut built = parser.expression(0)?;
     if parser.peek() != &TokenKind::End {
@@ -162,8 +192,42 @@ impl Parser<'_> {
         found
     }
 
+    /// How many of these are open where the current token stands.
+    fn open(&self, left: &str, right: &str) -> usize {
+        self.tokens[..self.at].iter().fold(0_usize, |open, token| match &token.kind {
+            TokenKind::Symbol(symbol) if *symbol == left => open + 1,
+            TokenKind::Symbol(symbol) if *symbol == right => open.saturating_sub(1),
+            _ => open,
+        })
+    }
+
+    /// Prometheus' complaint about the current token where parentheses, brackets or braces do not fit together.
+    fn unbalanced(&self) -> Option<ParseError> {
+        let at = self.here();
+        let message = match self.peek() {
+            TokenKind::Symbol(")") if self.open("(", ")") == 0 => {
+                let behind = Position { start: at.end, end: at.end };
+                return Some(ParseError::new(behind, "unexpected right parenthesis ')'".to_owned()));
+            }
+            TokenKind::End if self.open("{", "}") > 0 => "unexpected end of input inside braces",
+            TokenKind::End if self.open("(", ")") > 0 => "unclosed left parenthesis",
+            TokenKind::End
+                if self.open("[", "]") > 0
+                    && self.at > 0
+                    && self.tokens[self.at - 1].kind != TokenKind::Symbol("[") =>
+            {
+                "unclosed left bracket"
+            }
+            _ => return None,
+        };
+        Some(ParseError::new(at, message.to_owned()))
+    }
+
     /// Prometheus' complaint about the current token.
     pub fn unexpected(&self, context: &str, expected: &str) -> ParseError {
+        if let Some(error) = self.unbalanced() {
+            return error;
+        }
         let at = self.here();
         let text = &self.text[at.start as usize..at.end as usize];
         let found = match self.peek() {

@@ -1,62 +1,87 @@
-//! What becomes of the table with time: scrapes that settle, series that are forgotten, restarts and reloads.
+//! What becomes of the table with time: scrapes that settle, series that are forgotten, reloads.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::{Liveness, Output, Table, Track};
-use crate::series::counter::Counter;
+use super::{Output, Table};
 use crate::series::index::Cache;
-use crate::series::target::Increment;
-use crate::series::{IDLE, Tag};
+use crate::series::target::Target;
+use crate::series::{IDLE, SeriesId};
 use crate::types::Timestamp;
-use crate::wire::Limits;
+
+/// Rotations after which no wire key stands for a series that is not there any more.
+const REUSE_AFTER_ROTATIONS: u64 = Cache::<SeriesId>::LIFE_ROTATIONS;
 
 impl Table {
-    /// Passes on what incomplete scrapes have held for too long.
-    pub fn settle(&mut self, now: Timestamp, out: &mut Vec<Increment>) {
-        let targets = &mut self.targets;
-        self.holding.retain(|&id| targets[id as usize].settle(now, out));
+    /// Passes on what incomplete scrapes have held for too long, by the targets' numbers.
+    pub fn settle(&mut self, now: Timestamp, out: &mut Output) {
+        let mut holding: Vec<u32> = self.shards.iter_mut().flat_map(|shard| shard.holding.drain(..)).collect();
+        holding.sort_unstable();
+        holding.dedup();
+        for id in holding {
+            let target = self.target_mut(id);
+            target.settle(now, out);
+            if target.is_holding() {
+                self.holds(id);
+            }
+        }
+    }
+
+    pub(super) fn holds(&mut self, target: u32) {
+        let count = self.shards.len() as u32;
+        self.shards[(target % count) as usize].holding.push(target);
     }
 
     /// Forgets the series among the next `count` of the table whose last sample arrived over [`IDLE`] ago;
     /// those that were live are reported as ended.
     pub fn sweep(&mut self, now: Timestamp, count: usize, out: &mut Output) {
-        for _ in 0..count.min(self.series.len()) {
-            self.sweep_next = (self.sweep_next + 1) % self.series.len();
-            let slot = self.sweep_next;
-            let series = &mut self.series[slot];
-            if !series.used || now.since(series.seen) < IDLE {
-                continue;
+        let mut left = count;
+        // Each target once at most, and the first one's beginning at the end.
+        for _ in 0..=self.target_count {
+            if left == 0 || self.target_count == 0 {
+                break;
             }
-            if std::mem::take(&mut series.live) {
-                out.liveness.push(Liveness { tag: series.tag, live: false });
+            if self.sweep_next.target >= self.target_count {
+                self.sweep_next = SeriesId { target: 0, index: 0 };
             }
-            series.used = false;
-            let (identity, target) = (series.identity(), series.target);
-            if let Track::Native(native) = std::mem::replace(&mut series.track, Track::Counter(Counter::new())) {
-                self.native_bytes -= native.message_bytes();
-                self.twins.native_ended(series.twin, Timestamp::MIN);
+            let SeriesId { target, index } = self.sweep_next;
+            let places = self.target(target).places();
+            let until = places.min(index as usize + left) as u32;
+            for index in index..until {
+                self.forget(SeriesId { target, index }, now, out);
             }
-            self.twins.leave(series.twin);
-            self.identities.remove(identity);
-            self.free.push_back((self.rotation + 2, slot as u32));
+            left -= until.saturating_sub(index) as usize;
+            let is_done = until as usize == places;
+            self.sweep_next =
+                if is_done { SeriesId { target: target + 1, index: 0 } } else { SeriesId { target, index: until } };
             self.release_target(target, out);
         }
     }
 
-    fn release_target(&mut self, id: u32, out: &mut Output) {
-        let target = &mut self.targets[id as usize];
-        if target.remove_series() == 0 {
-            target.settle(Timestamp(i64::MAX), &mut out.increments);
-            self.holding.remove(&id);
-            let key = &self.target_keys[id as usize];
-            self.jobs.remove_target(&key.0);
-            self.target_ids.remove(key);
-            self.free_targets.push(id);
+    fn forget(&mut self, id: SeriesId, now: Timestamp, out: &mut Output) {
+        let from = self.rotation + REUSE_AFTER_ROTATIONS;
+        let target = self.target_mut(id.target);
+        if let Some(native_bytes) = target.forget(id.index, now - IDLE, from, &mut out.liveness) {
+            self.native_bytes -= native_bytes;
+            self.series_count -= 1;
         }
     }
 
-    /// Forgets wire keys that were not used since the last call: their series decode once more when they
-    /// come back.
+    /// Forgets a target that has lost its last series.
+    fn release_target(&mut self, id: u32, out: &mut Output) {
+        let from = self.rotation + REUSE_AFTER_ROTATIONS;
+        let target = self.target_mut(id);
+        if target.is_used() || target.places() == 0 {
+            return;
+        }
+        let mut target = std::mem::take(target);
+        target.settle(Timestamp(i64::MAX), out);
+        Arc::make_mut(&mut self.jobs).remove_target(&target.key.job);
+        self.target_ids.remove(&target.key);
+        self.free_targets.push_back((from, id));
+    }
+
+    /// Forgets wire keys, a part of them in each call, that were not used since their part's last turn: their series
+    /// decode once more when they come back.
     pub fn rotate_wire_keys(&mut self) {
         self.wire.rotate();
         self.rotation += 1;
@@ -64,34 +89,13 @@ impl Table {
 
     /// Whether a scrape waits for its rest.
     pub fn is_holding(&self) -> bool {
-        !self.holding.is_empty()
+        self.shards.iter().any(|shard| !shard.holding.is_empty())
     }
 
     /// Binds every series to nothing and forgets every wire key, so that each series is registered anew with its
     /// next sample, and begins anew for whatever it is bound to then.
     pub fn unbind(&mut self) {
-        for series in &mut self.series {
-            (series.tag, series.beside_native) = (Tag::NOTHING, Tag::NOTHING);
-            if let Track::Native(native) = &mut series.track {
-                native.unbind();
-            }
-            series.live = false;
-        }
-        self.wire = Cache::new(self.limit_series);
-    }
-
-    /// Makes a table that was stored whole again: the indices that follow from the rest.
-    #[must_use]
-    pub fn rebuilt(mut self, limit_series: usize, limits: &Limits) -> Self {
-        (self.limit_series, self.limits) = (limit_series, *limits);
-        self.twins.rebuild();
-        self.wire = Cache::new(limit_series);
-        for (slot, series) in self.series.iter().enumerate().filter(|(_, series)| series.used) {
-            self.identities.insert(series.identity(), slot as u32);
-        }
-        let free: BTreeSet<u32> = self.free_targets.iter().copied().collect();
-        let keys = (0..).zip(&self.target_keys).filter(|(id, _)| !free.contains(id));
-        self.target_ids = keys.map(|(id, key)| (key.clone(), id)).collect();
-        self
+        self.shards.iter_mut().flat_map(|shard| &mut shard.targets).for_each(Target::unbind);
+        self.wire = Cache::new(self.limit_series.saturating_mul(2));
     }
 }

@@ -292,8 +292,8 @@ fn test(fields: &mut Fields<'_>, min_samples: u64, reporter: &mut Reporter<'_>) 
         None | Some((_, Some("sequential"))) => false,
         Some((_, Some("threshold"))) => true,
         Some((field, _)) => {
-            let hint = "`sequential` is sure however often one looks; `threshold` is the plain rule, with `minSamples`, \
-                        `consecutive` and `ewma`";
+            let hint = "`sequential` is sure however often one looks; `threshold` is the plain rule, with \
+                        `minSamples`, `consecutive` and `ewma`";
             field.mismatch("`sequential` or `threshold`", reporter).hint(hint);
             let _ = RULE.map(|name| fields.get(name));
             return None;

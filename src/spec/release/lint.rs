@@ -110,7 +110,8 @@ pub(super) fn single_error(bound: Bound, min_samples: u64, place: Place, reporte
         let message =
             format!("one bad event among {min_samples} exceeds the limit: a single error takes a release back");
         let hint = format!(
-            "ask for `minSamples: {needed}` or more, or leave out `test`: the sequential one is sure however few there are"
+            "ask for `minSamples: {needed}` or more, or leave out `test`: the sequential one is sure however few there \
+             are"
         );
         reporter.warn(place, message).hint(hint);
     }

@@ -59,8 +59,8 @@ fn step(item: Field<'_>, version: Option<&str>, reporter: &mut Reporter<'_>) -> 
             // It says it under a wrong name.
             return None;
         }
-        let hint = "`{weight: 5}` is a share of the traffic, `{cohort: 'tenant=~\"test-.*\"'}` some of it, `{name: staff}` \
-                    what no label shows";
+        let hint = "`{weight: 5}` is a share of the traffic, `{cohort: 'tenant=~\"test-.*\"'}` some of it, \
+                    `{name: staff}` what no label shows";
         reporter.error(item.key, "the step says nothing of its exposure").hint(hint);
         return None;
     };

@@ -1,6 +1,9 @@
 //! `sloburn canary` and `sloburn gate` against a real daemon.
 
-use std::process::{Command, Output};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
@@ -15,8 +18,23 @@ fn command(daemon: &Daemon, arguments: &[&str]) -> Command {
     command
 }
 
+/// What a command prints and how it ends; one that waits for too long is ended.
+fn finished(command: &mut Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = child.id().to_string();
+    let (tell, told) = mpsc::channel();
+    let waiting = std::thread::spawn(move || tell.send(child.wait_with_output().unwrap()));
+    let output = told.recv_timeout(PATIENCE.to_std());
+    if output.is_err() {
+        // A group of its own where it is a shell with children; they end with their pipe.
+        let _ = Command::new("sh").args(["-c", &format!("kill -KILL -- -{id} || kill -KILL {id}")]).status();
+    }
+    let _ = waiting.join();
+    output.unwrap_or_else(|_| panic!("{command:?} has not ended in {PATIENCE}"))
+}
+
 fn run(daemon: &Daemon, arguments: &[&str]) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = command(daemon, arguments).output().unwrap();
+    let Output { status, stdout, stderr } = finished(&mut command(daemon, arguments));
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
@@ -85,11 +103,20 @@ async fn people_steer_from_the_command_line() {
     assert_eq!(rollout(&daemon).await["stepName"], "5%");
     assert_eq!(run(&daemon, &[&WAIT[..], &["--step", "staff"]].concat()).0, 0);
     assert_eq!(run(&daemon, &[&WAIT[..], &["--step", "75%"]].concat()).0, 2, "no such step");
+    assert_eq!(run(&daemon, &["canary", "step", "pay", "30%"]).0, 0);
+    assert_eq!(rollout(&daemon).await["stepName"], "50%");
+    assert_eq!(run(&daemon, &["canary", "step", "pay", "staff"]).0, 0);
+    let (code, _, err) = run(&daemon, &["canary", "step", "pay", "nobody"]);
+    assert_eq!((code, err.contains("no step \"nobody\"")), (1, true), "{err}");
     assert_eq!(run(&daemon, &["canary", "abort", "pay", "--reason", "double bookings"]).0, 0);
     let (code, out, _) = run(&daemon, &WAIT);
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("alice: double bookings"), "{out}");
     assert_eq!(run(&daemon, &["canary", "abort", "pay"]).0, 2, "without a reason");
+    let nameless = ["canary", "abort", "pay", "--reason", "x"];
+    let nameless = finished(sloburn().args(nameless).env("SLOBURN_URL", daemon.url.as_str()));
+    assert_eq!(nameless.status.code(), Some(2));
+    assert!(String::from_utf8(nameless.stderr).unwrap().contains("--actor or SLOBURN_ACTOR"));
     assert_eq!(run(&daemon, &["canary", "get", "nobody"]).0, 2);
     let nobody = ["canary", "wait", "--service", "nobody", "--version", "v2"];
     let (code, out, _) = run(&daemon, &nobody);
@@ -109,6 +136,70 @@ async fn each_change_is_watched() {
     watching.line("the pause", |line| line.contains("(paused by alice)").then_some(()));
     assert_eq!(say(&daemon, "/api/v1/canaries/pay/abort", &pause).await.status, 200);
     watching.line("the end", |line| line.contains("pay v2: aborted: ").then_some(()));
+}
+
+fn example(name: &str) -> Vec<serde_yaml::Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pipelines").join(name);
+    let text = std::fs::read_to_string(path).unwrap();
+    serde_yaml::Deserializer::from_str(&text)
+        .map(|document| serde::Deserialize::deserialize(document).unwrap())
+        .collect()
+}
+
+/// The scripts and arguments of the examples, run as their runners would.
+#[tokio::test]
+async fn the_examples_of_pipelines_do_what_they_say() {
+    let daemon = Daemon::start(PAY, &[]);
+    last_day(&daemon, 100.0).await;
+    let [workflow] = &example("github-actions.yaml")[..] else { panic!("one workflow") };
+    let steps = workflow["jobs"]["canary"]["steps"].as_sequence().unwrap();
+    let script = |name: &str| {
+        let step = steps.iter().find(|step| step["name"] == name).unwrap();
+        let mut bash = Command::new("bash");
+        let binary = Path::new(env!("CARGO_BIN_EXE_sloburn")).parent().unwrap().display();
+        // The time of a commit, without a repository.
+        let run = format!("git() {{ echo 1793491200; }}\n{}", step["run"].as_str().unwrap());
+        bash.args(["-eo", "pipefail", "-c", &run]).current_dir(daemon.folder.path()).process_group(0);
+        bash.env("PATH", format!("{binary}:{}", std::env::var("PATH").unwrap()));
+        bash.env("SLOBURN_URL", daemon.url.as_str());
+        bash.envs([
+            ("SERVICE", "pay"),
+            ("GITHUB_REF_NAME", "v2"),
+            ("GITHUB_RUN_ID", "17"),
+            ("GITHUB_ACTOR", "octocat"),
+        ]);
+        bash
+    };
+    until("the gate to be open", PATIENCE, async || {
+        let output = finished(&mut script("May it start?"));
+        if output.status.success() { Ok(()) } else { Err(format!("{output:?}")) }
+    })
+    .await;
+    let mut traffic = Traffic::begin(&daemon).await;
+    let announced = finished(&mut script("Announce the candidate"));
+    assert!(announced.status.success(), "{announced:?}");
+    assert_eq!(rollout(&daemon).await["committedAt"], "2026-11-01T00:00:00.000Z");
+    assert_eq!(rollout(&daemon).await["startedBy"], "octocat");
+    traffic.go_on(&daemon, 12, 0.0).await;
+    let waited = finished(&mut script("Wait for the verdict"));
+    assert!(waited.status.success(), "{waited:?}");
+    assert!(std::fs::read_to_string(daemon.folder.path().join("verdict.json")).unwrap().contains(r#""promote""#));
+
+    let documents = example("argo-job.yaml");
+    let container = &documents[0]["spec"]["metrics"][0]["provider"]["job"]["spec"]["template"]["spec"]["containers"][0];
+    let asks = documents[1]["spec"]["strategy"]["canary"]["steps"].as_sequence().unwrap();
+    let asks: Vec<_> = asks.iter().filter_map(|step| step["analysis"]["args"].as_sequence()).collect();
+    assert_eq!(asks.len(), 2);
+    for (given, step) in asks.iter().zip(["5%", "50%"]) {
+        let value = |name: &str| given.iter().find(|arg| arg["name"] == name).unwrap()["value"].as_str().unwrap();
+        assert!(value("step").ends_with('%') && value("version") == "v2");
+        let arguments = container["args"].as_sequence().unwrap().iter().map(|argument| {
+            let argument = argument.as_str().unwrap().replace("http://sloburn.monitoring:9797", daemon.url.as_str());
+            argument.replace("{{args.service}}", "pay").replace("{{args.version}}", "v2").replace("{{args.step}}", step)
+        });
+        let output = finished(sloburn().args(arguments));
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
 }
 
 /// The verdict is worth waiting for: a daemon that is away is asked again.
@@ -132,7 +223,7 @@ async fn a_daemon_that_is_away_is_asked_again() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("--url=http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let nobody = sloburn().args(WAIT).args(["--timeout", "10ms", &url]).output().unwrap();
+    let nobody = finished(sloburn().args(WAIT).args(["--timeout", "10ms", &url]));
     assert_eq!(nobody.status.code(), Some(5));
     let said = String::from_utf8(nobody.stderr).unwrap();
     assert!(said.contains("no answer from") && said.contains("not decided in 10ms"), "{said}");
@@ -174,7 +265,7 @@ async fn credentials_come_from_files_and_the_environment() {
     let daemon = Daemon::start(PAY, &[&format!("--web.config.file={web}")]);
     let list = ["canary", "list", "--username", "alice"];
     assert_eq!(run(&daemon, &[&list[..], &["--password-file", &right]].concat()).0, 0);
-    let from_environment = command(&daemon, &list).env("SLOBURN_PASSWORD", "open sesame").output().unwrap();
+    let from_environment = finished(command(&daemon, &list).env("SLOBURN_PASSWORD", "open sesame"));
     assert_eq!(from_environment.status.code(), Some(0));
     let (code, _, err) = run(&daemon, &[&list[..], &["--password-file", &wrong]].concat());
     assert_eq!(code, 2);
@@ -211,7 +302,7 @@ async fn an_authority_of_ones_own_is_trusted_when_named() {
     });
     let list = |more: &[&str]| {
         let url = format!("--url=https://{address}");
-        sloburn().args(["gate", "--service", "pay", "--timeout", "10ms", &url]).args(more).output().unwrap()
+        finished(sloburn().args(["gate", "--service", "pay", "--timeout", "10ms", &url]).args(more))
     };
     let known = list(&["--tls-ca-file", folder.path().join("ca.crt").to_str().unwrap()]);
     assert_eq!(known.status.code(), Some(4), "no budget is known: {known:?}");

@@ -13,11 +13,12 @@ use crate::daemon::Daemon;
 pub fn stored(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exchanges").join(format!("{name}.http"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let lines: Vec<&str> = text.lines().skip_while(|line| line.starts_with('#')).collect();
-    let end = lines.iter().position(|line| line.is_empty()).unwrap();
-    let head = lines[..end].join("\r\n");
-    let body = lines[end + 1..].join("\n");
-    let length = lines[..end].iter().find_map(|line| line.strip_prefix("Content-Length: "));
+    let (head, body) = text.split_once("\n\n").unwrap();
+    // The file's own last line feed.
+    let body = body.strip_suffix('\n').unwrap_or(body);
+    let lines: Vec<&str> = head.lines().filter(|line| !line.starts_with('#')).collect();
+    let head = lines.join("\r\n");
+    let length = lines.iter().find_map(|line| line.strip_prefix("Content-Length: "));
     assert_eq!(
         length.map_or(0, |length| length.parse().unwrap()),
         body.len(),

@@ -93,7 +93,7 @@ pub async fn last_day(daemon: &Daemon, bad_permille: f64) {
     let series = |code: &'static str, permille: f64| {
         let at = |scrape: i64| (end - (scrapes - scrape) * 60_000, scrape as f64 * REQUESTS * permille / 10_000.0);
         let labels =
-            [("__name__", "pay_requests_total"), ("code", code), ("instance", "v0"), ("job", "pay"), ("version", "v1")];
+            [("__name__", "pay_requests_total"), ("code", code), ("instance", "v1"), ("job", "pay"), ("version", "v1")];
         TimeSeries::new(labels, &(0..=scrapes).map(at).collect::<Vec<_>>())
     };
     let answer = daemon.write(&[series("200", 1_000.0 - bad_permille), series("500", bad_permille)]).await;

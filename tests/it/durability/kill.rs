@@ -20,7 +20,7 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
-/// Kills a daemon that often; `meanwhile` is told each time, while nothing runs.
+/// Kills a daemon that often; `meanwhile` is told each time, while nothing runs. Each life has another number of shards.
 async fn survive(kills: u64, options: &[&str], mut meanwhile: impl FnMut(u64, &std::path::Path)) -> (Daemon, Value) {
     let seed = setting("SLOBURN_TEST_SEED", 1);
     let mut random = Random(seed);
@@ -34,7 +34,9 @@ async fn survive(kills: u64, options: &[&str], mut meanwhile: impl FnMut(u64, &s
     for kill in 0..kills {
         let life = if kill % 10 == 0 { LONG_LIFE_MILLIS } else { random.below(LIFE_LIMIT_MILLIS) };
         tokio::time::sleep(std::time::Duration::from_millis(life)).await;
-        mortal = mortal.crash_and_restart(|folder| meanwhile(kill, folder), options);
+        let shards = format!("--engine.shards={}", 1 + kill % 8);
+        let options: Vec<&str> = options.iter().copied().chain([shards.as_str()]).collect();
+        mortal = mortal.crash_and_restart(|folder| meanwhile(kill, folder), &options);
         url.send(mortal.url.clone()).unwrap();
     }
     stop.send(true).unwrap();

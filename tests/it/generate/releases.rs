@@ -161,7 +161,7 @@ fn posted(event: &str, recipient: &str, status: &serde_json::Value) -> serde_jso
 
 #[test]
 fn argos_notifications_say_how_far_a_rollout_is() {
-    for (index, weight) in [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1), (5, 25), (6, 25)] {
+    for (index, weight) in [(0, 0), (1, 0), (2, 1), (3, 1), (4, 25), (5, 25), (6, 25)] {
         let status = json!({"currentStepIndex": index, "phase": "Progressing"});
         let expected = json!({
             "event": "on-rollout-step-completed", "service": "shop", "version": "v2", "weight": weight,

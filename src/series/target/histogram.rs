@@ -1,15 +1,15 @@
-//! Native histograms in the table, and the classic series that give way to them.
-
-use std::sync::Arc;
+//! Native histograms of a target, and the classic series that give way to them.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arrival, NATIVE_LIMIT_BYTES, NO_TWIN, Output, RegisterError, SampleError, Table, Track};
+use super::sample::Arrival;
+use super::{Increment, NO_TWIN, Special, Target, seconds};
 use crate::series::index::Index;
-use crate::series::native::{Native, NativeUse, Position};
+use crate::series::native::Position;
+use crate::series::shard::Step;
 use crate::series::twin::Twin;
-use crate::series::{Change, Increment, SeriesId, Tag};
-use crate::types::{Labels, Timestamp};
+use crate::series::{Change, SampleError, SeriesId, Tag};
+use crate::types::Timestamp;
 use crate::wire::Histogram;
 
 /// Histograms that have or may have two forms, by slot.
@@ -71,76 +71,45 @@ impl Twins {
     }
 }
 
-impl Table {
-    /// Finds or adds the series of native histograms with this identity and makes the wire key an alias of it.
-    /// `histogram` names it among the histograms of which there may be a classic form.
-    ///
-    /// # Errors
-    /// When the series is new and the table is full.
-    pub fn register_native(
-        &mut self,
-        wire_key: u128,
-        identity: u128,
-        histogram: u128,
-        labels: &Labels,
-        uses: NativeUse,
-    ) -> Result<SeriesId, RegisterError> {
-        let (tag, uses) = (uses.total, Arc::new(uses));
-        let slot = match self.identities.get(identity) {
-            Some(slot) => {
-                if let Track::Native(native) = &mut self.series[slot as usize].track {
-                    native.uses(uses);
-                }
-                slot
-            }
-            None if self.native_bytes >= NATIVE_LIMIT_BYTES => {
-                return Err(RegisterError::NativeFull(NATIVE_LIMIT_BYTES));
-            }
-            None => {
-                let slot = self.add(identity, labels, Track::Native(Box::new(Native::new(uses))))?;
-                self.series[slot as usize].twin = self.twins.join(histogram);
-                slot
-            }
-        };
-        self.series[slot as usize].tag = tag;
-        self.wire.insert(wire_key, slot);
-        Ok(SeriesId(slot))
+impl Target {
+    /// Says that a series of native histograms is a form of `histogram`.
+    pub(in crate::series) fn is_native_form(&mut self, index: u32, histogram: u128) {
+        self.series[index as usize].twin = self.twins.join(histogram);
     }
 
     /// Says that a series is part of the classic form of `histogram`: what the native form counts is bound to
     /// `beside_native` instead of its own tag.
-    pub fn give_way_to_native(&mut self, id: SeriesId, histogram: u128, beside_native: Tag) {
-        let series = &mut self.series[id.0 as usize];
+    pub(in crate::series) fn give_way_to_native(&mut self, index: u32, histogram: u128, beside_native: Tag) {
+        let series = &mut self.series[index as usize];
         series.beside_native = beside_native;
         if series.twin == NO_TWIN {
             series.twin = self.twins.join(histogram);
         }
     }
 
-    /// Takes one native histogram, decoded from `message`; `now` is its arrival.
+    /// Takes one native histogram, decoded from `message`.
     ///
     /// # Errors
     /// When the series has another one at the same time.
-    pub fn histogram(
+    pub(in crate::series) fn histogram(
         &mut self,
         id: SeriesId,
         histogram: &Histogram,
         message: &[u8],
-        now: Timestamp,
-        out: &mut Output,
+        step: &mut Step,
     ) -> Result<(), SampleError> {
         let at = histogram.timestamp;
-        let series = &mut self.series[id.0 as usize];
-        series.seen = now;
+        let series = &mut self.series[id.index as usize];
+        series.seen = seconds(step.now);
         if histogram.is_stale() {
-            self.end(id, at, now, out);
+            self.end(id, at, step);
             return Ok(());
         }
-        let Track::Native(native) = &mut series.track else { return Ok(()) };
+        let Some(Special::Native(native)) = series.special.as_deref_mut() else { return Ok(()) };
         let before = native.newest();
-        self.native_bytes -= native.message_bytes();
-        let position = native.place(histogram, message, &self.limits, &mut self.changes);
-        self.native_bytes += native.message_bytes();
+        let bytes = native.message_bytes();
+        let position = native.place(histogram, message, &step.limits, &mut step.changes);
+        step.native_bytes += native.message_bytes() as i64 - bytes as i64;
         let twin = &mut self.twins.all[series.twin as usize].1;
         let (counts, is_first, live_at) = match position {
             Position::Duplicate | Position::Absorbed => return Ok(()),
@@ -153,20 +122,18 @@ impl Table {
             Position::Between { next_at } => (twin.counted_native(next_at), false, Some(at)),
             Position::BeforeFirst { next_at } => (twin.counts_native(at, next_at), true, Some(next_at)),
         };
-        let tag = series.tag;
+        let (tag, target) = (series.tag, id.target);
         let arrival = Arrival { at, start: histogram.start, before, is_first, live_at };
-        let was_holding = self.begin(id, arrival, now, out);
-        let target_id = self.series[id.0 as usize].target;
-        let target = &mut self.targets[target_id as usize];
+        self.begin(id, arrival, step);
         // That it was watched is known in any case.
         let change = Change { at, since: at, amount: 0.0 };
-        target.hold(Increment { tag, target: target_id, change, reading: None }, &mut out.increments);
-        for change in self.changes.drain(..) {
+        self.scrape.hold(Increment { tag, target, change, reading: None }, &mut step.out.increments);
+        for change in step.changes.drain(..) {
             if counts {
-                target.hold(Increment { target: target_id, ..change }, &mut out.increments);
+                self.scrape.hold(Increment { target, ..change }, &mut step.out.increments);
             }
         }
-        self.finish(id, arrival, was_holding, out);
+        self.finish(id, arrival, step);
         Ok(())
     }
 }

@@ -6,13 +6,14 @@
 //! functions, `functions` holds those and Prometheus' functions, `text` prints, `moment` knows times.
 //!
 //! A template is bounded in steps, loop rounds, and bytes of every string it builds: a bad one yields an error, not a
-//! stalled notifier. Differences from Prometheus: `query` is an error, regular expressions are those of the `regex`
-//! crate (`\d` and `\w` match all of Unicode), and errors carry no column.
+//! stalled notifier. Differences from Prometheus: regular expressions are those of the `regex` crate (`\d` and `\w` match
+//! all of Unicode), and errors carry no column. `query` works where somebody answers it ([`expand_asking`]).
 
 mod functions;
 mod host;
 mod humanize;
 mod moment;
+mod query;
 mod rewrite;
 mod text;
 
@@ -24,6 +25,7 @@ use url::Url;
 
 use crate::types::{Labels, Timestamp};
 
+pub use query::{Ask, QUERIES_LIMIT_COUNT, Samples};
 pub use text::query_escape;
 
 /// A template, and every string built while it runs, is at most this long.
@@ -96,6 +98,25 @@ pub fn expand(name: &str, template: &str, data: &Data<'_>) -> String {
 /// # Errors
 /// When it does not parse, fails while it runs, or exceeds a limit.
 pub fn try_expand(name: &str, template: &str, data: &Data<'_>) -> Result<String, TemplateError> {
+    run(name, template, data, None)
+}
+
+/// As [`expand`], with `ask` to answer `query`.
+pub fn expand_asking(name: &str, template: &str, data: &Data<'_>, ask: Ask<'_>) -> String {
+    let answers = query::Answers::default();
+    loop {
+        let expanded = run(name, template, data, Some(&answers));
+        if expanded.is_err() && answers.fill(ask) {
+            continue;
+        }
+        return expanded.unwrap_or_else(|error| {
+            tracing::warn!(template = name, %error, "expanding an alert template failed");
+            format!("<error expanding template: {error}>")
+        });
+    }
+}
+
+fn run(name: &str, template: &str, data: &Data<'_>, answers: Option<&query::Answers>) -> Result<String, TemplateError> {
     if !template.contains("{{") {
         return Ok(template.to_owned());
     }
@@ -104,6 +125,7 @@ pub fn try_expand(name: &str, template: &str, data: &Data<'_>) -> Result<String,
         now: data.now,
         path_prefix: data.external_url.path().trim_end_matches('/').to_owned(),
         external_url: external_url.clone(),
+        answers: answers.cloned(),
     };
     let prepared = prepare(name, template, context)?;
     let root = map([

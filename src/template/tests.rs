@@ -277,3 +277,31 @@ fn templates_cannot_run_away() {
         assert!(fails(template).len() < 500, "{template}");
     }
 }
+
+#[test]
+fn a_query_is_answered_where_somebody_can() {
+    let labels = Labels::new().with("job", "api");
+    let (none, url) = (Labels::new(), "http://x/".parse().unwrap());
+    let data = Data { labels: &labels, external_labels: &none, external_url: &url, value: 1.0, now: Timestamp(0) };
+    let mut asked = Vec::new();
+    let mut ask = |text: &str| {
+        asked.push(text.to_owned());
+        match text {
+            "bad" => Err("no such thing".to_owned()),
+            _ => Ok(vec![
+                (Arc::new(Labels::new().with("instance", "b")), 2.5),
+                (Arc::new(Labels::new().with("instance", "a")), 3.0),
+            ]),
+        }
+    };
+    let template = "{{ with printf \"up{job='%s'}\" $labels.job | query }}{{ . | first | value }}{{ end }} \
+                    {{ range query \"x\" | sortByLabel \"instance\" }}{{ .Labels.instance }}={{ .Value }};{{ end }} \
+                    {{ len (query \"x\") }}";
+    assert_eq!(expand_asking("t", template, &data, &mut ask), "2.5 a=3;b=2.5; 2");
+    let failed = expand_asking("t", "{{ query \"bad\" }}", &data, &mut ask);
+    assert!(failed.starts_with("<error expanding template: ") && failed.contains("no such thing"), "{failed}");
+    let endless =
+        expand_asking("t", "{{ range $i, $x := query \"x\" }}{{ query (print $i) }}{{ end }}", &data, &mut ask);
+    assert!(!endless.contains("error"), "{endless}");
+    assert_eq!(asked, ["up{job='api'}", "x", "bad", "x", "0", "1"], "each once");
+}

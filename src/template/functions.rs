@@ -8,6 +8,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::host::{strip_domain, strip_port};
 use super::humanize::{humanize, humanize_1024, humanize_duration};
+use super::query::Answers;
 use super::rewrite::{ACCESS, PLAIN, PRINT, STEP, TEXT};
 use super::text::{self, general, query_escape};
 use super::{EXPANSION_LIMIT_STEPS, TEXT_LIMIT_BYTES, moment};
@@ -22,6 +23,8 @@ pub(super) struct Context {
     pub(super) now: Timestamp,
     pub(super) path_prefix: String,
     pub(super) external_url: String,
+    /// Of `query`; without any it is an error.
+    pub(super) answers: Option<Answers>,
 }
 
 /// Every function a template can name beyond Go's own.
@@ -66,7 +69,6 @@ pub(super) fn all(context: Context) -> FuncMap {
         functions.insert(name.to_owned(), Arc::new(function));
     };
     add("args", |args| Ok(super::map(numbered(args).iter().map(|(name, value)| (name.as_str(), value.clone())))));
-    add("query", |_| Err(fail("query is not available here")));
     add("first", first);
     add("label", |args| pair(args).and_then(|(label, sample)| sample_label(sample, &string(label)?)));
     add("value", |args| one(args).and_then(|sample| sample.field("Value").cloned().ok_or_else(no_sample)));
@@ -111,7 +113,15 @@ pub(super) fn all(context: Context) -> FuncMap {
 
 /// Functions that answer from the context, and those that count.
 fn add_bound(functions: &mut FuncMap, context: Context) {
-    let Context { now, path_prefix, external_url } = context;
+    let Context { now, path_prefix, external_url, answers } = context;
+    functions.insert(
+        "query".to_owned(),
+        Arc::new(move |args| {
+            let text = one(args).and_then(string)?;
+            let none = || fail("query is not available here");
+            answers.as_ref().ok_or_else(none)?.look_up(&text)
+        }),
+    );
     let steps = Arc::new(AtomicU32::new(0));
     let count = move || {
         if steps.fetch_add(1, Ordering::Relaxed) < EXPANSION_LIMIT_STEPS {

@@ -1,6 +1,6 @@
 //! `stripPort` and `stripDomain`.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// Go's `net.SplitHostPort`; `None` where it errs.
 fn split_host_port(text: &str) -> Option<(&str, &str)> {

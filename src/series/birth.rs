@@ -1,0 +1,100 @@
+//! Births: does a new series' first value count from zero?
+//!
+//! Yes when a known series of the same metric on the same target has a sample at the same time, in whichever order the
+//! two arrive.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Span, Timestamp};
+
+/// Times at which a metric was live that are remembered, for births that arrive after their neighbours.
+const LIVE_LIMIT_TIMES: usize = 4;
+/// Births that wait for a neighbour, for each target; the oldest gives way and does not count.
+const WAITING_LIMIT_BIRTHS: usize = 4_096;
+/// A birth waits no longer than this for a neighbour at its time.
+const WAIT: Span = Span::minutes(5);
+
+/// When the metrics of a target were live, and who waits to know.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Births {
+    metrics: Vec<Metric>,
+    waiting: Vec<Birth>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Metric {
+    name: u32,
+    /// A ring of the latest times at which a known series had a sample.
+    live: [Timestamp; LIVE_LIMIT_TIMES],
+    next: u8,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Birth {
+    /// Index of the series in its target; its first sample says of which time the birth would be.
+    series: u32,
+    metric: u32,
+}
+
+impl Births {
+    /// The place of the metric with this name.
+    pub(super) fn metric(&mut self, name: u32) -> u32 {
+        let known = self.metrics.iter().position(|m| m.name == name);
+        let index = known.unwrap_or_else(|| {
+            self.metrics.push(Metric { name, live: [Timestamp::MIN; LIVE_LIMIT_TIMES], next: 0 });
+            self.metrics.len() - 1
+        });
+        index as u32
+    }
+
+    /// Whether a known series of `metric` had a sample at `at`, as far as is remembered.
+    pub(super) fn was_live(&self, metric: u32, at: Timestamp) -> bool {
+        self.metrics[metric as usize].live.contains(&at)
+    }
+
+    /// Notes that a known series of `metric` has a sample at `at`; returns the series whose births this decides.
+    /// `first_at` is the time of a series' first sample, while that is known.
+    pub(super) fn mark_live(
+        &mut self,
+        metric: u32,
+        at: Timestamp,
+        first_at: impl Fn(u32) -> Option<Timestamp>,
+    ) -> Vec<u32> {
+        let known = &mut self.metrics[metric as usize];
+        if known.live.contains(&at) {
+            return Vec::new();
+        }
+        known.live[usize::from(known.next)] = at;
+        known.next = (known.next + 1) % LIVE_LIMIT_TIMES as u8;
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let mut decided = Vec::new();
+        self.waiting.retain(|birth| {
+            if birth.metric != metric {
+                return true;
+            }
+            let first_at = first_at(birth.series);
+            if first_at == Some(at) {
+                decided.push(birth.series);
+            }
+            first_at.is_some_and(|first_at| first_at != at && first_at + WAIT >= at)
+        });
+        if self.waiting.is_empty() {
+            // All series of a new target have waited; most likely that was it.
+            self.waiting = Vec::new();
+        }
+        decided
+    }
+
+    /// Remembers a first sample whose neighbours may still arrive.
+    pub(super) fn await_neighbour(&mut self, series: u32, metric: u32) {
+        if self.waiting.len() == WAITING_LIMIT_BIRTHS {
+            self.waiting.remove(0);
+        }
+        if self.waiting.len() == self.waiting.capacity() {
+            self.waiting.reserve_exact((self.waiting.len() / 8).max(4));
+        }
+        self.waiting.push(Birth { series, metric });
+    }
+}

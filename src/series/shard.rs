@@ -1,0 +1,176 @@
+//! A part of the targets, and what it has to do: samples in the order in which they came.
+//!
+//! A shard knows nothing of the others, so that they can work at the same time; [`Table`](super::Table) puts what they
+//! say in the order of the samples again. It can be sent to another thread and back.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::series::job::Jobs;
+use crate::series::target::{Increment, Key, Target};
+use crate::series::{Output, SampleError, SeriesId};
+use crate::types::Timestamp;
+use crate::wire::{Histogram, Limits};
+
+/// Where the shards do their work.
+///
+/// What comes of it does not depend on it: neither on the order nor on what happens at the same time.
+pub trait Workers: fmt::Debug + Send {
+    /// Has every shard [`run`](Shard::run) once and leaves it in its place.
+    fn run(&mut self, shards: &mut [Shard]);
+}
+
+/// One shard after the other, where it is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inline;
+
+impl Workers for Inline {
+    fn run(&mut self, shards: &mut [Shard]) {
+        shards.iter_mut().for_each(Shard::run);
+    }
+}
+
+/// What the samples of one run have in common, and what comes of them.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    /// Their arrival.
+    pub(super) now: Timestamp,
+    pub(super) limits: Limits,
+    /// As they were before the run; `None` between runs.
+    pub(super) jobs: Option<Arc<Jobs>>,
+    pub(super) out: Output,
+    /// Changes of a histogram on their way.
+    pub(super) changes: Vec<Increment>,
+    /// Targets that were first scraped, and when.
+    pub(super) watched: Vec<(Arc<Key>, Timestamp)>,
+    /// How many more bytes of native histograms are kept.
+    pub(super) native_bytes: i64,
+}
+
+impl Step {
+    /// A target has its first scrape.
+    pub(super) fn watch(&mut self, key: &Arc<Key>, at: Timestamp) {
+        self.watched.push((Arc::clone(key), at));
+    }
+
+    /// Whether a target that began at `start` and was first scraped at `at` is a new one of a job that was already
+    /// being watched.
+    pub(super) fn was_watched(&self, key: &Key, start: Timestamp, at: Timestamp) -> bool {
+        self.jobs.as_ref().is_some_and(|jobs| jobs.watched_at(&key.job, start, at))
+    }
+}
+
+/// A sample to take.
+#[derive(Debug)]
+struct Item {
+    /// Place of its series in the batch.
+    source: u32,
+    id: SeriesId,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Sample { at: Timestamp, value: f64, start: Option<Timestamp> },
+    Histogram(Box<(Histogram, Box<[u8]>)>),
+}
+
+/// A sample that was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Place of its series in the batch.
+    pub source: u32,
+    /// It is a native histogram: its series is among those.
+    pub is_histogram: bool,
+    /// Its time.
+    pub at: Timestamp,
+    /// Why.
+    pub error: SampleError,
+    /// Place of the sample among all that were to be taken.
+    pub(super) order: u32,
+}
+
+/// How far the shard's output reached after an item.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reach {
+    pub(super) increments: usize,
+    pub(super) liveness: usize,
+}
+
+/// Some of the targets.
+#[derive(Debug, Default)]
+pub struct Shard {
+    /// Its place among the shards, and how many there are.
+    pub(super) number: u32,
+    pub(super) count: u32,
+    /// Of the target `id`, `id / count` is the place and `id % count` the shard's number.
+    pub(super) targets: Vec<Target>,
+    /// Targets that began to hold changes: all that do, and some that no longer do.
+    pub(super) holding: Vec<u32>,
+    items: Vec<Item>,
+    /// Place of each item among those of all shards.
+    orders: Vec<u32>,
+    /// By item; only kept when there are other shards.
+    pub(super) reached: Vec<Reach>,
+    pub(super) refused: Vec<Refused>,
+    pub(super) step: Step,
+}
+
+impl Shard {
+    pub(super) fn new(number: u32, count: u32, limits: &Limits) -> Self {
+        Self { number, count, step: Step { limits: *limits, ..Step::default() }, ..Self::default() }
+    }
+
+    /// Samples that wait for [`Self::run`].
+    pub fn pending(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(super) fn queue_sample(
+        &mut self,
+        (order, source): (u32, u32),
+        id: SeriesId,
+        (at, value): (Timestamp, f64),
+        start: Option<Timestamp>,
+    ) {
+        self.orders.push(order);
+        self.items.push(Item { source, id, what: What::Sample { at, value, start } });
+    }
+
+    pub(super) fn queue_histogram(
+        &mut self,
+        (order, source): (u32, u32),
+        id: SeriesId,
+        histogram: Histogram,
+        message: &[u8],
+    ) {
+        self.orders.push(order);
+        self.items.push(Item { source, id, what: What::Histogram(Box::new((histogram, message.into()))) });
+    }
+
+    /// Takes the samples that wait.
+    pub fn run(&mut self) {
+        for (item, order) in self.items.drain(..).zip(self.orders.drain(..)) {
+            let Item { source, id, what } = item;
+            let target = &mut self.targets[(id.target / self.count) as usize];
+            let was_holding = target.is_holding();
+            let (at, is_histogram, taken) = match what {
+                What::Sample { at, value, start } => (at, false, target.sample(id, at, value, start, &mut self.step)),
+                What::Histogram(histogram) => {
+                    let (histogram, message) = *histogram;
+                    (histogram.timestamp, true, target.histogram(id, &histogram, &message, &mut self.step))
+                }
+            };
+            if target.is_holding() && !was_holding {
+                self.holding.push(id.target);
+            }
+            if let Err(error) = taken {
+                self.refused.push(Refused { source, is_histogram, at, error, order });
+            }
+            if self.count > 1 {
+                let out = &self.step.out;
+                self.reached.push(Reach { increments: out.increments.len(), liveness: out.liveness.len() });
+            }
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The write side: which series a sample belongs to, and what has to go when there is no room.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::promql::{FloatHistogram, Value};
+use crate::series::{self, Cache, Ha, Heard, identity_bytes};
+use crate::store::selection::Selection;
+use crate::store::series::{Fate, Message, Series};
+use crate::store::{Counters, Inner, OutOfOrder, Settings};
+use crate::types::{Labels, Selector, Span, Timestamp};
+use crate::wire::{Batch, Histogram, WireLabels, decode_labels};
+
+/// In the cache of wire keys: a series that is not kept.
+const IGNORED: u32 = u32::MAX;
+/// When the store is full so much of it is emptied at once, as a part of its size.
+const EVICTED_SHARE: usize = 16;
+/// A part of the wire keys that were not used is forgotten this often.
+const ROTATE_EVERY: Span = Span::minutes(1);
+
+/// What writers share, one at a time.
+#[derive(Debug)]
+pub(super) struct Intake {
+    selection: Selection,
+    /// From wire key to place.
+    wire: Cache<u32>,
+    /// From identity to place.
+    identities: series::Index,
+    /// As in the index, which this spares a lock.
+    slots: Vec<Option<Slot>>,
+    /// Places to use again, with the rotation from which on no wire key stands for their last series.
+    free: VecDeque<(u64, u32)>,
+    rotation: u64,
+    rotated_at: Option<Timestamp>,
+    ha: Option<Ha>,
+    buffer: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    series: Arc<Series>,
+    identity: u128,
+}
+
+impl Intake {
+    pub fn new(settings: &Settings, selectors: &[Selector]) -> Self {
+        Self {
+            selection: Selection::new(selectors),
+            wire: Cache::new(settings.series_limit.saturating_mul(2)),
+            identities: series::Index::default(),
+            slots: Vec::new(),
+            free: VecDeque::new(),
+            rotation: 0,
+            rotated_at: None,
+            ha: settings.ha.clone().map(|pairs| Ha::new(pairs, settings.series_limit)),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// From now on these are kept; what is there stays until it is too old.
+    pub fn watch(&mut self, selectors: &[Selector], settings: &Settings) {
+        self.selection = Selection::new(selectors);
+        self.wire = Cache::new(settings.series_limit.saturating_mul(2));
+    }
+
+    /// Adds the samples of a batch that arrives at `now`.
+    pub fn write(&mut self, inner: &Inner, batch: &Batch, now: Timestamp) {
+        if self.selection.is_empty() {
+            return;
+        }
+        for series in batch.series() {
+            if series.samples.is_empty() {
+                continue;
+            }
+            let Some(slot) = self.place_of(inner, series.wire_hash, series.labels) else { continue };
+            if !self.hears(inner, series.wire_hash, series.labels, now) {
+                continue;
+            }
+            for sample in series.samples {
+                if inner.is_timely(sample.timestamp, now) {
+                    self.push(inner, slot, sample.timestamp, sample.value);
+                }
+            }
+            self.make_room(inner);
+        }
+        for series in batch.histogram_series() {
+            let Some(slot) = self.place_of(inner, series.wire_hash, series.labels) else { continue };
+            if !self.hears(inner, series.wire_hash, series.labels, now) {
+                continue;
+            }
+            for message in series.messages() {
+                // Only what the engine takes is kept, so that reading it never fails.
+                let Ok(histogram) = Histogram::decode(message, &inner.settings.limits) else { continue };
+                if inner.is_timely(histogram.timestamp, now) {
+                    self.push_histogram(inner, slot, histogram.timestamp, Message::Wire(message.into()));
+                }
+            }
+            self.make_room(inner);
+        }
+    }
+
+    fn hears(&mut self, inner: &Inner, wire_hash: u128, labels: WireLabels<'_>, now: Timestamp) -> bool {
+        let Some(ha) = &mut self.ha else { return true };
+        ha.hears(wire_hash, labels, &inner.settings.limits, now) == Heard::Yes
+    }
+
+    /// The place of a series, if it is kept.
+    fn place_of(&mut self, inner: &Inner, wire_hash: u128, labels: WireLabels<'_>) -> Option<u32> {
+        match self.wire.get(wire_hash) {
+            Some(IGNORED) => return None,
+            Some(slot) if self.slots.get(slot as usize).is_some_and(Option::is_some) => return Some(slot),
+            _ => {}
+        }
+        let labels = decode_labels(labels, &inner.settings.limits).ok();
+        let labels =
+            labels.map(|labels| self.ha.as_ref().map_or_else(|| labels.clone(), |ha| ha.common(labels.clone())));
+        let slot = match labels {
+            Some(labels) if self.selection.selects(&labels) => self.place(inner, &labels),
+            _ => IGNORED,
+        };
+        self.wire.insert(wire_hash, slot);
+        (slot != IGNORED).then_some(slot)
+    }
+
+    /// The place of a series with these labels, which is made if need be.
+    fn place(&mut self, inner: &Inner, labels: &Labels) -> u32 {
+        identity_bytes(labels, &mut self.buffer);
+        let identity = inner.settings.key.hash(&self.buffer);
+        if let Some(slot) = self.identities.get(identity) {
+            return slot;
+        }
+        let series = Arc::new(Series::new(labels.clone()));
+        let slot = match self.free.front() {
+            Some((from, slot)) if *from <= self.rotation => {
+                let slot = *slot;
+                self.free.pop_front();
+                slot
+            }
+            _ => self.slots.len() as u32,
+        };
+        let entry = Slot { series: Arc::clone(&series), identity };
+        match self.slots.get_mut(slot as usize) {
+            Some(place) => *place = Some(entry),
+            None => self.slots.push(Some(entry)),
+        }
+        self.identities.insert(identity, slot);
+        inner.grow(series.overhead_bytes());
+        inner.lock_index_to_change().add(slot, &series);
+        slot
+    }
+
+    fn push(&mut self, inner: &Inner, slot: u32, at: Timestamp, value: f64) {
+        let Some(Some(slot)) = self.slots.get(slot as usize) else { return };
+        let mut data = slot.series.lock();
+        let before = data.size_bytes();
+        let fate = data.push(at.0, value, inner.settings.out_of_order_window);
+        let after = data.size_bytes();
+        drop(data);
+        inner.resized(before, after);
+        inner.counters.count(fate, &inner.counters.floats);
+    }
+
+    fn push_histogram(&mut self, inner: &Inner, slot: u32, at: Timestamp, message: Message) {
+        let Some(Some(slot)) = self.slots.get(slot as usize) else { return };
+        let mut data = slot.series.lock();
+        let before = data.size_bytes();
+        let fate = data.push_histogram(at.0, message, inner.settings.out_of_order_window);
+        let after = data.size_bytes();
+        drop(data);
+        inner.resized(before, after);
+        inner.counters.count(fate, &inner.counters.histograms);
+    }
+
+    /// Adds a sample of a series of our own, selected or not.
+    pub fn push_own(&mut self, inner: &Inner, labels: &Labels, at: Timestamp, value: f64) {
+        let slot = self.place(inner, labels);
+        self.push(inner, slot, at, value);
+        self.make_room(inner);
+    }
+
+    /// The same for a histogram.
+    pub fn push_own_histogram(
+        &mut self,
+        inner: &Inner,
+        labels: &Labels,
+        at: Timestamp,
+        histogram: Arc<FloatHistogram>,
+    ) {
+        let slot = self.place(inner, labels);
+        self.push_histogram(inner, slot, at, Message::Result(histogram));
+        self.make_room(inner);
+    }
+
+    /// Adds a sample of a series of our own that comes after all of its series.
+    pub fn push_own_in_order(
+        &mut self,
+        inner: &Inner,
+        labels: &Labels,
+        at: Timestamp,
+        value: &Value,
+    ) -> Result<(), OutOfOrder> {
+        let slot = self.place(inner, labels);
+        if let Some(Some(entry)) = self.slots.get(slot as usize) {
+            let data = entry.series.lock();
+            let newest = data.newest();
+            if newest.is_some_and(|newest| at.0 < newest) {
+                return Err(OutOfOrder::Late);
+            }
+            if newest == Some(at.0) {
+                let same = match value {
+                    Value::Float(value) => data.newest_float().is_some_and(|f| f.value.to_bits() == value.to_bits()),
+                    Value::Histogram(_) => false,
+                };
+                return if same { Ok(()) } else { Err(OutOfOrder::Duplicate) };
+            }
+        }
+        match value {
+            Value::Float(value) => self.push(inner, slot, at, *value),
+            Value::Histogram(histogram) => {
+                self.push_histogram(inner, slot, at, Message::Result(Arc::clone(histogram)));
+            }
+        }
+        self.make_room(inner);
+        Ok(())
+    }
+
+    /// Drops what is older than the retention, and series without samples.
+    pub fn expire(&mut self, inner: &Inner, now: Timestamp) {
+        let expired = self.drop_before(inner, (now - inner.settings.retention).0);
+        inner.counters.expired.fetch_add(expired, Ordering::Relaxed);
+        if self.rotated_at.is_some_and(|at| now.since(at) < ROTATE_EVERY) {
+            return;
+        }
+        self.rotated_at = Some(now);
+        self.rotation += 1;
+        self.wire.rotate();
+        if let Some(ha) = &mut self.ha {
+            ha.rotate();
+        }
+    }
+
+    /// Over the limit, the oldest samples of all series go, some more than needed so that it is not needed again at once.
+    fn make_room(&mut self, inner: &Inner) {
+        let limit = inner.settings.limit_bytes;
+        let used = inner.used_bytes();
+        if used <= limit {
+            return;
+        }
+        let target = limit - limit / EVICTED_SHARE;
+        let mut parts: Vec<(i64, usize)> = Vec::new();
+        for slot in self.slots.iter().flatten() {
+            let data = slot.series.lock();
+            data.parts(|last, bytes| parts.push((last, bytes)));
+            // Without samples the series goes, too.
+            parts.push((data.newest().unwrap_or(i64::MIN), slot.series.overhead_bytes()));
+        }
+        parts.sort_unstable();
+        let mut left = used;
+        let gone = parts.iter().take_while(|(_, bytes)| {
+            let goes = left > target;
+            left = left.saturating_sub(*bytes);
+            goes
+        });
+        let Some((last, _)) = gone.last() else { return };
+        let evicted = self.drop_before(inner, last.saturating_add(1));
+        inner.counters.evicted.fetch_add(evicted, Ordering::Relaxed);
+    }
+
+    fn drop_before(&mut self, inner: &Inner, cutoff: i64) -> u64 {
+        let mut dropped = 0;
+        let mut emptied = Vec::new();
+        for (slot, place) in (0_u32..).zip(&mut self.slots) {
+            let Some(entry) = place else { continue };
+            let mut data = entry.series.lock();
+            let before = data.size_bytes();
+            dropped += data.drop_before(cutoff);
+            let (after, is_empty) = (data.size_bytes(), data.is_empty());
+            drop(data);
+            inner.resized(before, after);
+            if is_empty {
+                inner.resized(entry.series.overhead_bytes(), 0);
+                self.identities.remove(entry.identity);
+                *place = None;
+                emptied.push(slot);
+            }
+        }
+        if !emptied.is_empty() {
+            inner.lock_index_to_change().remove(&emptied);
+            // By then no wire key stands for the place; one used meanwhile finds it empty.
+            let from = self.rotation + Cache::<u32>::LIFE_ROTATIONS;
+            self.free.extend(emptied.iter().map(|slot| (from, *slot)));
+        }
+        dropped
+    }
+
+    pub fn wire_keys(&self) -> usize {
+        self.wire.len()
+    }
+}
+
+impl Counters {
+    fn count(&self, fate: Fate, stored: &std::sync::atomic::AtomicU64) {
+        let counter = match fate {
+            Fate::Stored => stored,
+            Fate::Duplicate => &self.duplicates,
+            Fate::Late => &self.late,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+impl Intake {
+    pub fn places(&self) -> usize {
+        self.slots.len()
+    }
+}

@@ -1,0 +1,288 @@
+//! The store against the list of all samples.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::promql::{STALE, Selection, Storage};
+use crate::types::{METRIC_NAME, Matcher};
+use crate::wire::Sample;
+
+const KEY: WireKey = WireKey::new([7; crate::wire::WIRE_KEY_SIZE_BYTES]);
+const START: i64 = 1_800_000_000_000;
+
+fn settings() -> Settings {
+    Settings { out_of_order_window: Span::minutes(1), ..Settings::new(KEY) }
+}
+
+fn selector(text: &str) -> Selector {
+    crate::promql::Query::parse(text, &crate::promql::ParseLimits::default()).unwrap().needed().remove(0).selector
+}
+
+fn sample(at: i64, value: f64) -> Sample {
+    Sample { timestamp: Timestamp(at), value }
+}
+
+/// Labels and samples of a series.
+type Sent<'a> = (&'a [(&'a str, &'a str)], &'a [(i64, f64)]);
+
+fn batch(series: &[Sent<'_>]) -> Batch {
+    let mut batch = Batch::new();
+    for (labels, samples) in series {
+        let samples: Vec<Sample> = samples.iter().map(|(at, value)| sample(*at, *value)).collect();
+        batch.push(&KEY, labels.iter().copied(), &samples);
+    }
+    batch
+}
+
+type Found = Vec<(String, Vec<(i64, u64)>)>;
+
+fn select(store: &Store, matchers: &[Matcher], after: i64, until: i64) -> Found {
+    let mut found = Vec::new();
+    let selection = Selection { matchers, after: Timestamp(after), until: Timestamp(until) };
+    let mut visit = |series: crate::promql::SeriesView<'_>| {
+        let floats = series.floats.iter().map(|s| (s.at.0, s.value.to_bits())).collect();
+        found.push((series.labels.to_string(), floats));
+        ControlFlow::Continue(())
+    };
+    store.select(&selection, &mut visit).unwrap();
+    found
+}
+
+fn everything(store: &Store) -> Found {
+    select(store, &[], i64::MIN, i64::MAX)
+}
+
+#[test]
+fn only_what_is_selected_is_kept() {
+    let store = Store::new(settings(), &[selector("up{job=\"a\"}"), selector("{__name__=~\"req_.*\"}")]);
+    let up_a = [(METRIC_NAME, "up"), ("job", "a")];
+    let batch = batch(&[
+        (&up_a, &[(START, 1.0)]),
+        (&[(METRIC_NAME, "up"), ("job", "b")], &[(START, 1.0)]),
+        (&[("job", "b"), (METRIC_NAME, "req_total")], &[(START, 1.0)]),
+        (&[("job", "a")], &[(START, 1.0)]),
+    ]);
+    for _ in 0..2 {
+        store.write(&batch, Timestamp(START));
+    }
+    let names: Vec<String> = everything(&store).into_iter().map(|(labels, _)| labels).collect();
+    assert_eq!(names, ["{__name__=\"req_total\",job=\"b\"}", "{__name__=\"up\",job=\"a\"}"]);
+    let stats = store.stats();
+    assert_eq!((stats.series, stats.wire_keys, stats.floats, stats.duplicates), (2, 4, 2, 2));
+    // Another spelling of the same labels is the same series.
+    let mut other = up_a;
+    other.reverse();
+    store.write(&self::batch(&[(&other, &[(START + 1, 2.0)])]), Timestamp(START));
+    assert_eq!(select(&store, selector("up").matchers(), 0, i64::MAX)[0].1.len(), 2);
+    // Other selectors: what there is stays, and new samples are judged anew.
+    store.watch(&[selector("up{job=\"b\"}")]);
+    store.write(&batch, Timestamp(START));
+    assert_eq!(store.stats().series, 3);
+}
+
+#[test]
+fn time_and_window_are_bounds() {
+    let store = Store::new(settings(), &[selector("m")]);
+    let labels = [(METRIC_NAME, "m")];
+    let write = |at: i64, value: f64| store.write(&batch(&[(&labels, &[(at, value)])]), Timestamp(START));
+    write(START, 1.0);
+    write(START - 3_600_001, 0.0);
+    write(START + 600_001, 0.0);
+    write(START - 60_001, 0.0);
+    write(START - 60_000, 2.0);
+    write(START - 60_000, 3.0);
+    write(START, STALE);
+    let stats = store.stats();
+    assert_eq!((stats.floats, stats.untimely, stats.late, stats.duplicates), (2, 2, 1, 2));
+    assert_eq!(everything(&store)[0].1, [(START - 60_000, 2.0_f64.to_bits()), (START, 1.0_f64.to_bits())]);
+    store.expire(Timestamp(START + 3_600_000));
+    assert_eq!(store.stats().series, 1);
+    store.expire(Timestamp(START + 3_600_001));
+    let stats = store.stats();
+    assert_eq!((stats.series, stats.used_bytes, stats.expired), (0, 0, 2));
+    assert!(store.label_names().is_empty());
+    // Its wire key finds the place empty, and takes a new one.
+    store.write(&batch(&[(&labels, &[(START, 9.0)])]), Timestamp(START));
+    assert_eq!(everything(&store).len(), 1);
+}
+
+#[test]
+fn places_are_used_again_once_no_wire_key_points_there() {
+    let store = Store::new(settings(), &[selector("m")]);
+    let mut now = START;
+    for round in 0..40_i64 {
+        let id = round.to_string();
+        store.write(&batch(&[(&[(METRIC_NAME, "m"), ("id", &id)], &[(now, 1.0)])]), Timestamp(now));
+        now += 3_600_001;
+        store.expire(Timestamp(now));
+    }
+    let places = store.0.lock_intake().places();
+    assert!(places < 5, "{places} places for one series at a time");
+}
+
+#[test]
+fn over_the_limit_the_oldest_samples_go() {
+    let limit_bytes = 40_000;
+    let store = Store::new(Settings { limit_bytes, ..settings() }, &[selector("m")]);
+    let (mut now, mut most) = (START, 0);
+    for scrape in 0..3_000_i64 {
+        for id in ["a", "b", "c", "d"] {
+            let value = (scrape * 7_919 % 1_000_003) as f64 / 7.0;
+            store.write(&batch(&[(&[(METRIC_NAME, "m"), ("id", id)], &[(now, value)])]), Timestamp(now));
+        }
+        most = most.max(store.stats().used_bytes);
+        now += 1_000;
+    }
+    let stats = store.stats();
+    assert!(most <= limit_bytes, "{most}");
+    assert!(stats.evicted > 0 && stats.series == 4, "{stats:?}");
+    let found = everything(&store);
+    let oldest: Vec<i64> = found.iter().map(|(_, samples)| samples[0].0).collect();
+    let newest: Vec<i64> = found.iter().map(|(_, samples)| samples.last().unwrap().0).collect();
+    assert!(newest.iter().all(|at| *at == now - 1_000));
+    let apart = oldest.iter().max().unwrap() - oldest.iter().min().unwrap();
+    assert!(apart <= 120_000, "all lose the same time, by whole chunks: {apart} ms apart");
+    let kept: usize = found.iter().map(|(_, samples)| samples.len()).sum();
+    assert_eq!(kept as u64 + stats.evicted, 12_000);
+    // More series than there is room for: labels count, too.
+    let long = "x".repeat(500);
+    for id in 0..1_000 {
+        let id = format!("{id}{long}");
+        store.write(&batch(&[(&[(METRIC_NAME, "m"), ("id", &id)], &[(now, 1.0)])]), Timestamp(now));
+        assert!(store.stats().used_bytes <= limit_bytes);
+    }
+    assert!(store.stats().series < 40);
+}
+
+#[test]
+fn of_two_replicas_one_is_kept() {
+    let ha = Some(HaPairs { replica_label: "replica".into(), ..HaPairs::default() });
+    let store = Store::new(Settings { ha, ..settings() }, &[selector("m")]);
+    let of = |replica: &str, at: i64, now: i64| {
+        let labels = [(METRIC_NAME, "m"), ("cluster", "eu"), ("replica", replica)];
+        store.write(&batch(&[(&labels, &[(at, 1.0)])]), Timestamp(now));
+    };
+    for scrape in 0..4 {
+        let now = START + scrape * 15_000;
+        of("a", now, now);
+        of("b", now + 3_000, now + 3_000);
+    }
+    for scrape in 4..8 {
+        let now = START + scrape * 15_000;
+        of("b", now + 3_000, now + 3_000);
+    }
+    let found = everything(&store);
+    let times: Vec<i64> = found[0].1.iter().map(|(at, _)| (at - START) / 1_000).collect();
+    assert_eq!(found[0].0, "{__name__=\"m\",cluster=\"eu\"}");
+    assert_eq!(times, [0, 15, 30, 45, 78, 93, 108], "the other one after 30 s of silence");
+}
+
+#[test]
+fn our_own_series_need_no_selector() {
+    let store = Store::new(settings(), &[]);
+    let labels = Labels::new().with(METRIC_NAME, "job:rate5m").with("job", "a");
+    store.append_own(&labels, Timestamp(START), 1.5);
+    let histogram = Arc::new(FloatHistogram { count: 2.0, sum: 3.0, ..FloatHistogram::default() });
+    store.append_own_histogram(&labels, Timestamp(START + 1), histogram);
+    store.append_own_histogram(&labels, Timestamp(START), Arc::default());
+    let mut seen = Vec::new();
+    let selector = selector("job:rate5m");
+    let selection =
+        Selection { matchers: selector.matchers(), after: Timestamp(START - 1), until: Timestamp(START + 1) };
+    let mut visit = |series: crate::promql::SeriesView<'_>| {
+        seen.push((series.floats.len(), series.histograms.iter().map(|h| h.histogram.sum).collect::<Vec<_>>()));
+        ControlFlow::Continue(())
+    };
+    store.select(&selection, &mut visit).unwrap();
+    assert_eq!(seen, [(1, vec![3.0])]);
+    assert!(store.newest(selector.matchers()).is_empty(), "the newest is a histogram");
+}
+
+#[test]
+fn readers_and_a_writer_do_not_disturb_each_other() {
+    let store = Store::new(settings(), &[selector("m")]);
+    let writer = store.clone();
+    let writing = std::thread::spawn(move || {
+        for scrape in 0..500_i64 {
+            let ids: Vec<String> = (0..20).map(|id| format!("{}", id + scrape / 100)).collect();
+            let labels: Vec<[(&str, &str); 2]> = ids.iter().map(|id| [(METRIC_NAME, "m"), ("id", id)]).collect();
+            let samples = [(START + scrape * 1_000, scrape as f64)];
+            let series: Vec<Sent<'_>> = labels.iter().map(|labels| (&labels[..], &samples[..])).collect();
+            writer.write(&batch(&series), Timestamp(START + scrape * 1_000));
+        }
+    });
+    let mut reads = 0;
+    while !writing.is_finished() || reads == 0 {
+        for (_, samples) in select(&store, selector("m").matchers(), 0, i64::MAX) {
+            assert!(samples.windows(2).all(|pair| pair[1].0 - pair[0].0 == 1_000), "no gap, no disorder");
+        }
+        reads += 1;
+    }
+    writing.join().unwrap();
+    assert_eq!(everything(&store).iter().map(|(_, samples)| samples.len()).sum::<usize>(), 10_000);
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    name: usize,
+    job: usize,
+    id: usize,
+    back: i64,
+    value: f64,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let back = prop_oneof![5 => Just(0_i64), 2 => 0_i64..120_000];
+    (0_usize..3, 0_usize..3, 0_usize..4, back, -10.0..10.0).prop_map(|(name, job, id, back, value)| Step {
+        name,
+        job,
+        id,
+        back,
+        value,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn a_query_finds_what_the_list_holds(steps in prop::collection::vec(step(), 1..300)) {
+        let (names, jobs, ids) = (["a", "b", "c"], ["", "x", "y"], ["", "1", "2", "3"]);
+        let store = Store::new(settings(), &[selector("{__name__=~\"a|b\"}"), selector("c{job!=\"x\"}")]);
+        let mut list: BTreeMap<Labels, BTreeMap<i64, u64>> = BTreeMap::new();
+        let mut now = START;
+        for Step { name, job, id, back, value } in steps {
+            now += 700;
+            let pairs = [(METRIC_NAME, names[name]), ("job", jobs[job]), ("id", ids[id])];
+            let at = now - back;
+            store.write(&batch(&[(&pairs, &[(at, value)])]), Timestamp(now));
+            let labels = Labels::from_pairs(pairs).unwrap();
+            if names[name] == "c" && jobs[job] == "x" {
+                continue;
+            }
+            let samples = list.entry(labels).or_default();
+            if samples.last_key_value().is_none_or(|(last, _)| last - at <= 60_000) {
+                samples.entry(at).or_insert(value.to_bits());
+            }
+        }
+        let (after, until) = (now - 100_000, now - 1_000);
+        for text in ["a", "{job=\"x\"}", "{job!=\"x\",id=~\"1|2\"}", "{__name__=~\"a|c\",job=\"\"}", "b{id!~\"1.*\"}",
+            "c{job=\"y\",id=\"3\"}", "nothing", "{__name__=~\".+\"}"] {
+            let selector = selector(text);
+            let expected: Found = list
+                .iter()
+                .filter(|(labels, _)| selector.matches(labels))
+                .map(|(labels, samples)| {
+                    let inside = samples.range(after + 1..=until).map(|(at, value)| (*at, *value)).collect::<Vec<_>>();
+                    (labels.to_string(), inside)
+                })
+                .filter(|(_, samples)| !samples.is_empty())
+                .collect();
+            prop_assert_eq!(select(&store, selector.matchers(), after, until), expected, "{}", text);
+        }
+        let names: Vec<String> = list.keys().map(|labels| labels.get(METRIC_NAME).unwrap().to_owned()).collect();
+        prop_assert_eq!(store.label_values(METRIC_NAME), names.into_iter().collect());
+    }
+}
