@@ -9,7 +9,7 @@ mod limits;
 #[path = "canary/power.rs"]
 mod power;
 #[path = "../../examples/canary_power/traffic.rs"]
-mod traffic;
+pub mod traffic;
 
 use sloburn::canary::{Action, Amount, Block, Bound, CheckSpec, Measure, Terms, Test};
 use sloburn::types::{Span, Timestamp};

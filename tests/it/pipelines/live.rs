@@ -4,6 +4,7 @@
 //! of the clock (samples may be 10 minutes early), so nobody waits. Times of the week are left out of the spec here and
 //! minimum holds are numbers of requests, for time is the clock's; `times.rs` keeps them.
 
+use std::fmt::Write;
 use std::fs;
 
 use reqwest::header::HeaderMap;
@@ -44,9 +45,9 @@ fn timeless(service: &str, samples: u32) -> String {
     for line in text.lines().filter(|line| !is_clocks(line)) {
         match line.split_once("hold: ") {
             Some((before, _)) if line.trim_start().starts_with("- {") => {
-                spec.push_str(&format!("{before}hold: 0s, minSamples: {samples}}}\n"));
+                writeln!(spec, "{before}hold: 0s, minSamples: {samples}}}").unwrap();
             }
-            _ => spec.push_str(&format!("{line}\n")),
+            _ => writeln!(spec, "{line}").unwrap(),
         }
     }
     spec

@@ -61,13 +61,18 @@ pub fn rules(service: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("rules").join(format!("{service}.yaml"))
 }
 
-fn services(service: &str, edits: &[(&str, &str)]) -> Vec<Service> {
-    let path = rules(service);
-    let text = edits.iter().fold(fs::read_to_string(&path).unwrap(), |text, (from, to)| {
+/// A change of a spec's text.
+pub type Edit = (&'static str, &'static str);
+
+fn edited(service: &str, edits: &[Edit]) -> String {
+    edits.iter().fold(fs::read_to_string(rules(service)).unwrap(), |text, (from, to)| {
         assert!(text.contains(from), "{from}");
         text.replace(from, to)
-    });
-    let (services, report) = parse(&[Source::new(path, text)]);
+    })
+}
+
+fn services(service: &str, edits: &[Edit]) -> Vec<Service> {
+    let (services, report) = parse(&[Source::new(rules(service), edited(service, edits))]);
     assert!(!report.has_errors(), "{}", report.render(false));
     services
 }
@@ -83,19 +88,14 @@ fn line(dump: &mut String, series: &Series, at: Timestamp) {
     writeln!(dump, "{name}{{{}}} {} {}.{:03}", labels.join(","), series.value, millis / 1_000, millis % 1_000).unwrap();
 }
 
-/// Lives through a release until it is decided or paused.
-pub fn live(model: &Model, behave: Behave, seed: u64, is_recorded: bool) -> Lived {
-    live_by(model, behave, seed, is_recorded, &[])
-}
-
-/// Lives through a release judged by other rules: an edited spec.
-pub fn live_by(model: &Model, behave: Behave, seed: u64, is_recorded: bool, edits: &[(&str, &str)]) -> Lived {
+/// Lives through a release until it is decided or paused; the spec may be edited.
+pub fn live(model: &Model, behave: Behave, seed: u64, is_recorded: bool, edits: &[Edit]) -> Lived {
     let key = WireKey::new([5; 192]);
     let settings = Settings { key: key.clone(), limits: Limits::default(), series_limit: 10_000, ha: None };
     let mut engine = Engine::new(&services(model.service, edits), settings, START);
     let mut traffic = Traffic::new(model, behave, seed, START);
     let mut batch = Batch::new();
-    let mut interned: Vec<(sloburn::types::Labels, Interned)> = Vec::new();
+    let (mut interned, mut prober): ([Option<Vec<Interned>>; 3], Option<Interned>) = Default::default();
     let mut lived = Lived {
         deployed: START,
         began: Vec::new(),
@@ -113,28 +113,28 @@ pub fn live_by(model: &Model, behave: Behave, seed: u64, is_recorded: bool, edit
             lived.began.push(traffic.now());
             lived.served.push(0.0);
         }
-        let (at, scraped) = traffic.scrape();
-        let mut moments = vec![(at, scraped.to_vec())];
-        // The check runs at whole minutes, as one of the stable version's scrapes does.
-        if let Some((probed, result)) = traffic.probe() {
-            if probed == at { moments[0].1.push(result) } else { moments.insert(0, (probed, vec![result])) }
+        let (at, target, scraped) = traffic.scrape();
+        let known = interned[target].get_or_insert_with(|| {
+            let series = scraped.iter().map(|series| batch.intern(&key, &series.labels));
+            series.collect::<Vec<_>>()
+        });
+        batch.clear_series();
+        for (series, known) in scraped.iter().zip(&*known) {
+            batch.push_interned(known, Sample { timestamp: at, value: series.value });
+            if is_recorded {
+                line(&mut lived.dump, series, at);
+            }
         }
-        for (at, series) in &moments {
-            batch.clear_series();
-            for one in series {
-                let known = interned.iter().position(|(labels, _)| *labels == one.labels);
-                let known = known.unwrap_or_else(|| {
-                    interned.push((one.labels.clone(), batch.intern(&key, &one.labels)));
-                    interned.len() - 1
-                });
-                batch.push_interned(&interned[known].1, Sample { timestamp: *at, value: one.value });
-                if is_recorded {
-                    line(&mut lived.dump, one, *at);
-                }
+        if let Some((probed, series)) = traffic.probe() {
+            assert_eq!(probed, at, "the check runs at whole minutes, as one of the stable version's scrapes does");
+            let probe = prober.get_or_insert_with(|| batch.intern(&key, &series.labels));
+            batch.push_interned(probe, Sample { timestamp: at, value: series.value });
+            if is_recorded {
+                line(&mut lived.dump, &series, at);
             }
-            for record in engine.step(Event::Moment(&batch), *at).records {
-                is_over |= lived.take(&record.event, record.at, &mut traffic);
-            }
+        }
+        for record in engine.step(Event::Moment(&batch), at).records {
+            is_over |= lived.take(&record.event, record.at, &mut traffic);
         }
         if at.since(START) >= LIMIT {
             let services = engine.snapshot(at).services;
@@ -172,12 +172,13 @@ impl Lived {
     }
 
     /// `sloburn replay` reaches the same verdicts at the same times from what was recorded.
-    pub fn is_replayed(&self, service: &str) {
+    pub fn is_replayed(&self, service: &str, edits: &[Edit]) {
         let folder = tempfile::tempdir().unwrap();
-        let dump = folder.path().join("release.om");
+        let (spec, dump) = (folder.path().join("spec.yaml"), folder.path().join("release.om"));
+        fs::write(&spec, edited(service, edits)).unwrap();
         fs::write(&dump, &self.dump).unwrap();
         let mut replay = sloburn();
-        replay.args(["replay", "--format", "json", "--rules"]).arg(rules(service)).arg("--input").arg(dump);
+        replay.args(["replay", "--format", "json", "--rules"]).arg(spec).arg("--input").arg(dump);
         let output = replay.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();

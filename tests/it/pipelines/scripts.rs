@@ -1,6 +1,7 @@
 //! Pipelines that run `sloburn` itself: the shell script of payment-auth and the workflow of checkout-progressive, as they lie
 //! in the examples, with a `deploy.sh` that says where the traffic goes.
 
+use std::fmt::Write;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -137,7 +138,7 @@ fn workflow() -> String {
     let mut script = String::from("failed=0\n");
     for (name, value) in job["env"].as_object().unwrap() {
         if matches!(name.as_str(), "SERVICE") {
-            script.push_str(&format!("export {name}={}\n", value.as_str().unwrap()));
+            writeln!(script, "export {name}={}", value.as_str().unwrap()).unwrap();
         }
     }
     for (at, step) in job["steps"].as_array().unwrap().iter().enumerate() {
@@ -148,10 +149,9 @@ fn workflow() -> String {
             Some(other) => panic!("{other}"),
         };
         // As the runner does it: a file of its own, `bash -eo pipefail`.
-        script.push_str(&format!("cat > step-{at}.sh <<'END'\n{run}\nEND\n"));
-        script.push_str(&format!(
-            "if {condition}; then bash --noprofile --norc -eo pipefail step-{at}.sh || failed=$?; fi\n"
-        ));
+        writeln!(script, "cat > step-{at}.sh <<'END'\n{run}\nEND").unwrap();
+        let run = format!("bash --noprofile --norc -eo pipefail step-{at}.sh || failed=$?");
+        writeln!(script, "if {condition}; then {run}; fi").unwrap();
     }
     script + "exit $failed\n"
 }

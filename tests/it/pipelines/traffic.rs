@@ -7,10 +7,7 @@
 use sloburn::types::{Labels, Span, Timestamp};
 use sloburn::wire::proto::TimeSeries;
 
-#[path = "../../../examples/canary_power/traffic.rs"]
-mod random;
-
-pub use random::{Lognormal, Random};
+pub use crate::canary::traffic::{Lognormal, Random};
 
 /// A service as its metrics show it.
 #[derive(Clone, Debug)]
@@ -179,8 +176,8 @@ impl Traffic {
         self.step = step;
     }
 
-    /// Lets time pass up to the next scrape: its time, and what it reads.
-    pub fn scrape(&mut self) -> (Timestamp, &[Series]) {
+    /// Lets time pass up to the next scrape: its time, the place of its process, and what it reads.
+    pub fn scrape(&mut self) -> (Timestamp, usize, &[Series]) {
         let period = self.model.scrape.as_millis();
         loop {
             let (round, slot) = (self.turn / 3, (self.turn % 3) as usize);
@@ -188,7 +185,7 @@ impl Traffic {
             self.turn += 1;
             if slot != 1 || self.step.is_some() {
                 self.pass(at);
-                return (at, &self.targets[slot].series);
+                return (at, slot, &self.targets[slot].series);
             }
         }
     }
@@ -210,7 +207,7 @@ impl Traffic {
     pub fn round(&mut self) -> Vec<TimeSeries> {
         let mut all = Vec::new();
         loop {
-            let (at, series) = self.scrape();
+            let (at, _, series) = self.scrape();
             all.extend(series.iter().map(|s| TimeSeries::new(&s.labels, &[(at.as_millis(), s.value)])));
             if let Some((at, series)) = self.probe() {
                 all.push(TimeSeries::new(&series.labels, &[(at.as_millis(), series.value)]));
@@ -225,10 +222,9 @@ impl Traffic {
     fn rates(&self, stratum: usize) -> [f64; 2] {
         let customers = self.model.rps * self.model.strata[stratum].2;
         match self.step.map(|step| self.model.steps[step]) {
-            None => [customers, 0.0],
             Some(Exposure::Weight(percent)) => [customers * (1.0 - percent / 100.0), customers * percent / 100.0],
             Some(Exposure::Cohort(cohort, rps)) if cohort == stratum => [customers + rps, rps],
-            Some(Exposure::Cohort(..)) => [customers, 0.0],
+            Some(Exposure::Cohort(..)) | None => [customers, 0.0],
         }
     }
 
