@@ -2,6 +2,7 @@
 //! reported, and over HTTP as the pipeline itself speaks to a real daemon.
 
 mod argo;
+mod by_hand;
 mod files;
 mod flagger;
 mod live;

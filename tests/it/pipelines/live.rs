@@ -57,8 +57,13 @@ impl Live {
     /// The stable version has been there for a while. `boost` is how many times the reported traffic there is, `samples` how
     /// many requests to the candidate a step takes.
     pub async fn start(model: &Model, behave: Behave, boost: f64, samples: u32) -> Self {
+        Self::start_with(model, behave, boost, samples, &[]).await
+    }
+
+    /// The same, with options of the daemon.
+    pub async fn start_with(model: &Model, behave: Behave, boost: f64, samples: u32, options: &[&str]) -> Self {
         let model = Model { rps: model.rps * boost, scrape: SCRAPE, ..model.clone() };
-        let daemon = Daemon::start(&timeless(model.service, samples), &[]);
+        let daemon = Daemon::start(&timeless(model.service, samples), options);
         // Up to now: a release begins no earlier than the newest sample of the version before.
         let traffic = Traffic::new(&model, behave, 7, clock::now() - Span(BEFORE_ROUNDS * SCRAPE.as_millis()));
         let mut live = Self { daemon, model, traffic, rounds: 0, probes: Vec::new() };
@@ -117,6 +122,11 @@ impl Live {
         let answer = self.daemon.send("GET", path, HeaderMap::new(), Vec::new()).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
         serde_json::from_str(&answer.text).unwrap_or_else(|error| panic!("{path}: {error}: {}", answer.text))
+    }
+
+    /// When the newest sample was scraped.
+    pub fn now(&self) -> Timestamp {
+        self.traffic.now()
     }
 
     /// Says something that must be taken.
