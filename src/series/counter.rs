@@ -15,7 +15,7 @@ use crate::types::{Span, Timestamp, compact};
 /// Samples remembered for each counter: how late, in samples, one may arrive and still be placed exactly.
 pub const RECENT_LIMIT_SAMPLES: usize = 4;
 
-/// A counter's latest samples and whether its first value counted: what [`Recent`] says, in less room.
+/// A counter's latest samples and whether its first value counted: what `Recent` says, in less room.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(from = "Kept", into = "Kept")]
 pub struct Counter {
