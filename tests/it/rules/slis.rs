@@ -10,6 +10,7 @@ use sloburn::types::{Span, Timestamp};
 use sloburn::wire::proto::{Label, Sample, TimeSeries};
 
 use super::Bench;
+use crate::canaries::releases::say;
 use crate::daemon::{Daemon, sloburn};
 use crate::process::{PATIENCE, until};
 
@@ -68,6 +69,57 @@ async fn events_by_promql_are_counted_once_and_survive_a_crash() {
     let daemon = daemon.crash_and_restart(|_| {}, &[]);
     let slo = daemon.slo("pay/settled").await;
     assert_eq!((&slo["good"], &slo["total"]), (&json!(90), &json!(100)), "{slo}");
+}
+
+/// A release is judged by PromQL where its SLI is: by a query that keeps the version label.
+#[tokio::test]
+async fn a_check_by_promql_takes_a_version_back() {
+    let spec = r#"
+apiVersion: sloburn/v1
+kind: Service
+metadata: {name: pay}
+spec:
+  versionLabel: version
+  slis:
+    - name: settled
+      events:
+        bad: 'sum by (version) (increase(settlements_total{state=~"lost|late"}[$window])) or sum by (version) (increase(settlements_total[$window])) * 0'
+        total: 'sum by (version) (increase(settlements_total[$window]))'
+        every: 1s
+  slos:
+    - {name: settled, sli: settled, objective: 90}
+  canary:
+    checks: [{sli: settled, above: 10%}]
+    deadline: 1h
+"#;
+    let daemon = Daemon::start(spec, &[]);
+    let of = |version: &str, state: &str, at, value| {
+        let mut series = series("settlements_total", state, at, value);
+        let label = |name: &str, value: &str| Label { name: name.to_owned(), value: value.to_owned() };
+        series.labels[1] = label("instance", version);
+        series.labels.push(label("version", version));
+        series
+    };
+    let command = json!({"service": "pay", "version": "v2", "baseline": "v1", "actor": "ci"});
+    let answer = say(&daemon, "/api/v1/canaries", &command).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let now = clock::now();
+    for second in 0..8 {
+        let (at, more) = (now + Span::millis(700 * second), second as f64);
+        let all = [
+            of("v1", "ok", at, 1_000.0 + 20.0 * more),
+            of("v1", "lost", at, 10.0),
+            of("v2", "ok", at, 12.0 * more),
+            of("v2", "lost", at, 8.0 * more),
+        ];
+        assert_eq!(daemon.write(&all).await.status, 204);
+    }
+    until("the version to be taken back", PATIENCE, async || {
+        let headers = axum::http::HeaderMap::new();
+        let verdict = daemon.send("GET", "/api/v1/verdict?service=pay&version=v2", headers, Vec::new()).await.text;
+        if verdict.contains(r#""verdict":"rollback""#) { Ok(()) } else { Err(verdict) }
+    })
+    .await;
 }
 
 #[test]
