@@ -79,6 +79,11 @@ impl Syncer {
         }
     }
 
+    /// Calls `done` once everything written so far is on the disk, whatever the policy; never after a failure.
+    pub(super) fn when_synced(&self, done: Done) {
+        self.send(Job::Waiting(done));
+    }
+
     /// Why nothing can be written any more.
     pub(super) fn failure(&self) -> Option<&str> {
         self.shared.failure.get().map(String::as_str)
@@ -118,7 +123,7 @@ impl Worker {
         let mut waiting: Vec<Done> = Vec::new();
         while let Ok(job) = queue.recv() {
             let mut dirty = self.take(job, &mut waiting);
-            if self.fsync == Fsync::Off {
+            if self.fsync == Fsync::Off && waiting.is_empty() {
                 continue;
             }
             dirty |= self.gather(dirty, queue, &mut waiting);
@@ -143,7 +148,7 @@ impl Worker {
         }
         let clock = Steady::start();
         let left = || SYNC_EVERY.as_millis() - clock.elapsed().as_millis();
-        while dirty && left() > 0 {
+        while dirty && waiting.is_empty() && left() > 0 {
             match queue.recv_timeout(Span(left()).to_std()) {
                 Ok(job) => _ = self.take(job, waiting),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,

@@ -295,6 +295,25 @@ fn below_the_floor_nothing_is_taken() {
 }
 
 #[test]
+fn what_is_synced_by_hand_outlives_the_power_under_every_policy() {
+    for (fsync, seed) in
+        [Fsync::Always, Fsync::EverySecond, Fsync::Off].into_iter().flat_map(|f| (0..8).map(move |s| (f, s)))
+    {
+        let disk = Disk::new(seed);
+        let journal = journal(&disk, fsync);
+        let mut writer = journal.writer(&recover(&journal).unwrap().1, |_| {}).unwrap();
+        append(&mut writer, 0).unwrap();
+        append(&mut writer, 1).unwrap();
+        writer.sync().unwrap();
+        disk.restart(Crash::PowerLoss);
+        assert_eq!(recover(&journal).unwrap().0, [0, 1], "{fsync:?} {seed}");
+        append(&mut writer, 2).unwrap();
+        disk.fail_sync();
+        assert!(writer.sync().is_err(), "{fsync:?} {seed}");
+    }
+}
+
+#[test]
 fn a_failed_fsync_ends_it() {
     for fsync in [Fsync::Always, Fsync::EverySecond] {
         let disk = Disk::new(7);

@@ -135,6 +135,16 @@ impl Writer {
         self.syncer.when_durable(Box::new(done));
     }
 
+    /// Waits until everything written so far is on the disk, whatever the policy.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub fn sync(&self) -> Result<(), AppendError> {
+        let (done, synced) = std::sync::mpsc::channel();
+        self.syncer.when_synced(Box::new(move || _ = done.send(())));
+        synced.recv().map_err(|_| AppendError::Stopped(self.syncer.failure().unwrap_or("fsync failed").to_owned()))
+    }
+
     /// The next record's sequence.
     pub fn next_sequence(&self) -> u64 {
         self.next_sequence

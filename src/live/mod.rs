@@ -410,11 +410,7 @@ impl<F: FnMut(News<'_>)> Runner<F> {
                 Command::Rollout { command, reply } => {
                     let answer = self.rollout(&command, now);
                     let stopped = answer == Err(WriteError::Stopped.into());
-                    let reply = move || _ = reply.send(answer);
-                    match &self.writer {
-                        Some(writer) if !stopped => writer.when_durable(reply),
-                        _ => reply(),
-                    }
+                    let _ = reply.send(answer);
                     if stopped {
                         break;
                     }
@@ -460,6 +456,11 @@ impl<F: FnMut(News<'_>)> Runner<F> {
     fn rollout(&mut self, command: &rollout::Command, now: Timestamp) -> Result<(), CommandFailure> {
         let body = postcard::to_stdvec(command).expect("a vector takes everything");
         self.append(Entry { kind: Kind::Rollout, body: &body, body_sum: body_sum(&body) }, now)?;
+        // A decision: it outlives the power too, before anybody hears of it.
+        if let Some(Err(error)) = self.writer.as_ref().map(Writer::sync) {
+            self.status.enter(Phase::Failed(error.to_string()));
+            return Err(WriteError::from(error).into());
+        }
         self.next_snapshot = now;
         self.step(Event::Rollout(command), now).refused.map_or(Ok(()), |error| Err(error.into()))
     }
