@@ -131,6 +131,15 @@ impl Stage {
         let state = &mut self.state;
         state.versions.expire(now);
         let flushed = state.versions.flush();
+        if let Some(version) =
+            state.current.as_ref().filter(|run| run.baseline.is_none()).map(|run| run.version.clone())
+        {
+            let baseline = self.baseline_for(&version);
+            if let Some(run) = &mut self.state.current {
+                run.baseline = baseline;
+            }
+        }
+        let state = &mut self.state;
         if let Some(run) = &mut state.current {
             run.prepare(&self.plan, &state.versions, now, out);
             run.feed(&self.plan, &mut state.versions, &flushed, now, out);
@@ -220,6 +229,8 @@ impl Stage {
         let start = Start { version: version.to_owned(), baseline, at, by: by.to_owned(), committed_at };
         let mut run = Run::new(&self.plan, start, now, out);
         run.prepare(&self.plan, &self.state.versions, now, out);
+        // What was told before is of another release.
+        self.state.weight = None;
         self.state.current = Some(Box::new(run));
     }
 

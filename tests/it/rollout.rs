@@ -341,6 +341,35 @@ fn steps_follow_the_weight_where_it_is_told() {
 }
 
 #[test]
+fn what_was_told_of_one_release_is_not_the_next_ones() {
+    let mut world = beginning(&[]);
+    let weight = Labels::new().with("__name__", "flagger_canary_weight").with("name", "pay").with("job", "flagger");
+    world.weight = Some((world.batch.intern(&world.key, &weight), 50.0));
+    world.run(300, |version, _| if version == "v2" { Traffic { declined: 13, ..few(HEALTHY) } } else { HEALTHY });
+    assert_eq!((world.ending(), world.rollout().step), (Some(Ending::RolledBack), 1));
+    world.weight = None;
+    world.deploy("v3", 6);
+    world.run(60, |_, _| HEALTHY);
+    assert_eq!((world.rollout().version.as_str(), world.rollout().step), ("v3", 0));
+}
+
+#[test]
+fn a_baseline_that_comes_later_is_the_one() {
+    let mut world = World::new(&[]);
+    let start = Order::Start { version: "v2".to_owned(), baseline: None, committed_at: None };
+    world.say(start).unwrap();
+    world.deploy("v2", 4);
+    world.run(120, |_, _| few(HEALTHY));
+    assert_eq!(world.rollout().baseline, None);
+    let reason = world.rollout().verdict.unwrap().reason.clone();
+    assert_eq!(reason, "no baseline to compare v2 with has been seen");
+    world.deploy("v1", 0);
+    world.run(300, |version, _| if version == "v2" { Traffic { declined: 13, ..few(HEALTHY) } } else { HEALTHY });
+    assert_eq!((world.rollout().baseline.as_deref(), world.ending()), (Some("v1"), Some(Ending::RolledBack)));
+    world.recount();
+}
+
+#[test]
 fn a_spent_budget_and_closed_times_hold_a_release() {
     let edits = [("  canary:\n", "  budgetPolicy: {freezeBelow: 10}\n  canary:\n"), ("period: 30d", "period: 1d")];
     let mut world = World::new(&edits);
