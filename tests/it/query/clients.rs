@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use sloburn::wire::proto::TimeSeries;
 
 use super::{daemon, half_an_hour_ago};
 use crate::daemon::Daemon;
@@ -92,6 +93,75 @@ async fn argo_rollouts_measures() {
     let form = format!("end={}&query=up&start={start}&step=60", start + 600);
     let (_, body) = exchange(&daemon, &post("/api/v1/query_range", "Go-http-client/1.1", &form));
     assert_eq!(body["data"]["result"][0]["values"].as_array().unwrap().len(), 11);
+}
+
+/// Analyses as teams have published them: the query, when a measurement succeeds, and what it is of a healthy version and
+/// of one that fails 5 % of its requests and answers half of them in up to half a second. The last one compares seconds
+/// with milliseconds, and so never fails; that is for `check` and the judge to say, the query's answer is what it is.
+type Analysis = (&'static str, fn(f64) -> bool, [(f64, bool); 2]);
+
+const ANALYSES: [Analysis; 3] = [
+    (
+        "sum(rate(http_requests_total{service=\"payroll-calc\",status=~\"2..|3..\"}[5m]))\n/\n\
+         sum(rate(http_requests_total{service=\"payroll-calc\"}[5m]))\n",
+        |result| result >= 0.999,
+        [(1.0, true), (0.95, false)],
+    ),
+    (
+        "sum(rate(http_requests_total{job='checkout',status=~'5..',version='canary'}[1m]))\n/\n\
+         sum(rate(http_requests_total{job='checkout',version='canary'}[1m]))\n",
+        |result| result < 0.02,
+        [(0.0, true), (0.05, false)],
+    ),
+    (
+        "histogram_quantile(0.95, sum(rate(http_request_duration_seconds_bucket{job='checkout',version='canary'}[1m])) by (le))\n",
+        |result| result < 300.0,
+        [(0.2375, true), (0.475, true)],
+    ),
+];
+
+/// Argo evaluates an `AnalysisTemplate`'s query as it stands, through a passing and a failing canary.
+#[tokio::test]
+async fn published_analyses_measure_a_passing_and_a_failing_canary() {
+    let start = half_an_hour_ago();
+    let keep = "--store.match={__name__=~\"http_requests_total|http_request_duration_seconds_bucket\"}";
+    let daemon = daemon(start, &[keep]).await;
+    // Ten minutes of a healthy version, ten of a failing one.
+    let series = |name: &str, label: (&str, &str), (healthy, failing): (f64, f64)| {
+        let sample = |i: i64| (i.min(40) as f64 * healthy) + ((i - 40).max(0) as f64 * failing);
+        let samples: Vec<(i64, f64)> = (0..=80).map(|i| ((start + 15 * i) * 1_000, sample(i))).collect();
+        let labels = [
+            ("__name__", name),
+            ("instance", "a:80"),
+            ("job", "checkout"),
+            label,
+            ("service", "payroll-calc"),
+            ("version", "canary"),
+        ];
+        let mut labels = labels.to_vec();
+        labels.sort_unstable();
+        TimeSeries::new(labels, &samples)
+    };
+    let bucket = |bound, counts| series("http_request_duration_seconds_bucket", ("le", bound), counts);
+    let all = [
+        series("http_requests_total", ("status", "200"), (1_000.0, 950.0)),
+        series("http_requests_total", ("status", "500"), (0.0, 50.0)),
+        bucket("0.25", (1_000.0, 500.0)),
+        bucket("0.5", (1_000.0, 1_000.0)),
+        bucket("+Inf", (1_000.0, 1_000.0)),
+    ];
+    assert_eq!(daemon.write(&all).await.status, 204);
+    for (query, succeeds, expected) in ANALYSES {
+        for (at, (result, success)) in [start + 540, start + 1_140].into_iter().zip(expected) {
+            let pairs = [("query", query), ("time", &format!("{at}.000"))];
+            let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+            let (status, body) = exchange(&daemon, &post("/api/v1/query", "Go-http-client/1.1", &form));
+            assert_eq!(status, 200, "{body}");
+            let measured: f64 = body["data"]["result"][0]["value"][1].as_str().unwrap().parse().unwrap();
+            assert!((measured - result).abs() < 1e-9, "{query}: {measured}");
+            assert_eq!(succeeds(measured), success, "{query}: {measured}");
+        }
+    }
 }
 
 #[tokio::test]
