@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use sloburn::wire::proto::{TimeSeries, WriteRequest, encode_v1};
 
 const SCRAPES: i64 = 240;
-const SCRAPES_A_REQUEST: i64 = 20;
+const SCRAPES_A_REQUEST: i64 = 5;
 const INTERVAL_MILLIS: i64 = 15_000;
 const BOUNDS: [&str; 12] = ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"];
 /// Runs of each query on each server, in turn.
