@@ -118,6 +118,9 @@ pub(super) fn canary(canary: &Value) -> String {
     let rollout = &canary["rollout"];
     if rollout.is_null() {
         lines.push(format!("{service}: no rollout, stable is {stable}"));
+        if !canary["past"][0].is_null() {
+            lines.push(change(canary));
+        }
     } else {
         let (version, state) = (text(&rollout["version"], ""), text(&rollout["state"], ""));
         let baseline = text(&rollout["baseline"], "a baseline not known yet");
