@@ -5,6 +5,7 @@
 //! steps. All that happens comes out as [`Record`]s, one account for receivers, audit and reports.
 
 mod command;
+mod plan;
 mod policy;
 mod recompute;
 mod record;

@@ -4,27 +4,18 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::canary::{Arm, Decision, Hold, Judge, Layout, Measure, Policy, StreamSpec, Verdict};
+use crate::canary::{Arm, Decision, Hold, Judge, Layout, Policy, StreamSpec, Verdict};
+use crate::rollout::plan::Plan;
 use crate::rollout::policy::policy;
-use crate::rollout::versions::{Flushed, Lane, Sums, TOTAL, Version, Versions, buckets, rates};
+use crate::rollout::versions::{Flushed, Lane, TOTAL, Version, Versions};
 use crate::rollout::{Actor, Ending, Happened, Input, Record, RolloutView, StepView};
-use crate::spec::{Canary, CanaryCheck, Counting, Service, Stream, WeekTime};
+use crate::spec::{Canary, CanaryCheck, WeekTime};
 use crate::types::{Span, Timestamp};
 
 /// Inputs of a judge that wait to be put down together.
 const PENDING_LIMIT_INPUTS: usize = 256;
 /// Times of the week are looked at this often.
 const WEEK_EVERY: Span = Span::minutes(1);
-
-/// What a rollout is judged by, fixed by the spec.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub service: Arc<Service>,
-    pub canary: Arc<Canary>,
-    pub streams: Vec<Stream>,
-    /// Of each stream's SLI.
-    pub countings: Vec<Counting>,
-}
 
 /// What a decision depends on besides the evidence.
 #[derive(Clone, Copy, Debug)]
@@ -427,41 +418,6 @@ impl Run {
             paused: self.paused.clone(),
             ended: self.ended.clone(),
             records: self.records,
-        }
-    }
-}
-
-impl Plan {
-    /// The stream a check looks at.
-    fn stream_of(&self, check: &CanaryCheck) -> Option<u32> {
-        let names = crate::spec::strata_names(&check.strata);
-        let is_it = |stream: &Stream| {
-            (stream.sli, stream.is_latency) == (check.sli, check.quantile.is_some()) && stream.names() == names
-        };
-        self.streams.iter().position(is_it).map(|at| at as u32)
-    }
-
-    /// Where each of a judge's streams comes from; `None` where the spec no longer says.
-    fn feeds(&self, judge: &Judge) -> Vec<Option<(u32, u32)>> {
-        let feed = |wanted: &StreamSpec| {
-            let is_latency = matches!(wanted.measure, Measure::Latency { .. });
-            self.streams.iter().enumerate().find_map(|(at, stream)| {
-                let is_it = stream.is_latency == is_latency && self.service.slis[stream.sli].name == wanted.sli;
-                let stratum = match &wanted.stratum {
-                    None => stream.strata.is_empty().then_some(0),
-                    Some(name) => stream.names().iter().position(|other| other == name),
-                };
-                Some((at as u32, stratum.filter(|_| is_it)? as u32))
-            })
-        };
-        judge.streams().map(feed).collect()
-    }
-
-    /// What the judge's stream counts of some events.
-    fn counts(&self, stream: u32, wanted: &StreamSpec, sums: &Sums) -> Vec<f64> {
-        match &wanted.measure {
-            Measure::Latency { layout, .. } => buckets(sums, layout),
-            Measure::Success | Measure::Errors => rates(sums, self.countings[stream as usize]),
         }
     }
 }
