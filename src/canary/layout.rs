@@ -56,7 +56,15 @@ impl Above {
     }
 }
 
+/// Bounds that Prometheus' client libraries give a histogram of seconds unless told otherwise (`DefBuckets` in Go's).
+const CLIENT_BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
 impl Layout {
+    /// What a histogram of seconds has where nobody has chosen its bounds.
+    pub fn client_default() -> Self {
+        Self { bounds: CLIENT_BOUNDS.to_vec() }
+    }
+
     /// Buckets with these finite upper bounds and one more for everything above.
     pub fn new(bounds: Vec<f64>) -> Result<Self, LayoutError> {
         if bounds.is_empty() || bounds.len() > BUCKETS_MAX {

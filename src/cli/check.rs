@@ -1,10 +1,11 @@
 //! `sloburn check`
 
 use crate::app::web;
+use crate::canary::{Layout, short};
 use crate::cli::args::{CheckOptions, Lint};
 use crate::cli::{Outcome, console, sources};
 use crate::config::{self, Config};
-use crate::spec::{self, Measure, Report, Source};
+use crate::spec::{self, Amount, Bound, CanaryCheck, Measure, Report, Service, Source};
 use crate::testing::TestFile;
 
 pub(super) fn run(options: &CheckOptions) -> anyhow::Result<Outcome> {
@@ -39,6 +40,13 @@ pub(super) fn run(options: &CheckOptions) -> anyhow::Result<Outcome> {
             query.every
         ));
     }
+    let checks = services.iter().flat_map(|service| {
+        service
+            .canary
+            .iter()
+            .flat_map(move |canary| canary.checks.iter().filter_map(move |check| coarse(service, check)))
+    });
+    checks.filter(|_| options.lint != Lint::None).for_each(|note| console::message(&note));
     let slos: usize = services.iter().map(|s| s.slos.len()).sum();
     let rules: usize = groups.iter().map(|group| group.rules.len()).sum();
     let mut found = vec![count(files, "file"), count(services.len(), "service"), count(slos, "SLO")];
@@ -55,6 +63,37 @@ pub(super) fn run(options: &CheckOptions) -> anyhow::Result<Outcome> {
         (true, _) => Outcome::Failed,
         (false, true) => Outcome::Lint,
         (false, false) => Outcome::Ok,
+    })
+}
+
+/// What a quantile check could not see in the buckets that client libraries have unless told otherwise, near the SLI's
+/// threshold. Which buckets there are is known only when they arrive; the verdict says it then.
+fn coarse(service: &Service, check: &CanaryCheck) -> Option<String> {
+    let sli = &service.slis[check.sli];
+    let latency = sli.inputs().native.filter(|_| check.quantile.is_some())?;
+    if !latency.histogram.metric_name()?.ends_with("_seconds") {
+        return None;
+    }
+    let layout = Layout::client_default();
+    let near = latency.threshold;
+    let limit = |quantile: f64| match check.bound {
+        Bound::Above(limit) => Some(limit),
+        Bound::RegressionOver(Amount::Absolute(more)) => Some(quantile + more),
+        Bound::RegressionOver(Amount::Relative(part)) => Some(quantile * (1.0 + part)),
+        Bound::Below(_) | Bound::DropOver(_) | Bound::BurnRateOver { .. } => None,
+    };
+    let (exact, visible) = (limit(near)?, layout.visible_from(limit(layout.visible_from(near))?));
+    let millis = |seconds: f64| short(1_000.0 * seconds);
+    let shows = if visible.is_finite() { format!("only above {} ms", millis(visible)) } else { "never".to_owned() };
+    (visible > exact * 1.000_001).then(|| {
+        format!(
+            "note: {}: {}: where buckets are those that client libraries have by themselves, harm beyond {} ms near {} ms shows \
+             {shows}; native histograms, or bounds at most 20 % apart there, show it",
+            service.name,
+            check.name,
+            millis(exact),
+            millis(near),
+        )
     })
 }
 
