@@ -354,6 +354,40 @@ fn what_was_told_of_one_release_is_not_the_next_ones() {
 }
 
 #[test]
+fn a_rollout_ends_with_the_phase_that_argo_shows() {
+    for (phase, ending) in [("Healthy", Ending::Promoted), ("Degraded", Ending::Aborted)] {
+        let edits = [("    deadline: 2h\n", "    deadline: 2h\n    argo: {namespace: shop, name: pay}\n")];
+        let mut world = beginning(&edits);
+        let info = Labels::new().with("__name__", "rollout_info").with("namespace", "shop").with("name", "pay");
+        let show = |world: &mut World, phase: &str| {
+            let labels = info.clone().with("job", "argo").with("phase", phase);
+            world.weight = Some((world.batch.intern(&world.key, &labels), 1.0));
+            world.run(60, |_, _| few(HEALTHY));
+        };
+        show(&mut world, "Healthy");
+        assert_eq!(world.ending(), None, "as it was before the rollout");
+        show(&mut world, "Progressing");
+        show(&mut world, "Paused");
+        assert_eq!(world.ending(), None);
+        show(&mut world, phase);
+        assert_eq!(world.ending(), Some(ending));
+    }
+}
+
+#[test]
+fn the_previous_version_is_not_the_stable_one() {
+    for (baseline, expected) in [("stable", "v1"), ("previous", "v2")] {
+        let line = format!("    deadline: 2h\n    baseline: {baseline}\n");
+        let mut world = beginning(&[("    deadline: 2h\n", &line)]);
+        world.run(300, |version, _| if version == "v2" { Traffic { declined: 13, ..few(HEALTHY) } } else { HEALTHY });
+        assert_eq!((world.ending(), world.stable()), (Some(Ending::RolledBack), "v1".to_owned()));
+        world.deploy("v3", 6);
+        world.run(60, |_, _| HEALTHY);
+        assert_eq!(world.rollout().baseline.as_deref(), Some(expected));
+    }
+}
+
+#[test]
 fn a_baseline_that_comes_later_is_the_one() {
     let mut world = World::new(&[]);
     let start = Order::Start { version: "v2".to_owned(), baseline: None, committed_at: None };
