@@ -146,12 +146,13 @@ impl Message {
     }
 }
 
+/// The body of any message, as Standard Webhooks has it.
 #[derive(Serialize)]
-struct Payload<'a> {
+struct Payload<D> {
     #[serde(rename = "type")]
     kind: &'static str,
     timestamp: String,
-    data: PayloadData<'a>,
+    data: D,
 }
 
 #[derive(Serialize)]

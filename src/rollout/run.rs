@@ -194,7 +194,7 @@ impl Run {
         now: Timestamp,
         out: &mut Vec<Record>,
     ) {
-        let Some(judge) = &mut self.judge else { return };
+        let Some(judge) = self.judge.as_mut().filter(|_| !flushed.is_empty()) else { return };
         let specs: Vec<StreamSpec> = judge.streams().cloned().collect();
         let arms = [(Arm::Canary, Some(self.version.clone())), (Arm::Baseline, self.baseline.clone())];
         let mut blocks = Vec::new();

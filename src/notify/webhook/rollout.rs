@@ -39,7 +39,7 @@
 use serde::Serialize;
 use url::Url;
 
-use super::{Event, Message};
+use super::{Event, Message, Payload};
 use crate::canary::{Effect, Outcome, State};
 use crate::notify::telling::{Telling, page};
 use crate::rollout::{Actor, Happened};
@@ -73,14 +73,6 @@ impl Message {
             body: serde_json::to_string(&payload).unwrap_or_default(),
         })
     }
-}
-
-#[derive(Serialize)]
-struct Payload<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    timestamp: String,
-    data: Data<'a>,
 }
 
 #[derive(Serialize)]
