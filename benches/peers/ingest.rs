@@ -46,8 +46,8 @@ impl Load {
     }
 
     fn in_v2(&self) -> Self {
-        let again = |requests: &[Request]| requests.iter().map(|request| Request { body: v2(&request.body), ..*request });
-        Self { first: again(&self.first).collect(), rest: again(&self.rest).collect() }
+        let again = |request: &Request| Request { body: v2(&request.body), ..*request };
+        Self { first: self.first.iter().map(again).collect(), rest: self.rest.iter().map(again).collect() }
     }
 
     fn bytes_a_sample(&self) -> usize {
