@@ -18,9 +18,9 @@ use crate::support::{Fleet, Request, START, Size};
 /// One scrape is four requests of 2,000 series.
 const FLEET: Size = Size { services: 40, instances: 2, children: 100 };
 /// Times that a round appends them.
-const SCRAPES: usize = 16;
+const SCRAPES: usize = 4;
 /// Rounds in one folder before it is removed.
-const FOLDER_ROUNDS: usize = 20;
+const FOLDER_ROUNDS: usize = 80;
 
 /// A folder with a journal and a plain file.
 struct Place {
