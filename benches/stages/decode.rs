@@ -8,11 +8,11 @@ use std::hint::black_box;
 
 use prost::Message;
 use sloburn::types::Span;
-use sloburn::wire::proto::{WriteRequest, v2};
+use sloburn::wire::proto::WriteRequest;
 use sloburn::wire::{Batch, Limits, Protocol, WireKey, snappy};
 
 use crate::Stage;
-use crate::support::{Fleet, REQUEST_SERIES, START, Size, wire_key};
+use crate::support::{Fleet, REQUEST_SERIES, START, Size, in_v2, wire_key};
 
 /// One scrape of 50 pods, each with 40 series. They come in no order, as a sender's shards mix them.
 const FLEET: Size = Size { services: 50, instances: 1, children: 40 };
@@ -142,14 +142,7 @@ impl Body {
     /// The same samples in remote write 2.0; a start timestamp of 0 is none.
     pub fn v2(start_timestamp: i64) -> Self {
         let request = WriteRequest::decode(&*decompressed(&body())).expect("a valid message");
-        let mut builder = v2::Builder::default();
-        for series in &request.timeseries {
-            let labels = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
-            let samples = series.samples.iter();
-            builder.series(labels).samples =
-                samples.map(|s| v2::Sample { value: s.value, timestamp: s.timestamp, start_timestamp }).collect();
-        }
-        Self::new(v2::encode(&builder.finish()), Decoder::Own(Protocol::V2))
+        Self::new(in_v2(&request, start_timestamp), Decoder::Own(Protocol::V2))
     }
 
     fn decompress(&mut self) {
