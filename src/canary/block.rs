@@ -182,7 +182,14 @@ impl Blocks {
 
     /// Takes what an arm's counters rose by in `(from, to]`, one count for each kind. What lies before the start is
     /// left out; what comes late counts in the next block.
-    pub fn observe(&mut self, arm: Arm, from: Timestamp, to: Timestamp, counts: &[f64]) -> Result<(), Refused> {
+    pub fn observe(
+        &mut self,
+        arm: Arm,
+        from: Timestamp,
+        to: Timestamp,
+        counts: impl Into<Vec<f64>>,
+    ) -> Result<(), Refused> {
+        let counts = counts.into();
         if counts.len() != self.kinds {
             return Err(Refused::Kinds { expected: self.kinds, found: counts.len() });
         }
@@ -195,7 +202,7 @@ impl Blocks {
         if to <= self.start {
             return Ok(());
         }
-        let mut increment = Increment { from, to, counts: counts.to_vec(), taken: 0.0 };
+        let mut increment = Increment { from, to, counts, taken: 0.0 };
         increment.taken = increment.share_to(self.start);
         self.arm(arm).push(increment);
         Ok(())

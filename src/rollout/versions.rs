@@ -236,9 +236,9 @@ impl Version {
 }
 
 impl Versions {
-    /// See [`Version::watermark`].
-    pub fn watermark(&mut self, name: &str) -> Option<Timestamp> {
-        self.all.iter_mut().find(|version| &*version.name == name)?.watermark()
+    /// See [`Version::watermark`]; by place.
+    pub fn watermark(&mut self, version: usize) -> Option<Timestamp> {
+        self.all.get_mut(version)?.watermark()
     }
 }
 
@@ -324,16 +324,16 @@ mod tests {
         assert!(!versions.observe(&seen("v1", 2, 7, 7, 0.0), at(7)));
         for scrape in 1..4 {
             versions.observe(&seen("v1", 1, scrape * 15 - 15, scrape * 15, 5.0), at(scrape * 15));
-            assert_eq!(versions.watermark("v1"), Some(at(scrape * 15 - 8)));
+            assert_eq!(versions.watermark(0), Some(at(scrape * 15 - 8)));
             versions.observe(&seen("v1", 2, scrape * 15 - 8, scrape * 15 + 7, 5.0), at(scrape * 15 + 7));
-            assert_eq!(versions.watermark("v1"), Some(at(scrape * 15)));
+            assert_eq!(versions.watermark(0), Some(at(scrape * 15)));
         }
         assert_eq!(versions.flush().len(), 6);
         // The first target does not answer any more.
         for scrape in 4..7 {
             versions.observe(&seen("v1", 2, scrape * 15 - 8, scrape * 15 + 7, 5.0), at(scrape * 15 + 7));
         }
-        assert_eq!(versions.watermark("v1"), Some(at(97)), "45 s on: two scrapes missed and 5 s more");
+        assert_eq!(versions.watermark(0), Some(at(97)), "45 s on: two scrapes missed and 5 s more");
         versions.expire(at(97 + 300));
         assert_eq!(versions.live().count(), 0);
         assert!(versions.observe(&seen("v1", 2, 390, 400, 5.0), at(400)), "it comes back as a new one");
