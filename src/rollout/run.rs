@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::canary::{Arm, Decision, Hold, Judge, Layout, Policy, Ruling, Verdict};
 use crate::rollout::plan::Plan;
 use crate::rollout::policy::policy;
-use crate::rollout::versions::{Flushed, Lane, TOTAL, Version, Versions};
+use crate::rollout::versions::{Flushed, Version, Versions};
 use crate::rollout::{Actor, Ending, Happened, Input, Record, RolloutView, StepView};
 use crate::spec::{Canary, CanaryCheck, WeekTime};
 use crate::types::{Span, Timestamp};
@@ -149,8 +149,8 @@ impl Run {
             let stream = plan.stream_of(check)?;
             let version = versions.get(version)?;
             let strata = 0..=plan.streams[stream as usize].strata.len() as u32;
-            let busy = |lane: &&Lane| lane.recent().get(&TOTAL).copied().unwrap_or_default();
-            strata.filter_map(|stratum| version.lane(stream, stratum)).max_by(|a, b| busy(a).total_cmp(&busy(b)))
+            let lanes = strata.filter_map(|stratum| version.lane(stream, stratum));
+            lanes.max_by(|a, b| a.recent_total().total_cmp(&b.recent_total()))
         };
         let layout = |check: &CanaryCheck| {
             let known = lanes(baseline, check).and_then(|lane| lane.layout(lanes(&self.version, check)));
