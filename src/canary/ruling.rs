@@ -226,8 +226,7 @@ mod tests {
     fn a_verdict_that_came_as_such_is_shown_as_it_came() {
         let (id, step, reason) = ("id".to_owned(), "5%".to_owned(), "because".to_owned());
         let at = Timestamp(7);
-        let verdict =
-            Verdict { id, step, at, decision: Decision::Pause, check: None, reason, checks: Vec::new() };
+        let verdict = Verdict { id, step, at, decision: Decision::Pause, check: None, reason, checks: Vec::new() };
         let ruling = Ruling::from(verdict.clone());
         assert_eq!((ruling.decision(), ruling.verdict()), (Decision::Pause, &verdict));
         let saved = postcard::to_stdvec(&ruling).unwrap();
