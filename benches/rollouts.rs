@@ -159,20 +159,23 @@ fn specs(count: usize, canary: &str) -> Vec<Service> {
     services
 }
 
+/// A series of a target: its metric, its own label, and what it rises by.
+type Exposed = (&'static str, (&'static str, &'static str), Rise);
+
 /// What a target exposes.
-fn exposed() -> Vec<(&'static str, [(&'static str, &'static str); 1], Rise)> {
+fn exposed() -> Vec<Exposed> {
     let mut exposed = vec![
-        ("auth_requests_total", [("outcome", "approved")], Rise::Rest(0.15)),
-        ("auth_requests_total", [("outcome", "declined")], Rise::Share(0.15)),
-        ("http_requests_total", [("code", "200")], Rise::Rest(0.001)),
-        ("http_requests_total", [("code", "404")], Rise::Share(0.01)),
-        ("http_requests_total", [("code", "500")], Rise::Share(0.001)),
-        ("settlements_total", [("result", "match")], Rise::Rest(0.02)),
-        ("settlements_total", [("result", "mismatch")], Rise::Share(0.02)),
-        ("http_request_duration_seconds_count", [("handler", "/pay")], Rise::All),
-        ("http_request_duration_seconds_sum", [("handler", "/pay")], Rise::All),
+        ("auth_requests_total", ("outcome", "approved"), Rise::Rest(0.15)),
+        ("auth_requests_total", ("outcome", "declined"), Rise::Share(0.15)),
+        ("http_requests_total", ("code", "200"), Rise::Rest(0.001)),
+        ("http_requests_total", ("code", "404"), Rise::Share(0.01)),
+        ("http_requests_total", ("code", "500"), Rise::Share(0.001)),
+        ("settlements_total", ("result", "match"), Rise::Rest(0.02)),
+        ("settlements_total", ("result", "mismatch"), Rise::Share(0.02)),
+        ("http_request_duration_seconds_count", ("handler", "/pay"), Rise::All),
+        ("http_request_duration_seconds_sum", ("handler", "/pay"), Rise::All),
     ];
-    let bucket = |(bound, share)| ("http_request_duration_seconds_bucket", [("le", bound)], Rise::Share(share));
+    let bucket = |(bound, share)| ("http_request_duration_seconds_bucket", ("le", bound), Rise::Share(share));
     exposed.extend(BUCKETS.map(bucket));
     exposed
 }
@@ -185,7 +188,7 @@ fn requests(services: usize, key: &WireKey) -> Vec<Request> {
     for target in 0..targets {
         let (replica, service) = (target / services, target % services);
         let (job, instance) = (service_name(service), format!("10.{}.{}.{replica}:8080", service / 250, service % 250));
-        for (name, [(label, value)], rise) in &exposed {
+        for (name, (label, value), rise) in &exposed {
             let full = requests.last().is_none_or(|request| request.series.len() >= REQUEST_SERIES);
             if full {
                 let arrival = Span::ZERO;
@@ -365,21 +368,21 @@ fn run(services: usize, at: &[usize]) -> bool {
     }
     let [_, judged] = &runs;
     let states = judged.snapshot.services.iter().filter_map(|service| service.canary.as_ref()?.current.clone());
-    let digest: String = judged.digest.clone().finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    println!("{} records, {} rollouts in progress, digest {digest}", judged.records, states.count());
+    let digest: [u8; 8] = std::array::from_fn(|at| judged.digest.clone().finalize()[at]);
+    let digest = u64::from_be_bytes(digest);
+    println!("{} records, {} rollouts in progress, digest {digest:016x}", judged.records, states.count());
     met
 }
 
 fn main() -> ExitCode {
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
     let per_hour = (3_600_000 / INTERVAL.as_millis()) as usize;
-    let met = match numbers[..] {
-        [services, minutes] => run(services, &[STABLE_SCRAPES + minutes * per_hour / 60]),
-        _ => {
-            let early = run(1_000, &[STABLE_SCRAPES + MEASURED_SCRAPES, STABLE_SCRAPES + 3 * MEASURED_SCRAPES]);
-            let late = run(100, &[per_hour / 6, per_hour, 6 * per_hour]);
-            early && late
-        }
+    let met = if let [services, minutes] = numbers[..] {
+        run(services, &[STABLE_SCRAPES + minutes * per_hour / 60])
+    } else {
+        let early = run(1_000, &[STABLE_SCRAPES + MEASURED_SCRAPES, STABLE_SCRAPES + 3 * MEASURED_SCRAPES]);
+        let late = run(100, &[per_hour / 6, per_hour, 6 * per_hour]);
+        early && late
     };
     ExitCode::from(u8::from(!met))
 }
