@@ -20,21 +20,24 @@ impl Floor {
     pub fn take(&mut self, body: &[u8]) -> usize {
         let key = wire_key();
         let length = snap::raw::decompress_len(body).expect("a valid body");
-        self.decoded.resize(length, 0);
-        snap::raw::Decoder::new().decompress(body, &mut self.decoded).expect("a valid body");
-        let (mut rest, mut samples) = (&self.decoded[..], 0);
+        let mut decoded = std::mem::take(&mut self.decoded);
+        decoded.resize(length, 0);
+        snap::raw::Decoder::new().decompress(body, &mut decoded).expect("a valid body");
+        let (mut rest, mut samples) = (&decoded[..], 0);
         while !rest.is_empty() {
             let series = field(&mut rest);
-            // All labels come first, then the one sample: a key, a length, a key, eight bytes.
+            // All labels come first, then the one sample: a key, a length, a key, eight bytes; nothing where it is zero.
             let (mut fields, mut labels) = (series, 0);
             while fields[0] == 0x0a {
                 field(&mut fields);
                 labels = series.len() - fields.len();
             }
-            let value = f64::from_le_bytes(fields[3..11].try_into().expect("eight bytes"));
+            let value = if fields[2] == 0x09 { fields[3..11].try_into().expect("eight bytes") } else { [0; 8] };
+            let value = f64::from_le_bytes(value);
             self.add(xxh3_128_with_secret(&series[..labels], key.as_bytes()), value);
             samples += 1;
         }
+        self.decoded = decoded;
         samples
     }
 

@@ -46,9 +46,8 @@ impl Load {
     }
 
     fn in_v2(&self) -> Self {
-        let again =
-            |requests: &[Request]| requests.iter().map(|request| Request { body: v2(&request.body), ..*request });
-        Self { first: again(&self.first).collect(), rest: again(&self.rest).collect() }
+        let again = |request: &Request| Request { body: v2(&request.body), ..*request };
+        Self { first: self.first.iter().map(again).collect(), rest: self.rest.iter().map(again).collect() }
     }
 
     fn bytes_a_sample(&self) -> usize {
@@ -112,9 +111,7 @@ pub fn run(peers: &Peers) -> anyhow::Result<()> {
         let floor = floor(&load)?;
         println!("{} series, {} bytes a sample, {SLOS} SLOs on them", size.series(), load.bytes_a_sample());
         println!("floor: {:.2} M samples a core second\n", floor / 1e6);
-        println!(
-            "| | M samples a core second | of the floor | CPU s a million | p50 ms | p99 ms | resident MiB | sloburn is | new series, CPU s a million | sloburn is |"
-        );
+        println!("| | M samples a core second | of the floor | CPU s a million | p50 ms | p99 ms | resident MiB | sloburn is | new series, CPU s a million | sloburn is |");
         println!("|---|---|---|---|---|---|---|---|---|---|");
         let mut own: Option<[f64; 2]> = None;
         for peer in peers.iter() {

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::promql::{FloatHistogram, Value};
 use crate::series::{self, Cache, Ha, Heard, identity_bytes};
-use crate::store::selection::Selection;
 use crate::store::series::{Data, Fate, Message, Series};
 use crate::store::{Counters, Inner, OutOfOrder, Settings};
-use crate::types::{Labels, Selector, Span, Timestamp};
+use crate::types::{Labels, Selector, Selectors, Span, Timestamp};
 use crate::wire::{Batch, Histogram, WireLabels, decode_labels};
 
 /// In the cache of wire keys: a series that is not kept.
@@ -27,7 +26,7 @@ const ROTATE_EVERY: Span = Span::minutes(1);
 /// What writers share, one at a time.
 #[derive(Debug)]
 pub(super) struct Intake {
-    selection: Selection,
+    selection: Selectors<()>,
     /// From wire key to place.
     wire: Cache<u32>,
     /// From identity to place.
@@ -53,7 +52,7 @@ struct Slot {
 impl Intake {
     pub fn new(settings: &Settings, selectors: &[Selector]) -> Self {
         Self {
-            selection: Selection::new(selectors),
+            selection: selection(selectors),
             wire: Cache::new(settings.series_limit.saturating_mul(2)),
             identities: series::Index::default(),
             slots: Vec::new(),
@@ -68,7 +67,7 @@ impl Intake {
 
     /// From now on these are kept; what is there stays until it is too old.
     pub fn watch(&mut self, selectors: &[Selector], settings: &Settings) {
-        self.selection = Selection::new(selectors);
+        self.selection = selection(selectors);
         self.wire = Cache::new(settings.series_limit.saturating_mul(2));
     }
 
@@ -130,7 +129,7 @@ impl Intake {
         let labels =
             labels.map(|labels| self.ha.as_ref().map_or_else(|| labels.clone(), |ha| ha.common(labels.clone())));
         let place = match labels {
-            Some(labels) if self.selection.selects(&labels) => {
+            Some(labels) if self.selects(&labels) => {
                 let known = self.known(inner, &labels);
                 if known.is_none() && inner.used_bytes() > share(inner.settings.limit_bytes, PARTS - 1) {
                     inner.counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -143,6 +142,10 @@ impl Intake {
         };
         self.wire.insert(wire_hash, place);
         (place < REFUSED).then_some(place)
+    }
+
+    fn selects(&self, labels: &Labels) -> bool {
+        self.selection.candidates(labels).any(|(selector, ())| selector.matches(labels))
     }
 
     /// What stands for a series that has found no room since some was made last.
@@ -346,6 +349,12 @@ impl Intake {
     pub fn wire_keys(&self) -> usize {
         self.wire.len()
     }
+}
+
+fn selection(selectors: &[Selector]) -> Selectors<()> {
+    let mut selection = Selectors::default();
+    selectors.iter().for_each(|selector| selection.add(selector.clone(), ()));
+    selection
 }
 
 /// So many of [`PARTS`] parts of a size.

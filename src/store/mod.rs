@@ -24,7 +24,6 @@ mod chunk;
 mod index;
 mod intake;
 mod read;
-mod selection;
 mod series;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
