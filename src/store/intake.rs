@@ -372,8 +372,7 @@ struct Fates {
 
 impl Counters {
     fn count(&self, fates: Fates, stored: &AtomicU64) {
-        for (counter, count) in [(stored, fates.stored), (&self.duplicates, fates.duplicates), (&self.late, fates.late)]
-        {
+        for (counter, count) in [(stored, fates.stored), (&self.duplicates, fates.duplicates), (&self.late, fates.late)] {
             counter.fetch_add(count, Ordering::Relaxed);
         }
     }
