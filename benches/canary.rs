@@ -56,7 +56,7 @@ fn scrape(judge: &mut Judge, streams: &[StreamSpec], i: i64) {
     let (from, to) = (Timestamp(i * SCRAPE.as_millis()), Timestamp((i + 1) * SCRAPE.as_millis()));
     for (at, stream) in streams.iter().enumerate() {
         for (arm, events) in [(Arm::Baseline, 1425.0), (Arm::Canary, 75.0)] {
-            judge.observe(at, arm, from, to, &counts(stream, i, events)).expect("counts");
+            judge.observe(at, arm, from, to, counts(stream, i, events)).expect("counts");
             judge.cover(at, arm, to);
         }
     }

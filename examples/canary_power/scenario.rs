@@ -199,7 +199,7 @@ impl Scenario {
             let more = self.counts(random, rps, bad, degraded);
             counts.iter_mut().zip(more).for_each(|(sum, count)| *sum += count);
             let at = |seconds: f64| Timestamp((seconds * 1000.0).round() as i64);
-            blocks.observe(arm, at(from), at(to), &counts).expect("counts");
+            blocks.observe(arm, at(from), at(to), counts).expect("counts");
             blocks.cover(arm, at(to));
             while let Some(block) = blocks.next_block() {
                 check.observe(0, &block);

@@ -182,7 +182,14 @@ impl Blocks {
 
     /// Takes what an arm's counters rose by in `(from, to]`, one count for each kind. What lies before the start is
     /// left out; what comes late counts in the next block.
-    pub fn observe(&mut self, arm: Arm, from: Timestamp, to: Timestamp, counts: &[f64]) -> Result<(), Refused> {
+    pub fn observe(
+        &mut self,
+        arm: Arm,
+        from: Timestamp,
+        to: Timestamp,
+        counts: impl Into<Vec<f64>>,
+    ) -> Result<(), Refused> {
+        let counts = counts.into();
         if counts.len() != self.kinds {
             return Err(Refused::Kinds { expected: self.kinds, found: counts.len() });
         }
@@ -195,7 +202,7 @@ impl Blocks {
         if to <= self.start {
             return Ok(());
         }
-        let mut increment = Increment { from, to, counts: counts.to_vec(), taken: 0.0 };
+        let mut increment = Increment { from, to, counts, taken: 0.0 };
         increment.taken = increment.share_to(self.start);
         self.arm(arm).push(increment);
         Ok(())
@@ -271,7 +278,7 @@ mod tests {
     }
 
     fn scrape(blocks: &mut Blocks, arm: Arm, from: i64, to: i64, counts: [f64; 2]) -> Vec<Block> {
-        blocks.observe(arm, at(from), at(to), &counts).unwrap();
+        blocks.observe(arm, at(from), at(to), counts).unwrap();
         blocks.cover(arm, at(to));
         std::iter::from_fn(|| blocks.next_block()).collect()
     }
@@ -314,11 +321,11 @@ mod tests {
     #[test]
     fn what_is_no_count_is_refused() {
         let mut blocks = Blocks::new(2, at(0));
-        assert_eq!(blocks.observe(Arm::Canary, at(0), at(1), &[f64::NAN, 1.0]), Err(Refused::NotACount));
-        assert_eq!(blocks.observe(Arm::Canary, at(0), at(1), &[-1.0, 1.0]), Err(Refused::NotACount));
-        assert_eq!(blocks.observe(Arm::Canary, at(1), at(0), &[1.0, 1.0]), Err(Refused::Backwards));
+        assert_eq!(blocks.observe(Arm::Canary, at(0), at(1), [f64::NAN, 1.0]), Err(Refused::NotACount));
+        assert_eq!(blocks.observe(Arm::Canary, at(0), at(1), [-1.0, 1.0]), Err(Refused::NotACount));
+        assert_eq!(blocks.observe(Arm::Canary, at(1), at(0), [1.0, 1.0]), Err(Refused::Backwards));
         let kinds = Refused::Kinds { expected: 2, found: 1 };
-        assert_eq!(blocks.observe(Arm::Canary, at(0), at(1), &[1.0]), Err(kinds));
+        assert_eq!(blocks.observe(Arm::Canary, at(0), at(1), [1.0]), Err(kinds));
     }
 
     proptest! {
@@ -338,7 +345,7 @@ mod tests {
             for (arm, increments) in [(Arm::Canary, &canary), (Arm::Baseline, &baseline)] {
                 let mut from = 0;
                 for (length, count) in increments {
-                    blocks.observe(arm, at(from), at(from + length), &[f64::from(*count)]).unwrap();
+                    blocks.observe(arm, at(from), at(from + length), [f64::from(*count)]).unwrap();
                     from += length;
                     blocks.cover(arm, at(from));
                     add(&mut blocks);
@@ -357,7 +364,7 @@ mod tests {
     fn a_dead_arm_does_not_fill_memory() {
         let mut blocks = Blocks::new(1, at(0));
         for i in 0..3 * PENDING_INCREMENTS_MAX as i64 {
-            blocks.observe(Arm::Canary, at(i), at(i + 1), &[1.0]).unwrap();
+            blocks.observe(Arm::Canary, at(i), at(i + 1), [1.0]).unwrap();
             blocks.cover(Arm::Canary, at(i + 1));
         }
         assert!(blocks.canary.increments.len() <= PENDING_INCREMENTS_MAX);

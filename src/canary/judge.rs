@@ -1,11 +1,13 @@
 //! The judge of one rollout: from its streams' increments to a verdict.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::ruling::{Case, Key, Ruling};
 use super::verdict::digest;
 use super::{
-    Action, Arm, Block, Blocks, Check, CheckError, CheckSpec, Decision, Hold, Measure, Outcome, Refused, State, Terms,
-    Test, Verdict,
+    Arm, Block, Blocks, Check, CheckError, CheckSpec, Decision, Hold, Measure, Outcome, Refused, Terms, Test, Verdict,
 };
 use crate::types::{Span, Timestamp};
 
@@ -91,10 +93,10 @@ pub enum PolicyError {
 /// A rollout's judge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judge {
-    rollout: String,
-    revision: String,
-    policy: Policy,
-    policy_digest: String,
+    rollout: Arc<str>,
+    revision: Arc<str>,
+    policy: Arc<Policy>,
+    policy_digest: Arc<str>,
     started: Timestamp,
     step: usize,
     step_began: Timestamp,
@@ -115,7 +117,13 @@ struct Stream {
 
 impl Judge {
     /// A judge who has seen nothing, in the first step.
-    pub fn new(rollout: &str, revision: &str, policy: Policy, started: Timestamp) -> Result<Self, PolicyError> {
+    pub fn new(
+        rollout: &str,
+        revision: &str,
+        policy: impl Into<Arc<Policy>>,
+        started: Timestamp,
+    ) -> Result<Self, PolicyError> {
+        let policy = policy.into();
         if !(policy.confidence > 0.0 && policy.confidence < 1.0) {
             return Err(PolicyError::Confidence(policy.confidence));
         }
@@ -132,7 +140,7 @@ impl Judge {
         for (at, policy_check) in policy.checks.iter().enumerate() {
             limited("strata of one check", policy_check.strata.len(), STRATA_MAX)?;
             let (steps, strata) = (policy.steps.len(), policy_check.strata.len().max(1));
-            let Policy { deadline, window, every, .. } = policy;
+            let Policy { deadline, window, every, .. } = *policy;
             let terms = Terms { alpha, steps, deadline, window, every, strata };
             checks.push(Check::new(policy_check.check.clone(), terms)?);
             let mut wanted: Vec<Option<String>> = policy_check.strata.iter().cloned().map(Some).collect();
@@ -153,9 +161,9 @@ impl Judge {
         // Never fails: the policy holds strings and numbers only.
         let text = serde_json::to_string(&policy).unwrap_or_default();
         Ok(Self {
-            rollout: rollout.to_owned(),
-            revision: revision.to_owned(),
-            policy_digest: digest(&[&text]),
+            rollout: rollout.into(),
+            revision: revision.into(),
+            policy_digest: digest(&[&text]).into(),
             policy,
             started,
             step: 0,
@@ -170,6 +178,11 @@ impl Judge {
     /// The streams it wants; their place in the list is their name in [`observe`](Self::observe).
     pub fn streams(&self) -> impl Iterator<Item = &StreamSpec> {
         self.streams.iter().map(|stream| &stream.spec)
+    }
+
+    /// One of them.
+    pub fn stream(&self, at: usize) -> Option<&StreamSpec> {
+        self.streams.get(at).map(|stream| &stream.spec)
     }
 
     /// The checks at work.
@@ -193,7 +206,7 @@ impl Judge {
         arm: Arm,
         from: Timestamp,
         to: Timestamp,
-        counts: &[f64],
+        counts: impl Into<Vec<f64>>,
     ) -> Result<(), Refused> {
         self.streams.get_mut(stream).map_or(Ok(()), |stream| stream.blocks.observe(arm, from, to, counts))
     }
@@ -222,104 +235,45 @@ impl Judge {
         self.step = step.min(self.policy.steps.len() - 1);
         self.step_began = now;
         self.decided = None;
-        self.events_before = self.checks.iter().map(|check| check.outcome().canary_events).collect();
+        self.events_before = self.checks.iter().map(|check| check.standing().canary_events()).collect();
         self.checks.iter_mut().for_each(Check::step_began);
     }
 
     /// The verdict at `now`, held back whatever the checks say where `hold` says so; harm is never held back.
     pub fn judge(&mut self, now: Timestamp, hold: Option<&Hold>) -> Verdict {
+        self.rule(now, hold).into_verdict()
+    }
+
+    /// As [`judge`](Self::judge), but what nobody reads of the verdict is not made.
+    pub fn rule(&mut self, now: Timestamp, hold: Option<&Hold>) -> Ruling {
         if let Some(verdict) = &self.decided {
-            return verdict.clone();
+            return verdict.clone().into();
         }
-        let outcomes = self.outcomes();
-        let Reached { decision, check, reason } = self.decide(&outcomes, now, hold);
-        let step = self.policy.steps[self.step].name.clone();
-        let verdict =
-            Verdict { id: self.verdict_id(decision), step, at: now, decision, check, reason, checks: outcomes };
-        if decision.is_terminal() {
-            self.decided = Some(verdict.clone());
+        let case = Case {
+            key: self.key(),
+            policy: Arc::clone(&self.policy),
+            at: now,
+            step: self.step,
+            held: now.since(self.step_began),
+            elapsed: now.since(self.started),
+            hold: hold.cloned(),
+            events_before: self.events_before.clone(),
+            standings: self.checks.iter().map(Check::standing).collect(),
+        };
+        let ruling = Ruling::of(case);
+        if ruling.decision().is_terminal() {
+            self.decided = Some(ruling.verdict().clone());
         }
-        verdict
+        ruling
     }
 
-    fn decide(&self, outcomes: &[Outcome], now: Timestamp, hold: Option<&Hold>) -> Reached {
-        let harm = |action: Action| {
-            let mut harmed = self.checks.iter().zip(outcomes).filter(|(_, outcome)| outcome.state == State::Harm);
-            harmed.find(|(check, _)| check.spec().action == action).map(|(_, outcome)| outcome)
-        };
-        let because = |decision, outcome: &Outcome| Reached {
-            decision,
-            check: Some(outcome.check.clone()),
-            reason: outcome.reason.clone(),
-        };
-        let plain = |decision, reason: String| Reached { decision, check: None, reason };
-        if let Some(outcome) = harm(Action::Rollback) {
-            return because(Decision::Rollback, outcome);
-        }
-        if let Some(outcome) = harm(Action::Pause) {
-            return because(Decision::Pause, outcome);
-        }
-        if let Some(Hold::Pause(reason)) = hold {
-            return plain(Decision::Pause, reason.clone());
-        }
-        let step = &self.policy.steps[self.step];
-        let open = outcomes.iter().find(|outcome| outcome.state != State::Safe);
-        let held = now.since(self.step_began);
-        let is_safe = open.is_none() && !outcomes.is_empty();
-        let samples = self.step_samples(outcomes);
-        let is_exposed = held >= step.hold && samples >= step.min_samples as f64;
-        if is_safe && is_exposed {
-            return match hold {
-                Some(Hold::NotNow(reason)) => plain(Decision::Continue, reason.clone()),
-                _ => plain(Decision::Promote, format!("{} after {}", all_safe(outcomes.len()), whole_seconds(held))),
-            };
-        }
-        if now.since(self.started) >= self.policy.deadline {
-            let passed = format!("the deadline of {} passed", self.policy.deadline);
-            return match open {
-                Some(outcome) => {
-                    Reached { reason: format!("{passed}; {}", outcome.reason), ..because(Decision::Pause, outcome) }
-                }
-                None => plain(Decision::Pause, passed),
-            };
-        }
-        if let Some(outcome) = open {
-            return because(Decision::Continue, outcome);
-        }
-        let reason = if is_safe {
-            let samples_needed = (samples < step.min_samples as f64)
-                .then(|| format!(" and takes {} samples, {samples:.0} so far", step.min_samples));
-            let safe = all_safe(outcomes.len());
-            format!("{safe}; the step holds for {}{}", step.hold, samples_needed.unwrap_or_default())
-        } else {
-            "no checks".to_owned()
-        };
-        plain(Decision::Continue, reason)
+    fn key(&self) -> Key {
+        let [rollout, revision, policy_digest] = [&self.rollout, &self.revision, &self.policy_digest].map(Arc::clone);
+        Key { rollout, revision, policy_digest }
     }
-}
-
-fn all_safe(checks: usize) -> String {
-    if checks == 1 { "the check is safe".to_owned() } else { format!("all {checks} checks are safe") }
-}
-
-fn whole_seconds(span: Span) -> Span {
-    Span::seconds(span.as_millis() / 1000)
-}
-
-/// What outcomes lead to.
-struct Reached {
-    decision: Decision,
-    check: Option<String>,
-    reason: String,
 }
 
 impl Judge {
-    /// Events of the canary in this step, of the check that has seen the most.
-    fn step_samples(&self, outcomes: &[Outcome]) -> f64 {
-        let events = outcomes.iter().zip(&self.events_before);
-        events.map(|(outcome, before)| outcome.canary_events - before).fold(0.0, f64::max)
-    }
-
     /// What it judges by.
     pub fn policy(&self) -> &Policy {
         &self.policy
@@ -337,8 +291,7 @@ impl Judge {
 
     /// The id of a verdict in the step at hand.
     pub fn verdict_id(&self, decision: Decision) -> String {
-        let step = &self.policy.steps[self.step].name;
-        digest(&[&self.rollout, &self.revision, step, &self.policy_digest, decision.as_str()])
+        self.key().verdict_id(&self.policy.steps[self.step].name, decision)
     }
 }
 

@@ -18,14 +18,16 @@ mod check;
 pub mod evidence;
 mod judge;
 mod layout;
+mod ruling;
 mod verdict;
 
 pub use block::{Arm, Block, Blocks, OverBorder, PENDING_INCREMENTS_MAX, Refused};
 pub use check::{
-    Action, Amount, Bound, Check, CheckError, CheckSpec, Effect, LnEvidence, Measure, Outcome, State, Terms, Test,
-    Unit, short,
+    Action, Amount, Bound, Check, CheckError, CheckSpec, Effect, LnEvidence, Measure, Outcome, Standing, State, Terms,
+    Test, Unit, short,
 };
 pub use evidence::interval::Interval;
 pub use judge::{CHECKS_MAX, Judge, Policy, PolicyCheck, PolicyError, STRATA_MAX, StepSpec, StreamSpec};
 pub use layout::{Above, BUCKETS_MAX, Coarse, FINE_RATIO, Layout, LayoutError};
+pub use ruling::Ruling;
 pub use verdict::{Decision, Hold, Verdict};

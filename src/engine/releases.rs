@@ -1,5 +1,6 @@
 //! Releases in the engine: what the judge of each service is told, and when it decides.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,10 @@ pub(super) struct Releases {
     numbers: Vec<(usize, u32)>,
     /// The number of the first.
     first: u32,
+    /// Services that were told something since they last decided, in any order.
+    touched: Vec<usize>,
+    /// When time alone may lead to something, by service; those that never are left out.
+    dues: BTreeSet<(Timestamp, usize)>,
 }
 
 #[derive(Debug)]
@@ -31,7 +36,13 @@ struct Release {
     slos: std::ops::Range<usize>,
     /// As last shown.
     view: Option<Arc<ServiceView>>,
+    is_touched: bool,
+    /// As listed among all dues.
+    due: Timestamp,
 }
+
+/// Of a service that waits for nothing.
+const NEVER: Timestamp = Timestamp(i64::MAX);
 
 /// What outlives the process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,7 +52,7 @@ pub(super) struct Saved {
 
 impl Releases {
     pub(super) fn new(services: &[Service], first: usize) -> Self {
-        let mut releases = Self { services: Vec::new(), numbers: Vec::new(), first: first as u32 };
+        let mut releases = Self { first: first as u32, ..Self::default() };
         let mut slos = 0;
         for service in services {
             let own = slos..slos + service.slos.len();
@@ -62,6 +73,8 @@ impl Releases {
                 stage,
                 slos: own,
                 view: None,
+                is_touched: false,
+                due: NEVER,
             });
         }
         releases
@@ -69,8 +82,41 @@ impl Releases {
 
     fn stage(&mut self, number: SliId) -> Option<(&mut Stage, u32)> {
         let (service, stream) = *self.numbers.get((number.0 - self.first) as usize)?;
-        self.services[service].view = None;
-        Some((self.services[service].stage.as_mut()?, stream))
+        let release = &mut self.services[service];
+        if !std::mem::replace(&mut release.is_touched, true) {
+            release.view = None;
+            self.touched.push(service);
+        }
+        Some((release.stage.as_mut()?, stream))
+    }
+
+    /// Puts a service on the list for the time at which it is due now.
+    fn list(&mut self, at: usize) {
+        let release = &mut self.services[at];
+        let due = release.stage.as_ref().map_or(NEVER, Stage::due);
+        let before = std::mem::replace(&mut release.due, due);
+        if before != due {
+            self.dues.remove(&(before, at));
+            if due != NEVER {
+                self.dues.insert((due, at));
+            }
+        }
+    }
+
+    fn list_all(&mut self) {
+        (0..self.services.len()).for_each(|at| self.list(at));
+    }
+
+    /// Takes those that have something to do at `now`, in their order.
+    fn take_due(&mut self, now: Timestamp) -> Vec<usize> {
+        let mut due = std::mem::take(&mut self.touched);
+        for at in &due {
+            self.services[*at].is_touched = false;
+        }
+        due.extend(self.dues.range(..=(now, usize::MAX)).map(|(_, at)| *at));
+        due.sort_unstable();
+        due.dedup();
+        due
     }
 
     /// The version and stratum of a series of a stream.
@@ -100,8 +146,7 @@ impl Releases {
 
     /// When time alone may lead to something.
     pub(super) fn due(&self) -> Timestamp {
-        let stages = self.services.iter().filter_map(|release| release.stage.as_ref());
-        stages.map(Stage::due).min().unwrap_or(Timestamp(i64::MAX))
+        self.dues.first().map_or(NEVER, |(due, _)| *due)
     }
 
     /// The judge's state of every service.
@@ -118,6 +163,7 @@ impl Releases {
                 stage.restore(state);
             }
         }
+        self.list_all();
         fits
     }
 
@@ -131,6 +177,7 @@ impl Releases {
                 stage.adopt(before.state().clone(), &before.service().slis, &streams, now, records);
             }
         }
+        self.list_all();
     }
 }
 
@@ -171,17 +218,17 @@ impl Engine {
 
     /// Has every service decide that has something new or whose time has come.
     pub(super) fn release(&mut self, now: Timestamp) {
-        for at in 0..self.releases.services.len() {
-            let is_due = |stage: &Stage| stage.is_due(now);
-            if !self.releases.services[at].stage.as_ref().is_some_and(is_due) {
-                continue;
+        for at in self.releases.take_due(now) {
+            if self.releases.services[at].stage.as_ref().is_some_and(|stage| stage.is_due(now)) {
+                let frozen = self.frozen(at);
+                let release = &mut self.releases.services[at];
+                release.view = None;
+                if let Some(stage) = &mut release.stage {
+                    stage.step(now, frozen.as_deref(), &mut self.records);
+                }
             }
-            let frozen = self.frozen(at);
-            let release = &mut self.releases.services[at];
-            release.view = None;
-            if let Some(stage) = &mut release.stage {
-                stage.step(now, frozen.as_deref(), &mut self.records);
-            }
+            // Told of a phase it may have ended without a step.
+            self.releases.list(at);
         }
     }
 
@@ -209,7 +256,9 @@ impl Engine {
         let release = &mut self.releases.services[at];
         release.view = None;
         let stage = release.stage.as_mut().ok_or_else(|| CommandError::NoCanary(command.service.clone()))?;
-        stage.command(command, now, frozen.as_deref(), &mut self.records)
+        let done = stage.command(command, now, frozen.as_deref(), &mut self.records);
+        self.releases.list(at);
+        done
     }
 
     /// What is shown of every service that is released by the judge or the budget policy.

@@ -1,13 +1,13 @@
 //! One rollout: its judge, its step, and what became of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-use crate::canary::{Arm, Decision, Hold, Judge, Layout, Policy, StreamSpec, Verdict};
+use crate::canary::{Arm, Decision, Hold, Judge, Layout, Policy, Ruling, Verdict};
 use crate::rollout::plan::Plan;
 use crate::rollout::policy::policy;
-use crate::rollout::versions::{Flushed, Lane, TOTAL, Version, Versions};
+use crate::rollout::versions::{Flushed, Version, Versions};
 use crate::rollout::{Actor, Ending, Happened, Input, Record, RolloutView, StepView};
 use crate::spec::{Canary, CanaryCheck, WeekTime};
 use crate::types::{Span, Timestamp};
@@ -39,6 +39,9 @@ pub(super) struct Run {
     steps: Vec<StepRun>,
     judge: Option<Judge>,
     policy: Option<Arc<Policy>>,
+    /// Of each check, what the policy was made with under this spec; `None` where nobody has looked.
+    #[serde(skip)]
+    layouts: Option<Vec<Option<Layout>>>,
     /// The service's stream and stratum of each of the judge's streams.
     feeds: Vec<Option<(u32, u32)>>,
     /// The judge has judged something.
@@ -49,10 +52,13 @@ pub(super) struct Run {
     /// It began at a time at which none may.
     waits_for_window: bool,
     decision: Option<Decision>,
-    verdict: Option<Arc<Verdict>>,
+    verdict: Option<Arc<Ruling>>,
     pending: Vec<Input>,
     records: u64,
     due: Timestamp,
+    /// Once it is over, what is shown of it.
+    #[serde(skip)]
+    shown: OnceLock<Arc<RolloutView>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -100,6 +106,7 @@ impl Run {
             steps,
             judge: None,
             policy: None,
+            layouts: None,
             feeds: Vec::new(),
             has_evidence: false,
             follows: false,
@@ -110,6 +117,7 @@ impl Run {
             pending: Vec::new(),
             records: 0,
             due: now,
+            shown: OnceLock::new(),
         };
         let steps = run.steps.iter().map(|step| step.name.clone()).collect();
         run.record(plan, now, Happened::Started { by, committed_at, steps }, out);
@@ -141,16 +149,22 @@ impl Run {
             let stream = plan.stream_of(check)?;
             let version = versions.get(version)?;
             let strata = 0..=plan.streams[stream as usize].strata.len() as u32;
-            let busy = |lane: &&Lane| lane.recent().get(&TOTAL).copied().unwrap_or_default();
-            strata.filter_map(|stratum| version.lane(stream, stratum)).max_by(|a, b| busy(a).total_cmp(&busy(b)))
+            let lanes = strata.filter_map(|stratum| version.lane(stream, stratum));
+            lanes.max_by(|a, b| a.recent_total().total_cmp(&b.recent_total()))
         };
         let layout = |check: &CanaryCheck| {
             let known = lanes(baseline, check).and_then(|lane| lane.layout(lanes(&self.version, check)));
             // Nobody has shown any: the policy is made anew when somebody does.
             known.or_else(|| Layout::native(1, 0.001, 100.0).ok()).expect("a layout of few buckets")
         };
-        let policy = policy(&plan.service, &plan.canary, layout);
-        if self.policy.as_deref() == Some(&policy) {
+        let layouts = plan.canary.checks.iter().map(|check| check.quantile.is_some().then(|| layout(check)));
+        let layouts: Vec<Option<Layout>> = layouts.collect();
+        if self.layouts.as_ref() == Some(&layouts) {
+            return;
+        }
+        let policy = Arc::new(policy(&plan.service, &plan.canary, &layouts));
+        self.layouts = Some(layouts);
+        if self.policy.as_ref() == Some(&policy) {
             return;
         }
         let baseline = versions.get(baseline);
@@ -158,11 +172,11 @@ impl Run {
         let since = self.started.max(baseline.and_then(Version::newest).unwrap_or(self.started));
         let (name, revision) =
             (format!("{}/{}", plan.service.name, self.version), self.started.as_millis().to_string());
-        let mut judge = match Judge::new(&name, &revision, policy.clone(), since) {
+        let mut judge = match Judge::new(&name, &revision, Arc::clone(&policy), since) {
             Ok(judge) => judge,
             // What a spec may say is what a judge takes; should they differ, it stays undecided and says so.
             Err(error) => {
-                self.verdict = Some(Arc::new(self.undecided(plan, now, None, &error.to_string())));
+                self.verdict = Some(Arc::new(self.undecided(plan, now, None, &error.to_string()).into()));
                 return;
             }
         };
@@ -171,13 +185,12 @@ impl Run {
         }
         self.pending.clear();
         self.feeds = plan.feeds(&judge);
-        let policy = Arc::new(policy);
         let (boxed, policy_digest) = (Box::new((*policy).clone()), judge.policy_digest().to_owned());
         self.record(plan, now, Happened::Judged { policy: boxed, policy_digest, since, step: self.step }, out);
-        let specs: Vec<StreamSpec> = judge.streams().cloned().collect();
-        for (at, (feed, spec)) in self.feeds.iter().zip(&specs).enumerate() {
+        for (at, feed) in self.feeds.iter().enumerate() {
             let Some((stream, stratum)) = *feed else { continue };
             let Some(lane) = baseline.and_then(|version| version.lane(stream, stratum)) else { continue };
+            let Some(spec) = judge.stream(at) else { continue };
             let counts = plan.counts(stream, spec, &lane.recent());
             judge.learn(at, &counts);
             self.pending.push(Input::Learn(at, counts));
@@ -195,24 +208,25 @@ impl Run {
         out: &mut Vec<Record>,
     ) {
         let Some(judge) = self.judge.as_mut().filter(|_| !flushed.is_empty()) else { return };
-        let specs: Vec<StreamSpec> = judge.streams().cloned().collect();
-        let arms = [(Arm::Canary, Some(self.version.clone())), (Arm::Baseline, self.baseline.clone())];
+        let arms = [(Arm::Canary, Some(&*self.version)), (Arm::Baseline, self.baseline.as_deref())];
         let mut blocks = Vec::new();
         for (arm, name) in arms {
-            let Some(name) = name else { continue };
-            let of_arm = flushed.iter().filter(|part| *versions.all()[part.version].name == *name);
+            let Some(version) = name.and_then(|name| versions.all().iter().position(|v| *v.name == *name)) else {
+                continue;
+            };
             let mut is_touched = false;
-            for part in of_arm {
+            for part in flushed.iter().filter(|part| part.version == version) {
                 is_touched = true;
                 let is_fed = |feed: &Option<(u32, u32)>| *feed == Some((part.stream, part.stratum));
-                for (at, spec) in specs.iter().enumerate().filter(|(at, _)| is_fed(&self.feeds[*at])) {
+                for at in (0..self.feeds.len()).filter(|at| is_fed(&self.feeds[*at])) {
+                    let Some(spec) = judge.stream(at) else { continue };
                     let counts = plan.counts(part.stream, spec, &part.sums);
                     // Never refused: as many counts as kinds, none negative, and the time goes forward.
-                    let _ = judge.observe(at, arm, part.since, part.at, &counts);
+                    let _ = judge.observe(at, arm, part.since, part.at, counts);
                 }
             }
-            if is_touched && let Some(to) = versions.watermark(&name) {
-                for at in 0..specs.len() {
+            if is_touched && let Some(to) = versions.watermark(version) {
+                for at in 0..self.feeds.len() {
                     blocks.extend(judge.cover(at, arm, to).into_iter().map(|block| Input::Block(at, block)));
                 }
             }
@@ -237,18 +251,20 @@ impl Run {
     pub fn advance(&mut self, plan: &Plan, moment: Moment<'_>, out: &mut Vec<Record>) {
         let now = moment.now;
         let hold = self.hold(plan, moment);
-        let verdict = if let Some(judge) = &mut self.judge {
-            judge.judge(now, hold.as_ref())
+        let ruling = if let Some(judge) = &mut self.judge {
+            judge.rule(now, hold.as_ref())
         } else {
             let missing = format!("no baseline to compare {} with has been seen", self.version);
-            self.undecided(plan, now, hold.as_ref(), &missing)
+            self.undecided(plan, now, hold.as_ref(), &missing).into()
         };
         self.due = self.next_due(plan, now);
-        let decision = verdict.decision;
-        self.verdict = Some(Arc::new(verdict.clone()));
+        let decision = ruling.decision();
         if self.decision.replace(decision) == Some(decision) {
+            self.verdict = Some(Arc::new(ruling));
             return;
         }
+        let verdict = ruling.into_verdict();
+        self.verdict = Some(Arc::new(verdict.clone().into()));
         let reason = verdict.reason.clone();
         self.record(plan, now, Happened::Verdict { verdict, hold, by: None }, out);
         match decision {
@@ -349,7 +365,7 @@ impl Run {
         };
         let reason = format!("{} by {}: {}", past(decision), by.name, by.reason);
         let verdict = Verdict { id, step, at: now, decision, check: None, reason: reason.clone(), checks };
-        self.verdict = Some(Arc::new(verdict.clone()));
+        self.verdict = Some(Arc::new(verdict.clone().into()));
         self.decision = Some(decision);
         self.record(plan, now, Happened::Verdict { verdict, hold: None, by: Some(by.clone()) }, out);
         match decision {
@@ -387,6 +403,7 @@ impl Run {
 
     /// The service's streams have other numbers from now on.
     pub fn rebind(&mut self, plan: &Plan) {
+        self.layouts = None;
         if let Some(judge) = &self.judge {
             self.feeds = plan.feeds(judge);
         }
@@ -397,7 +414,15 @@ impl Run {
         self.steps.iter().map(|step| &step.name).eq(canary.steps.iter().map(|step| &step.name))
     }
 
-    pub fn view(&self) -> RolloutView {
+    /// Nothing changes of one that is over: it is shown as before.
+    pub fn view(&self) -> Arc<RolloutView> {
+        if self.ended.is_none() {
+            return Arc::new(self.fresh_view());
+        }
+        Arc::clone(self.shown.get_or_init(|| Arc::new(self.fresh_view())))
+    }
+
+    fn fresh_view(&self) -> RolloutView {
         let step = |step: &StepRun| StepView {
             name: step.name.clone(),
             weight: step.weight,

@@ -385,8 +385,8 @@ impl Stage {
             stable: state.stable.clone(),
             live,
             argo: self.plan.canary.argo.clone(),
-            current: state.current.as_ref().map(|run| Arc::new(run.view())),
-            past: state.past.iter().map(|run| Arc::new(run.view())).collect(),
+            current: state.current.as_ref().map(|run| run.view()),
+            past: state.past.iter().map(Run::view).collect(),
         }
     }
 }

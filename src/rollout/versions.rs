@@ -57,8 +57,9 @@ pub struct Observed<'a> {
     pub amount: f64,
 }
 
-/// Events of one stretch of time, by key.
-pub(super) type Sums = BTreeMap<u64, f64>;
+/// Events of one stretch of time, by key, in the order of the keys.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Sums(Vec<(u64, f64)>);
 
 /// What a version's counters of one stream and stratum rose by in `(since, at]`.
 #[derive(Debug)]
@@ -107,9 +108,38 @@ pub(super) struct Lane {
     /// Recent events by key, older ones less, and when the key was last counted.
     recent: BTreeMap<u64, (f64, Timestamp)>,
     decayed: Option<Timestamp>,
-    /// Of the step at hand.
+    /// Of the step at hand, by the end and the beginning of the stretch of time, in their order.
     #[serde(skip)]
-    open: BTreeMap<(Timestamp, Timestamp), Sums>,
+    open: Vec<((Timestamp, Timestamp), Sums)>,
+}
+
+impl Sums {
+    fn add(&mut self, key: u64, amount: f64) {
+        let place = self.0.binary_search_by_key(&key, |(key, _)| *key);
+        let place = place.unwrap_or_else(|place| {
+            self.0.insert(place, (key, 0.0));
+            place
+        });
+        self.0[place].1 += amount;
+    }
+
+    fn get(&self, key: u64) -> f64 {
+        self.0.binary_search_by_key(&key, |(key, _)| *key).map_or(0.0, |place| self.0[place].1)
+    }
+
+    /// Of the last key that is not above this one.
+    fn up_to(&self, key: u64) -> f64 {
+        let above = self.0.partition_point(|(other, _)| *other <= key);
+        above.checked_sub(1).map_or(0.0, |last| self.0[last].1)
+    }
+}
+
+impl FromIterator<(u64, f64)> for Sums {
+    fn from_iter<T: IntoIterator<Item = (u64, f64)>>(pairs: T) -> Self {
+        let mut sums = Self::default();
+        pairs.into_iter().for_each(|(key, amount)| sums.add(key, amount));
+        sums
+    }
 }
 
 impl Versions {
@@ -153,7 +183,7 @@ impl Versions {
             && since < at
         {
             let lane = version.lanes.entry((stream, stratum)).or_default();
-            *lane.open.entry((at, since)).or_default().entry(key).or_default() += amount;
+            lane.open_at(at, since).add(key, amount);
         }
         appears
     }
@@ -187,8 +217,7 @@ impl Versions {
         for (index, version) in self.all.iter_mut().enumerate() {
             for (&(stream, stratum), lane) in &mut version.lanes {
                 for ((at, since), sums) in std::mem::take(&mut lane.open) {
-                    version.weight = version.weight * lane.remember(at, &sums)
-                        + sums.get(&TOTAL).copied().unwrap_or_default().max(0.0);
+                    version.weight = version.weight * lane.remember(at, &sums) + sums.get(TOTAL).max(0.0);
                     flushed.push(Flushed { version: index, stream, stratum, since, at, sums });
                 }
             }
@@ -236,13 +265,25 @@ impl Version {
 }
 
 impl Versions {
-    /// See [`Version::watermark`].
-    pub fn watermark(&mut self, name: &str) -> Option<Timestamp> {
-        self.all.iter_mut().find(|version| &*version.name == name)?.watermark()
+    /// See [`Version::watermark`]; by place.
+    pub fn watermark(&mut self, version: usize) -> Option<Timestamp> {
+        self.all.get_mut(version)?.watermark()
     }
 }
 
 impl Lane {
+    /// The sums of `(since, at]` in the step at hand. One scrape comes after the other: nearly always the last ones.
+    fn open_at(&mut self, at: Timestamp, since: Timestamp) -> &mut Sums {
+        let place = match self.open.last() {
+            Some((last, _)) if *last == (at, since) => self.open.len() - 1,
+            _ => self.open.binary_search_by_key(&(at, since), |(stretch, _)| *stretch).unwrap_or_else(|place| {
+                self.open.insert(place, ((at, since), Sums::default()));
+                place
+            }),
+        };
+        &mut self.open[place].1
+    }
+
     /// Adds to what is remembered; the share that is left of what was there.
     fn remember(&mut self, at: Timestamp, sums: &Sums) -> f64 {
         let age = self.decayed.map_or(0, |decayed| at.since(decayed).as_millis().max(0));
@@ -250,7 +291,7 @@ impl Lane {
         self.decayed = self.decayed.max(Some(at));
         self.recent.retain(|_, (_, counted)| at.since(*counted) < BOUND_IDLE);
         self.recent.values_mut().for_each(|(sum, _)| *sum *= kept);
-        for (key, amount) in sums {
+        for (key, amount) in &sums.0 {
             let entry = self.recent.entry(*key).or_insert((0.0, at));
             *entry = ((entry.0 + amount).max(0.0), entry.1.max(at));
         }
@@ -259,7 +300,12 @@ impl Lane {
 
     /// Recent events.
     pub fn recent(&self) -> Sums {
-        self.recent.iter().map(|(key, (sum, _))| (*key, *sum)).collect()
+        Sums(self.recent.iter().map(|(key, (sum, _))| (*key, *sum)).collect())
+    }
+
+    /// Recent events in all.
+    pub fn recent_total(&self) -> f64 {
+        self.recent.get(&TOTAL).map_or(0.0, |(sum, _)| *sum)
     }
 
     /// Bounds between which events lie, with a few around them, of those that `other` has too if there is one.
@@ -282,7 +328,7 @@ impl Lane {
 
 /// Good and bad events.
 pub(super) fn rates(sums: &Sums, counting: Counting) -> Vec<f64> {
-    let of = |key| sums.get(&key).copied().unwrap_or_default().max(0.0);
+    let of = |key| sums.get(key).max(0.0);
     let (numerator, total) = (of(NUMERATOR), of(TOTAL));
     let (good, bad) = match counting {
         Counting::Good => (numerator, total - numerator),
@@ -297,7 +343,7 @@ pub(super) fn buckets(sums: &Sums, layout: &Layout) -> Vec<f64> {
     let mut below = 0.0_f64;
     for kind in 0..layout.kinds() {
         let (_, bound) = layout.range(kind);
-        let up_to = sums.range(..=bound.to_bits()).next_back().map_or(0.0, |(_, sum)| *sum);
+        let up_to = sums.up_to(bound.to_bits());
         counts.push((up_to - below).max(0.0));
         below = below.max(up_to);
     }
@@ -324,16 +370,16 @@ mod tests {
         assert!(!versions.observe(&seen("v1", 2, 7, 7, 0.0), at(7)));
         for scrape in 1..4 {
             versions.observe(&seen("v1", 1, scrape * 15 - 15, scrape * 15, 5.0), at(scrape * 15));
-            assert_eq!(versions.watermark("v1"), Some(at(scrape * 15 - 8)));
+            assert_eq!(versions.watermark(0), Some(at(scrape * 15 - 8)));
             versions.observe(&seen("v1", 2, scrape * 15 - 8, scrape * 15 + 7, 5.0), at(scrape * 15 + 7));
-            assert_eq!(versions.watermark("v1"), Some(at(scrape * 15)));
+            assert_eq!(versions.watermark(0), Some(at(scrape * 15)));
         }
         assert_eq!(versions.flush().len(), 6);
         // The first target does not answer any more.
         for scrape in 4..7 {
             versions.observe(&seen("v1", 2, scrape * 15 - 8, scrape * 15 + 7, 5.0), at(scrape * 15 + 7));
         }
-        assert_eq!(versions.watermark("v1"), Some(at(97)), "45 s on: two scrapes missed and 5 s more");
+        assert_eq!(versions.watermark(0), Some(at(97)), "45 s on: two scrapes missed and 5 s more");
         versions.expire(at(97 + 300));
         assert_eq!(versions.live().count(), 0);
         assert!(versions.observe(&seen("v1", 2, 390, 400, 5.0), at(400)), "it comes back as a new one");
@@ -355,13 +401,13 @@ mod tests {
     fn cumulative_counts_become_buckets() {
         let bits = f64::to_bits;
         let layout = Layout::new(vec![0.1, 0.25, 0.5]).unwrap();
-        let sums = Sums::from([(bits(0.1), 3.0), (bits(0.25), 5.0), (bits(0.5), 9.0), (TOTAL, 10.0)]);
+        let sums = Sums::from_iter([(bits(0.1), 3.0), (bits(0.25), 5.0), (bits(0.5), 9.0), (TOTAL, 10.0)]);
         assert_eq!(buckets(&sums, &layout), [3.0, 2.0, 4.0, 1.0]);
-        let sums = Sums::from([(bits(0.1), 3.0), (bits(0.5), 9.0), (TOTAL, 10.0)]);
+        let sums = Sums::from_iter([(bits(0.1), 3.0), (bits(0.5), 9.0), (TOTAL, 10.0)]);
         assert_eq!(buckets(&sums, &layout), [3.0, 0.0, 6.0, 1.0]);
-        let sums = Sums::from([(NUMERATOR, 3.0), (TOTAL, 10.0)]);
+        let sums = Sums::from_iter([(NUMERATOR, 3.0), (TOTAL, 10.0)]);
         assert_eq!((rates(&sums, Counting::Good), rates(&sums, Counting::Bad)), (vec![3.0, 7.0], vec![7.0, 3.0]));
-        assert_eq!(rates(&Sums::from([(NUMERATOR, 3.0)]), Counting::Bad), [0.0, 3.0], "half a scrape");
+        assert_eq!(rates(&Sums::from_iter([(NUMERATOR, 3.0)]), Counting::Bad), [0.0, 3.0], "half a scrape");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::canary::{Policy, Verdict};
+use crate::canary::{Policy, Ruling};
 use crate::rollout::{Actor, Ending};
 use crate::spec::{ArgoRollout, Origin};
 use crate::types::Timestamp;
@@ -59,7 +59,7 @@ pub struct RolloutView {
     /// What it is judged by, once both arms have data.
     pub policy: Option<Arc<Policy>>,
     /// The latest verdict, current or final.
-    pub verdict: Option<Arc<Verdict>>,
+    pub verdict: Option<Arc<Ruling>>,
     /// Who paused it.
     pub paused: Option<Actor>,
     /// When, how and why it ended.

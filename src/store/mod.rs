@@ -270,12 +270,11 @@ impl Inner {
 
     /// Something takes `after` bytes that took `before`.
     fn resized(&self, before: usize, after: usize) {
-        if after == before {
+        match after.cmp(&before) {
+            std::cmp::Ordering::Greater => _ = self.used_bytes.fetch_add(after - before, Ordering::Relaxed),
+            std::cmp::Ordering::Less => _ = self.used_bytes.fetch_sub(before - after, Ordering::Relaxed),
             // Nearly always.
-        } else if after > before {
-            self.used_bytes.fetch_add(after - before, Ordering::Relaxed);
-        } else {
-            self.used_bytes.fetch_sub(before - after, Ordering::Relaxed);
+            std::cmp::Ordering::Equal => {}
         }
     }
 

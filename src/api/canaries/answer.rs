@@ -11,7 +11,7 @@
 //! - A step the pipeline left before it was decided answers `continue`, as does a step that could be two.
 //! - An unknown service, version or step answers `continue`, with what is wrong in the reason.
 
-use crate::canary::Decision;
+use crate::canary::{Decision, Ruling};
 use crate::rollout::{CanaryView, Ending, RolloutView};
 
 /// How things stand: the word behind an answer.
@@ -164,17 +164,17 @@ impl<'r> Answer<'r> {
 }
 
 /// The latest verdict if it is about the step at hand.
-fn current_verdict(rollout: &RolloutView) -> Option<&crate::canary::Verdict> {
+fn current_verdict(rollout: &RolloutView) -> Option<&Ruling> {
     let name = rollout.steps.get(rollout.step).map(|step| &step.name);
-    rollout.verdict.as_deref().filter(|verdict| name.is_none_or(|name| verdict.step == *name))
+    rollout.verdict.as_deref().filter(|verdict| name.is_none_or(|name| verdict.step() == name))
 }
 
 /// What holds for the rollout: `rollback` for any step is for all.
 fn decided(rollout: &RolloutView) -> Option<Decision> {
-    let latest = rollout.verdict.as_ref().map(|verdict| verdict.decision);
+    let latest = rollout.verdict.as_ref().map(|verdict| verdict.decision());
     match latest {
         Some(Decision::Rollback) => latest,
-        _ => current_verdict(rollout).map(|verdict| verdict.decision),
+        _ => current_verdict(rollout).map(Ruling::decision),
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn rollout(rollout: &RolloutView) -> Value {
         "stepName": rollout.steps.get(rollout.step).map(|step| &step.name),
         "steps": rollout.steps.iter().map(step).collect::<Vec<_>>(),
         "paused": rollout.paused.as_ref().map(|by| json!({"actor": by.name, "reason": by.reason})),
-        "verdict": rollout.verdict.as_deref().map(verdict),
+        "verdict": rollout.verdict.as_deref().map(|ruling| verdict(ruling)),
         "policy": rollout.policy.as_deref().map(policy),
         "records": rollout.records,
     });

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::flagger::{self, Hook};
 use super::{argo, gate, shown, verdict};
-use crate::canary::{Decision, Outcome, State, Verdict};
+use crate::canary::{Decision, Outcome, Ruling, State, Verdict};
 use crate::engine::Snapshot;
 use crate::rollout::{Actor, CanaryView, Ending, Exposure, Order, RolloutView, ServiceView, StepView};
 use crate::spec::Origin;
@@ -20,7 +20,7 @@ fn at(minutes: i64) -> Timestamp {
     START + Span::minutes(minutes)
 }
 
-fn judged(step: &str, decision: Decision, reason: &str) -> Arc<Verdict> {
+fn judged(step: &str, decision: Decision, reason: &str) -> Arc<Ruling> {
     let outcome = Outcome {
         check: "errors".to_owned(),
         state: State::Undecided,
@@ -34,7 +34,7 @@ fn judged(step: &str, decision: Decision, reason: &str) -> Arc<Verdict> {
     };
     let id = format!("{step}-{}", decision.as_str());
     let (step, reason) = (step.to_owned(), reason.to_owned());
-    Arc::new(Verdict { id, step, at: at(2), decision, check: None, reason, checks: vec![outcome] })
+    Arc::new(Verdict { id, step, at: at(2), decision, check: None, reason, checks: vec![outcome] }.into())
 }
 
 /// `v2` against `v1`, in the second of three steps; the first one has been promoted.

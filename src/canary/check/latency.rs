@@ -218,33 +218,41 @@ impl LatencyEvidence {
     }
 
     fn step_moving(&mut self, block: &Block, layout: &Layout, recent: f64, limit: QuantileLimit, onset: f64) {
-        let same = Limit { intercept: 0.0, slope: 1.0 };
-        let factors = |x: f64, odds: &[f64], is_harm: bool| -> Vec<f64> {
-            let (for_canary, for_baseline) =
-                if is_harm { (Coarse::Below, Coarse::Above) } else { (Coarse::Above, Coarse::Below) };
-            let canary = layout.above(&block.canary, limit.at(x), for_canary);
-            let mut baseline = layout.above(&block.baseline, x, for_baseline);
-            let known = layout.above(&self.recent, x, for_baseline);
-            let expected = ((known.sum() + 0.5) / (known.total + 1.0)).clamp(1e-7, 1.0 - 1e-7);
-            if is_harm {
-                let worst = block.placed_worst(expected, |counts| layout.above(counts, x, for_baseline).sum());
-                let more = (worst - baseline.sum()).max(0.0).min(baseline.total - baseline.whole - baseline.cut);
-                baseline.whole += more;
-            }
-            let of = |odds: &f64| {
-                let stakes = same.stakes(canary.total, baseline.total, odds_times(expected, *odds), expected);
-                stakes.map_or(0.0, |(c, s)| on_above(c, canary) + on_above(s, baseline))
-            };
-            odds.iter().map(of).collect()
-        };
         // Where buckets are coarse the limit is seen from the bound above the quantile, and safety from the one below.
         let bucket = layout.range(layout.bucket(recent));
         let upper = layout.visible_from(recent);
         let lower = if upper == recent { recent } else { bucket.0.max(f64::MIN_POSITIVE) };
-        let harm = factors(upper, &HARM_ODDS, true);
-        let safe = factors(lower, &SAFE_ODDS, false);
+        let harm = self.moving_factors(block, layout, limit, upper, &HARM_ODDS, true);
+        let safe = self.moving_factors(block, layout, limit, lower, &SAFE_ODDS, false);
         self.moving.harm.step(onset, harm);
         self.moving.safe.step(1.0, safe);
+    }
+
+    /// Factors of the canary's tail above `limit(x)` against the baseline's above x.
+    fn moving_factors<const N: usize>(
+        &self,
+        block: &Block,
+        layout: &Layout,
+        limit: QuantileLimit,
+        x: f64,
+        odds: &[f64; N],
+        is_harm: bool,
+    ) -> [f64; N] {
+        let (for_canary, for_baseline) =
+            if is_harm { (Coarse::Below, Coarse::Above) } else { (Coarse::Above, Coarse::Below) };
+        let canary = layout.above(&block.canary, limit.at(x), for_canary);
+        let mut baseline = layout.above(&block.baseline, x, for_baseline);
+        let known = layout.above(&self.recent, x, for_baseline);
+        let expected = ((known.sum() + 0.5) / (known.total + 1.0)).clamp(1e-7, 1.0 - 1e-7);
+        if is_harm {
+            let worst = block.placed_worst(expected, |counts| layout.above(counts, x, for_baseline).sum());
+            let more = (worst - baseline.sum()).max(0.0).min(baseline.total - baseline.whole - baseline.cut);
+            baseline.whole += more;
+        }
+        let same = Limit { intercept: 0.0, slope: 1.0 };
+        let alternatives = odds.map(|odds| odds_times(expected, odds));
+        let stakes = same.stakes_each(canary.total, baseline.total, &alternatives, expected);
+        stakes.map(|stakes| stakes.map_or(0.0, |(c, s)| on_above(c, canary) + on_above(s, baseline)))
     }
 
     pub(super) fn ln_harm(&self, limit: QuantileLimit) -> f64 {

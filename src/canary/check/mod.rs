@@ -14,14 +14,20 @@
 //! events and means of e-processes are e-processes for "every stratum keeps the limit". Safe needs the product, and no
 //! stratum that leans to harm.
 
+mod effect;
 mod latency;
 mod outcome;
 mod rate;
 mod spec;
+mod standing;
 mod threshold;
 
-pub use outcome::{Effect, LnEvidence, Outcome, State, Unit, short};
+pub use effect::{Effect, Unit, short};
+pub use outcome::{LnEvidence, Outcome, State};
 pub use spec::{Action, Amount, Bound, CheckError, CheckSpec, Measure, Test};
+pub use standing::Standing;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +60,7 @@ pub struct Terms {
 /// A check at work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    spec: CheckSpec,
+    spec: Arc<CheckSpec>,
     terms: Terms,
     evidence: Evidence,
     window: Window,
@@ -111,6 +117,7 @@ impl Check {
             _ => terms.window,
         };
         let window = Window::new(kinds, length);
+        let spec = Arc::new(spec);
         Ok(Self { spec, terms, evidence, window, streak: Streak::default(), begun: None, judged_to: None })
     }
 
@@ -231,12 +238,13 @@ impl Check {
         (1.0 / self.terms.alpha).ln()
     }
 
-    fn state(&self) -> State {
+    fn state(&self, evidence: Option<LnEvidence>) -> State {
         match self.spec.test {
             Test::Sequential => {
-                if self.ln_harm() >= self.ln_needed() && self.burns_still() {
+                let Some(LnEvidence { harm, safe, needed }) = evidence else { return State::Undecided };
+                if harm >= needed && self.burns_still() {
                     State::Harm
-                } else if self.ln_safe() >= self.ln_needed() && !self.leans_to_harm() && self.ln_harm() < 0.0 {
+                } else if safe >= needed && !self.leans_to_harm() && harm < 0.0 {
                     State::Safe
                 } else {
                     State::Undecided

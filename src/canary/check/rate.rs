@@ -112,14 +112,22 @@ fn factors(limit: Limit, expected: f64, canary: Tally, baseline: Tally, worst: T
 }
 
 /// Half-plane factors for alternatives at these odds from the limit.
-pub(super) fn on_plane(out: &mut [f64], odds: &[f64], limit: Limit, expected: f64, canary: Tally, baseline: Tally) {
+fn on_plane<const N: usize>(
+    out: &mut [f64; N],
+    odds: &[f64; N],
+    limit: Limit,
+    expected: f64,
+    canary: Tally,
+    baseline: Tally,
+) {
     let on_limit = limit.at(expected);
     if on_limit <= 0.0 || on_limit >= 1.0 {
         return;
     }
-    for (factor, odds) in out.iter_mut().zip(odds) {
-        let alternative = odds_times(on_limit, *odds);
-        if let Some((c, s)) = limit.stakes(canary.total, baseline.total, alternative, expected) {
+    let alternatives = odds.map(|odds| odds_times(on_limit, odds));
+    let stakes = limit.stakes_each(canary.total, baseline.total, &alternatives, expected);
+    for (factor, stakes) in out.iter_mut().zip(stakes) {
+        if let Some((c, s)) = stakes {
             *factor = c.on(canary) + s.on(baseline);
         }
     }

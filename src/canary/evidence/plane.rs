@@ -54,8 +54,11 @@ pub struct Stake {
     factors: (f64, f64),
 }
 
-/// Newton steps, every eighth a bisection; about 6 are needed.
+/// Newton steps, every eighth a bisection. About 6 are needed where the last bit is found at once; where it is not, the
+/// bisections go on until nothing lies between the bounds, after some 50.
 const ROOT_STEPS_MAX: usize = 400;
+/// Searches under way side by side.
+const SEARCHES: usize = 4;
 /// Rates nearer to 0 or 1 than this are not bet on.
 const EDGE: f64 = 1e-9;
 
@@ -87,50 +90,73 @@ impl Limit {
     /// The baseline's rate of the point on the limit that is nearest to `(q_c, q_s)` for blocks of `n_c` and `n_s`
     /// events.
     fn nearest(self, n_c: f64, n_s: f64, q_c: f64, q_s: f64) -> f64 {
-        let mut low = (-self.intercept / self.slope).max(0.0);
-        let mut high = ((1.0 - self.intercept) / self.slope).min(1.0);
-        let mut x = q_s.clamp(low + 1e-3 * (high - low), high - 1e-3 * (high - low));
-        // The divergence is convex in x: its derivative has one root.
-        for round in 0..ROOT_STEPS_MAX {
-            let y = self.at(x);
-            let first = |n: f64, q: f64, o: f64| n * (o - q) / (o * (1.0 - o));
-            let second = |n: f64, q: f64, o: f64| n * (q / (o * o) + (1.0 - q) / ((1.0 - o) * (1.0 - o)));
-            let climb = self.slope * first(n_c, q_c, y) + first(n_s, q_s, x);
-            if climb > 0.0 {
-                high = x;
-            } else {
-                low = x;
-            }
-            let next = x - climb / (self.slope * self.slope * second(n_c, q_c, y) + second(n_s, q_s, x));
-            let is_inside = next > low && next < high;
-            let next = if is_inside && round % 8 != 7 { next } else { f64::midpoint(low, high) };
-            let moved = (next - x).abs();
-            x = next;
-            if moved <= 1e-14 * x.min(1.0 - x) {
-                break;
+        let mut search = Search::new(self, q_s);
+        while !search.step(self, n_c, n_s, q_c, q_s) {}
+        search.x
+    }
+
+    /// [`nearest`](Self::nearest) for several alternatives. A search waits for its own divisions most of the time, so
+    /// some are under way side by side.
+    fn nearest_each<const N: usize>(self, n_c: f64, n_s: f64, q_c: &[f64; N], q_s: f64) -> [f64; N] {
+        let mut found = [0.0; N];
+        let begun = Search::new(self, q_s);
+        let mut lanes = [(begun, N); SEARCHES];
+        for (at, lane) in lanes.iter_mut().enumerate().take(N) {
+            lane.1 = at;
+        }
+        let (mut next, mut open) = (N.min(SEARCHES), N);
+        while open > 0 {
+            for (search, at) in &mut lanes {
+                if *at < N && search.step(self, n_c, n_s, q_c[*at], q_s) {
+                    found[*at] = search.x;
+                    (*search, *at) = (begun, next);
+                    next = (next + 1).min(N);
+                    open -= 1;
+                }
             }
         }
-        x
+        found
     }
 
     /// The stakes of canary and baseline events for a bet on the alternative `(q_c, q_s)`, which must lie beyond the
     /// limit on the side that is bet on; `None` where there is nothing to bet: an arm that the limit needs has no
     /// events, or the limit is no rate.
     pub fn stakes(self, n_c: f64, n_s: f64, q_c: f64, q_s: f64) -> Option<(Stake, Stake)> {
-        if n_c <= 0.0 || !(EDGE..=1.0 - EDGE).contains(&q_c) {
-            return None;
+        let [stakes] = self.stakes_each(n_c, n_s, &[q_c], q_s);
+        stakes
+    }
+
+    /// [`stakes`](Self::stakes) of bets on several rates of the canary.
+    pub fn stakes_each<const N: usize>(
+        self,
+        n_c: f64,
+        n_s: f64,
+        q_c: &[f64; N],
+        q_s: f64,
+    ) -> [Option<(Stake, Stake)>; N] {
+        let is_bet = |q: f64| (EDGE..=1.0 - EDGE).contains(&q);
+        let inside = |p: f64| p > 0.0 && p < 1.0;
+        if n_c <= 0.0 {
+            return [None; N];
         }
         if self.slope == 0.0 {
             let o = self.intercept;
-            return (o > 0.0 && o < 1.0).then(|| (Stake::new(q_c, o), Stake::NONE));
+            return q_c.map(|q| (is_bet(q) && inside(o)).then(|| (Stake::new(q, o), Stake::NONE)));
         }
-        if n_s <= 0.0 || !(EDGE..=1.0 - EDGE).contains(&q_s) {
-            return None;
+        if n_s <= 0.0 || !is_bet(q_s) {
+            return [None; N];
         }
-        let x = self.nearest(n_c, n_s, q_c, q_s);
-        let y = self.at(x);
-        let inside = |p: f64| p > 0.0 && p < 1.0;
-        (inside(x) && inside(y)).then(|| (Stake::new(q_c, y), Stake::new(q_s, x)))
+        // What is not bet on is not worth a search.
+        let nearest = if q_c.iter().all(|q| is_bet(*q)) {
+            self.nearest_each(n_c, n_s, q_c, q_s)
+        } else {
+            q_c.map(|q| if is_bet(q) { self.nearest(n_c, n_s, q, q_s) } else { 0.0 })
+        };
+        std::array::from_fn(|at| {
+            let (q, x) = (q_c[at], nearest[at]);
+            let y = self.at(x);
+            (is_bet(q) && inside(x) && inside(y)).then(|| (Stake::new(q, y), Stake::new(q_s, x)))
+        })
     }
 
     /// Expected growth of ln E by one block of these sizes when the rates are `(p_c, p_s)` and the bet is on just them:
@@ -138,6 +164,40 @@ impl Limit {
     pub fn growth(self, n_c: f64, n_s: f64, p_c: f64, p_s: f64) -> f64 {
         let stakes = self.stakes(n_c, n_s, p_c, p_s);
         stakes.map_or(0.0, |(c, s)| c.on(Tally::new(n_c * p_c, n_c)) + s.on(Tally::new(n_s * p_s, n_s)))
+    }
+}
+
+/// A search for the nearest point on a limit: where the divergence, which is convex in x, no longer falls.
+#[derive(Clone, Copy, Debug)]
+struct Search {
+    low: f64,
+    high: f64,
+    x: f64,
+    round: usize,
+}
+
+impl Search {
+    fn new(limit: Limit, q_s: f64) -> Self {
+        let low = (-limit.intercept / limit.slope).max(0.0);
+        let high = ((1.0 - limit.intercept) / limit.slope).min(1.0);
+        let x = q_s.clamp(low + 1e-3 * (high - low), high - 1e-3 * (high - low));
+        Self { low, high, x, round: 0 }
+    }
+
+    /// Whether it is over.
+    #[inline]
+    fn step(&mut self, limit: Limit, n_c: f64, n_s: f64, q_c: f64, q_s: f64) -> bool {
+        let Self { low, high, x, round } = *self;
+        let y = limit.at(x);
+        let first = |n: f64, q: f64, o: f64| n * (o - q) / (o * (1.0 - o));
+        let second = |n: f64, q: f64, o: f64| n * (q / (o * o) + (1.0 - q) / ((1.0 - o) * (1.0 - o)));
+        let climb = limit.slope * first(n_c, q_c, y) + first(n_s, q_s, x);
+        let (low, high) = if climb > 0.0 { (low, x) } else { (x, high) };
+        let next = x - climb / (limit.slope * limit.slope * second(n_c, q_c, y) + second(n_s, q_s, x));
+        let is_inside = next > low && next < high;
+        let next = if is_inside && round % 8 != 7 { next } else { f64::midpoint(low, high) };
+        *self = Self { low, high, x: next, round: round + 1 };
+        (next - x).abs() <= 1e-14 * next.min(1.0 - next) || round + 1 >= ROOT_STEPS_MAX
     }
 }
 
@@ -212,6 +272,19 @@ mod tests {
                     prop_assert!(both < 1.0 + 1e-9, "{both} at {p_c} {p_s}");
                 }
             }
+        }
+
+        /// Searches side by side find what each finds alone, to the bit.
+        #[test]
+        fn company_changes_nothing(
+            q_c in prop::array::uniform7(0.001..0.999_f64),
+            (q_s, n_c, n_s) in (0.001..0.999_f64, 1.0..500.0_f64, 1.0..5000.0_f64),
+            slope in prop_oneof![Just(1.0), 0.5..2.0_f64],
+            intercept in 0.0..0.3_f64,
+        ) {
+            let limit = Limit { intercept, slope };
+            let alone = q_c.map(|q| limit.nearest(n_c, n_s, q, q_s).to_bits());
+            prop_assert_eq!(limit.nearest_each(n_c, n_s, &q_c, q_s).map(f64::to_bits), alone);
         }
 
         /// At the alternative itself the factor is a likelihood ratio: its mean logarithm is a divergence.

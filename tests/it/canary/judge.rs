@@ -40,7 +40,7 @@ fn scrape(judge: &mut Judge, i: i64, authorization: [f64; 2], errors: [f64; 2]) 
     let (from, to) = (at(i * 15), at((i + 1) * 15));
     for (stream, canary) in [authorization, errors].iter().enumerate() {
         judge.observe(stream, Arm::Canary, from, to, canary).unwrap();
-        judge.observe(stream, Arm::Baseline, from, to, &[995.0, 5.0]).unwrap();
+        judge.observe(stream, Arm::Baseline, from, to, [995.0, 5.0]).unwrap();
         judge.cover(stream, Arm::Canary, to);
         judge.cover(stream, Arm::Baseline, to);
     }
@@ -109,7 +109,7 @@ fn doubt_continues_and_then_pauses() {
     // One arm's source is lost.
     let mut half = judge();
     for i in 0..240 {
-        half.observe(0, Arm::Canary, at(i * 15), at(i * 15 + 15), &[0.0, 500.0]).unwrap();
+        half.observe(0, Arm::Canary, at(i * 15), at(i * 15 + 15), [0.0, 500.0]).unwrap();
         half.cover(0, Arm::Canary, at(i * 15 + 15));
     }
     assert_eq!((nothing(&mut half, 3599), nothing(&mut half, 3600)), (Decision::Continue, Decision::Pause));

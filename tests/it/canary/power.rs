@@ -119,7 +119,7 @@ fn a_disturbance_of_both_arms_condemns_nobody_however_their_scrapes_are_skewed()
                 let more = events(&mut random, rps * bad, 0.4);
                 counts.iter_mut().zip(more).for_each(|(sum, count)| *sum += count);
                 let at = |seconds: f64| Timestamp((seconds * 1000.0).round() as i64);
-                blocks.observe(arm, at(from), at(from + 15.0), &counts).unwrap();
+                blocks.observe(arm, at(from), at(from + 15.0), counts).unwrap();
                 blocks.cover(arm, at(from + 15.0));
             }
             while let Some(block) = blocks.next_block() {
