@@ -68,7 +68,7 @@ fn scrape(judge: &mut Judge, counts: &[Vec<f64>; 2], number: usize) {
     let at = |scrape: usize| START + Span(scrape as i64 * INTERVAL.as_millis());
     let (from, to): (Timestamp, Timestamp) = (at(number), at(number + 1));
     for ((arm, _), counts) in EVENTS.into_iter().zip(counts) {
-        judge.observe(0, arm, from, to, counts).expect("counts");
+        judge.observe(0, arm, from, to, counts.clone()).expect("counts");
         judge.cover(0, arm, to);
     }
     black_box(judge.judge(to, None));

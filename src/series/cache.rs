@@ -2,7 +2,7 @@
 //!
 //! Senders send the same series in the same order again and again. So the entries stand in a list in the order in which
 //! their keys were first seen, and a key is looked for behind the one before it. There it is nearly always, and then
-//! memory is read in its order; only where another run begins a hash table says where.
+//! memory is read in its order. Where it is not, a hash table says where it is, once: the entry before it remembers.
 
 use hashbrown::HashTable;
 
@@ -29,8 +29,8 @@ pub struct Cache<V> {
     tables: Vec<HashTable<u32>>,
     /// Places without an entry.
     vacant: Vec<u32>,
-    /// The place after the one that was found last.
-    next: usize,
+    /// The place that was found last.
+    last: usize,
     /// The part whose turn comes.
     turn: usize,
     limit_entries: usize,
@@ -41,6 +41,8 @@ struct Entry<V> {
     /// Small words, so that an entry needs no padding.
     key: Key,
     value: V,
+    /// The place that was found after this one when it was not the next.
+    next: u32,
 }
 
 type Key = [u32; KEY_WORDS];
@@ -72,24 +74,35 @@ impl<V: Copy> Cache<V> {
     /// An empty cache of at most `limit_entries`.
     pub fn new(limit_entries: usize) -> Self {
         let tables = (0..TABLES).map(|_| HashTable::new()).collect();
-        Self { entries: Vec::new(), tables, vacant: Vec::new(), next: 0, turn: 0, limit_entries }
+        Self { entries: Vec::new(), tables, vacant: Vec::new(), last: 0, turn: 0, limit_entries }
     }
 
     /// The value of `hash`, if it was used lately.
     #[inline]
     pub fn get(&mut self, hash: u128) -> Option<V> {
         let key = key_of(hash);
-        let place = match self.entries.get(self.next) {
-            Some(entry) if entry.is(key) => self.next,
-            _ => self.find(key)?,
+        let place = match self.entries.get(self.last + 1) {
+            Some(entry) if entry.is(key) => self.last + 1,
+            _ => self.find_behind(key)?,
         };
-        self.next = place + 1;
+        self.last = place;
         let found = &mut self.entries[place];
         // Most are used often: no need to write again what is there.
         if found.key[2] & USED == 0 {
             found.key[2] |= USED;
         }
         Some(found.value)
+    }
+
+    /// The place of a key that is not the next one.
+    fn find_behind(&mut self, key: Key) -> Option<usize> {
+        let expected = self.entries.get(self.last)?.next as usize;
+        if self.entries.get(expected).is_some_and(|entry| entry.is(key)) {
+            return Some(expected);
+        }
+        let place = self.find(key)?;
+        self.entries[self.last].next = place as u32;
+        Some(place)
     }
 
     fn find(&self, key: Key) -> Option<usize> {
@@ -101,13 +114,13 @@ impl<V: Copy> Cache<V> {
     pub fn insert(&mut self, hash: u128, value: V) {
         let key = key_of(hash);
         if let Some(place) = self.find(key) {
-            self.entries[place] = Entry { key, value };
+            (self.entries[place].key, self.entries[place].value) = (key, value);
             return;
         }
         if self.len() >= self.limit_entries {
             return;
         }
-        let entry = Entry { key, value };
+        let entry = Entry { key, value, next: 0 };
         let place = if let Some(place) = self.vacant.pop() {
             self.entries[place as usize] = entry;
             place as usize
@@ -119,7 +132,10 @@ impl<V: Copy> Cache<V> {
             self.entries.push(entry);
             self.entries.len() - 1
         };
-        self.next = place + 1;
+        if let Some(before) = self.entries.get_mut(self.last) {
+            before.next = place as u32;
+        }
+        self.last = place;
         let entries = &self.entries;
         self.tables[table(key)].insert_unique(position(key), place as u32, |place| {
             position(entries[*place as usize].key)
@@ -170,6 +186,7 @@ impl<V: Copy> Cache<V> {
         self.entries.retain(|entry| entry.key[2] & VACANT == 0);
         self.entries.shrink_to_fit();
         self.vacant = Vec::new();
+        self.last = 0;
         self.tables = (0..TABLES).map(|_| HashTable::new()).collect();
         let entries = &self.entries;
         for (place, entry) in (0..).zip(entries) {
@@ -237,7 +254,7 @@ mod tests {
 
     #[test]
     fn entries_are_small() {
-        assert_eq!(size_of::<Entry<SeriesId>>(), 20);
+        assert_eq!(size_of::<Entry<SeriesId>>(), 24);
     }
 
     #[test]

@@ -73,6 +73,13 @@ impl Head {
             self.state = State { at, value, ..State::default() };
         } else {
             let distance = at.wrapping_sub(self.state.at);
+            if distance == self.state.distance && value == self.state.value {
+                // The same again after the same time: no change of either.
+                self.bits.push(0, 2);
+                self.state.at = at;
+                self.count += 1;
+                return;
+            }
             push_time(&mut self.bits, distance.wrapping_sub(self.state.distance));
             (self.state.at, self.state.distance) = (at, distance);
             push_value(&mut self.bits, &mut self.state, value);
@@ -81,7 +88,7 @@ impl Head {
     }
 
     pub fn samples(&self) -> Samples<'_> {
-        Samples::new(self.bits.bytes(), self.first, self.count)
+        Samples::new(self.bits.reader(), self.first, self.count)
     }
 
     /// The finished run; the head is empty after.
@@ -109,7 +116,7 @@ impl Chunk {
     }
 
     pub fn samples(&self) -> Samples<'_> {
-        Samples::new(&self.bits, self.first, self.count)
+        Samples::new(BitReader::new(&self.bits), self.first, self.count)
     }
 }
 
@@ -163,8 +170,8 @@ pub(super) struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    fn new(bytes: &'a [u8], first: i64, count: u32) -> Self {
-        Self { bits: BitReader::new(bytes), state: State::default(), first, count, read: 0 }
+    fn new(bits: BitReader<'a>, first: i64, count: u32) -> Self {
+        Self { bits, state: State::default(), first, count, read: 0 }
     }
 
     fn time_change(&mut self) -> i64 {

@@ -87,7 +87,25 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// One of up to eight bytes at once, if that many are there to be looked at.
     fn long_varint(&mut self) -> Result<u64, ProtobufError> {
+        let Some(chunk) = self.rest.first_chunk() else { return self.any_varint() };
+        let word = u64::from_le_bytes(*chunk);
+        let last_bytes = !word & 0x8080_8080_8080_8080;
+        if last_bytes == 0 {
+            return self.any_varint();
+        }
+        let length = last_bytes.trailing_zeros() / 8 + 1;
+        // Seven bits of each byte, moved together: two bytes, then four, then eight.
+        let bytes = word & u64::MAX >> (64 - 8 * length);
+        let pairs = (bytes & 0x007f_007f_007f_007f) | (bytes & 0x7f00_7f00_7f00_7f00) >> 1;
+        let fours = (pairs & 0x0000_3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+        self.rest = &self.rest[length as usize..];
+        Ok((fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4)
+    }
+
+    #[cold]
+    fn any_varint(&mut self) -> Result<u64, ProtobufError> {
         let mut value = 0;
         for (i, &byte) in self.rest.iter().take(10).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * i);
@@ -193,6 +211,19 @@ mod tests {
             let mut reader = Reader::new(bytes);
             assert_eq!(reader.varint(), Ok(value), "{bytes:x?}");
             assert!(reader.is_empty());
+        }
+        // The same with something behind them.
+        for length in 1..=10_u32 {
+            for value in [0, 1, 0x7f, u64::MAX / 3, u64::MAX] {
+                let value = value & ((1_u128 << (7 * length)) - 1) as u64;
+                let mut bytes: Vec<u8> = (0..length).map(|i| (value >> (7 * i)) as u8 & 0x7f | 0x80).collect();
+                bytes[length as usize - 1] &= 0x7f;
+                for behind in 0..9 {
+                    let mut reader = Reader::new(&bytes);
+                    assert_eq!((reader.varint(), reader.remaining()), (Ok(value), behind), "{bytes:x?}");
+                    bytes.push(0x81);
+                }
+            }
         }
         for bytes in [
             &[][..],

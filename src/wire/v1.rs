@@ -108,10 +108,11 @@ impl<'a> Decoder<'a> {
         histograms: &mut Vec<Range<usize>>,
         scattered: &mut Vec<u8>,
     ) -> Result<RawSeries, DecodeError> {
-        let mut fields = Reader::new(message);
+        let front = short_labels(message);
+        let mut fields = Reader::new(&message[front..]);
         let (first_sample, first_histogram) = (samples.len(), histograms.len());
         let offset = self.input_bytes - self.rest.remaining() - message.len();
-        let (mut labels, mut contiguous) = (0..0, true);
+        let (mut labels, mut contiguous) = (0..front, true);
         while !fields.is_empty() {
             let start = message.len() - fields.remaining();
             match fields.key()? {
@@ -155,6 +156,20 @@ impl<'a> Decoder<'a> {
     }
 }
 
+/// How far the labels reach that come first and are shorter than 128 bytes: nearly always all.
+#[inline]
+fn short_labels(message: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(&[LABELS_KEY, length @ ..0x80]) = message[end..].first_chunk() {
+        let next = end + 2 + usize::from(length);
+        if next > message.len() {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
 #[cold]
 fn skip_in_series(fields: &mut Reader<'_>, key: u32) -> Result<(), ProtobufError> {
     // Exemplars are not looked into.
@@ -183,20 +198,25 @@ fn gather_labels(message: &[u8], scattered: &mut Vec<u8>) -> Result<(), Protobuf
 
 #[inline]
 fn sample(message: &[u8]) -> Result<Sample, ProtobufError> {
-    // Every sender writes value, then timestamp, and nothing else.
-    if let Some((head, tail)) = message.split_first_chunk::<10>()
-        && let [VALUE_KEY, value @ .., TIMESTAMP_KEY] = head
-    {
-        let mut tail = Reader::new(tail);
-        let timestamp = tail.varint()?;
-        if tail.is_empty() {
-            return Ok(Sample { timestamp: Timestamp(timestamp.cast_signed()), value: f64::from_le_bytes(*value) });
-        }
+    // Every sender writes value, unless that is zero, then timestamp, and nothing else.
+    let (value, tail) = match message {
+        [VALUE_KEY, rest @ ..] => match rest.split_first_chunk::<8>() {
+            Some((value, [TIMESTAMP_KEY, tail @ ..])) => (f64::from_le_bytes(*value), tail),
+            _ => return sample_in_any_order(message),
+        },
+        [TIMESTAMP_KEY, tail @ ..] => (0.0, tail),
+        _ => return sample_in_any_order(message),
+    };
+    let mut tail = Reader::new(tail);
+    let timestamp = tail.varint()?;
+    if tail.is_empty() {
+        return Ok(Sample { timestamp: Timestamp(timestamp.cast_signed()), value });
     }
     sample_in_any_order(message)
 }
 
 /// The keys as the one byte they are in the usual layout.
+const LABELS_KEY: u8 = SERIES_LABELS as u8;
 const VALUE_KEY: u8 = SAMPLE_VALUE as u8;
 const TIMESTAMP_KEY: u8 = SAMPLE_TIMESTAMP as u8;
 
