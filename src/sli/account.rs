@@ -39,16 +39,16 @@ pub struct Account {
     /// The windows, and one for a rolling period.
     ledger: Ledger,
     /// Where the budget counts slices.
-    slices: Option<Slices>,
+    slices: Option<Box<Slices>>,
     /// Since the budget last began anew, at a boundary of the calendar or a reset.
     current: Option<Tally>,
     /// The one before: samples may be late, and clocks go back.
     previous: Option<Tally>,
     last_sample: Option<Timestamp>,
     /// A time without samples that counts as bad.
-    missing: Option<Missing>,
+    missing: Option<Box<Missing>>,
     /// Events left out, over the period.
-    excluded: Option<Ledger>,
+    excluded: Option<Box<Ledger>>,
     /// The latest events by their time, and whether they are left out.
     undecided: BTreeMap<Timestamp, (Counts, bool)>,
     /// Both follow from the rules.
@@ -127,12 +127,12 @@ impl Account {
         let excluded = !rules.accounting.exclude.is_empty();
         let mut account = Self {
             ledger: Ledger::new(&rules.spans(), now),
-            slices: rules.accounting.budgeting.slice().map(Slices::new),
+            slices: rules.accounting.budgeting.slice().map(|slice| Box::new(Slices::new(slice))),
             current: None,
             previous: None,
             last_sample: None,
             missing: None,
-            excluded: excluded.then(|| Ledger::new(&[rules.period.nominal()], now)),
+            excluded: excluded.then(|| Box::new(Ledger::new(&[rules.period.nominal()], now))),
             undecided: BTreeMap::new(),
             stretch: None,
             verdict: None,
@@ -156,7 +156,7 @@ impl Account {
         new.last_sample = self.last_sample;
         if let Some(excluded) = &mut new.excluded {
             let kept = self.excluded.as_ref().map(|old| old.refitted(&[rules.period.nominal()], now));
-            *excluded = kept.unwrap_or_else(|| excluded.clone());
+            *excluded = kept.map_or_else(|| excluded.clone(), Box::new);
         }
         if let Some(tally) = &mut new.current {
             let same = [self.current, self.previous].into_iter().flatten().find(|old| old.from == tally.from);
@@ -300,7 +300,7 @@ impl Account {
                 self.move_to(rules, last + LOOKBACK);
             }
             let (next, amount) = (first_after(last, unit), self.usual(rules, last));
-            self.missing = Some(Missing { from: last, next, amount, skipped: BTreeSet::new() });
+            self.missing = Some(Box::new(Missing { from: last, next, amount, skipped: BTreeSet::new() }));
         }
         self.move_to(rules, now);
         let Some(mut missing) = self.missing.take() else { return };
@@ -319,7 +319,7 @@ impl Account {
     }
 
     /// A sample ends a time without any, or makes it shorter: it was one only if it lasted.
-    fn found(&mut self, rules: &Rules, mut missing: Missing, at: Timestamp) -> Option<Missing> {
+    fn found(&mut self, rules: &Rules, mut missing: Box<Missing>, at: Timestamp) -> Option<Box<Missing>> {
         let unit = rules.unit();
         let (first, after) = (first_after(missing.from, unit), first_after(at, unit));
         let is_gap = at.since(missing.from) >= LOOKBACK;
@@ -372,7 +372,7 @@ impl Account {
             (period, _) => (period.nominal(), now - period.nominal()),
         };
         let from = self.current.map_or(start, |tally| tally.from);
-        let counts = self.current.map_or_else(|| self.ledger.window(rules.spans().len() - 1), |tally| tally.counts);
+        let counts = self.current.map_or_else(|| self.ledger.window(self.ledger.len() - 1), |tally| tally.counts);
         let elapsed = now.since(from).clamp(Span::ZERO, length);
         PeriodCounts {
             events: rules.counts_as().events(counts),
