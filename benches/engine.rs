@@ -1,8 +1,8 @@
 //! The engine's step by the number of SLOs, each with eight windows up to 30 d.
 //!
 //! `tick` judges every SLO after 10 s without data, and nothing else: what was held of the scrape before has been
-//! counted. The SLOs are as old as their period, so that every slice of their windows is in memory. `write` takes one
-//! request that touches some SLOs among 10,000 and judges those; `snapshot` shows all of them after some have changed.
+//! counted. Some hours have passed by then, so that the slices that come and go are in memory. `write` takes one request
+//! that touches some SLOs among 10,000 and judges those; `snapshot` shows all of them after some have changed.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -25,8 +25,8 @@ const SETTLED: Span = Span::seconds(7);
 const SILENCE: Span = Span::seconds(11);
 /// From one scrape to the next.
 const EVERY: Span = Span::seconds(30);
-/// Jumps over which the period passes before the measurement.
-const WARM_UP_JUMPS: i64 = 4;
+/// Passes before the measurement, after the first data: all slices under ten minutes have been used then.
+const WARM_UP: Span = Span::hours(7);
 /// Scrapes after that.
 const WARM_UP_SCRAPES: usize = 10;
 
@@ -46,13 +46,11 @@ impl Bench {
         let settings = Settings { key: key.clone(), limits: Limits::default(), series_limit: 5_000_000, ha: None };
         let engine = Engine::new(&services(slos, METRIC), settings, START);
         let mut bench = Self { engine, slos, key, batch: Batch::new(), now: START, scrapes: 0 };
-        for _ in 0..WARM_UP_JUMPS {
-            for _ in 0..2 {
-                bench.prepare(slos);
-                bench.write();
-            }
-            bench.now = bench.now + Span(Span::days(30).as_millis() / WARM_UP_JUMPS);
+        for _ in 0..2 {
+            bench.prepare(slos);
+            bench.write();
         }
+        bench.now = bench.now + WARM_UP;
         for _ in 0..WARM_UP_SCRAPES {
             bench.prepare(slos);
             bench.write();
