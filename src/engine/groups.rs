@@ -81,6 +81,8 @@ impl SloRun {
 impl Engine {
     /// The judges of the SLOs that do not group, and what is shown of those that do.
     pub(super) fn make_judges(&mut self, now: Timestamp) {
+        self.judges.reserve_exact(self.slos.len());
+        self.judge_slos.reserve_exact(self.slos.len());
         for slo in 0..self.slos.len() {
             if self.slos[slo].group_by().is_empty() {
                 self.judge_of(slo, Labels::new(), now);

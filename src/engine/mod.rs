@@ -181,8 +181,8 @@ pub struct Engine {
 impl Engine {
     /// An engine that has seen nothing, for these services, at `now`.
     pub fn new(services: &[Service], settings: Settings, now: Timestamp) -> Self {
-        let mut slis = Vec::new();
-        let mut slos = Vec::new();
+        let mut slis = Vec::with_capacity(services.iter().map(|service| service.slis.len()).sum());
+        let mut slos = Vec::with_capacity(services.iter().map(|service| service.slos.len()).sum());
         let mut signal_slos = Vec::new();
         for service in services {
             let service = Arc::new(service.clone());

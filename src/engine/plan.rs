@@ -20,6 +20,8 @@ pub(super) struct Plan {
     pub(super) keep_firing_for: Span,
     /// Of the policy's tiers, then of the budget, then of missing data.
     pub(super) conditions: Box<[Condition]>,
+    /// What the alerts on the conditions say, those on one severity's tiers the same.
+    annotations: Box<[Arc<[(String, String)]>]>,
     /// Index of its SLI among all.
     pub(super) sli: usize,
     service: Arc<Service>,
@@ -82,12 +84,13 @@ impl Plan {
         let always = |kind| Condition { kind, enabled: true };
         let budgets = spec.alerting.budget_remaining.iter().map(|&percent| always(ConditionKind::BudgetBelow(percent)));
         let no_data = spec.accounting.alert_no_data.map(|severity| always(ConditionKind::NoData(severity)));
-        let conditions = tiers.chain(budgets).chain(no_data).collect();
+        let conditions: Box<[Condition]> = tiers.chain(budgets).chain(no_data).collect();
         Self {
             rules: Rules { counting, period: spec.period.clone(), accounting: spec.accounting.clone(), windows },
             objective: spec.objective,
             for_: spec.alerting.for_,
             keep_firing_for: spec.alerting.keep_firing_for,
+            annotations: annotations(spec, &conditions),
             conditions,
             sli,
             service: Arc::clone(service),
@@ -112,7 +115,7 @@ impl Plan {
 
     /// The service's labels and the SLO's, and the group's.
     pub(super) fn labels(&self, group: &Labels) -> Labels {
-        self.service.labels.clone().merged(&self.slo().labels).merged(group)
+        self.service.labels.clone().merged(&self.slo().labels).merged(group).shrunk()
     }
 
     /// What the SLO counts, and in what units: equal text, equal history.
@@ -125,11 +128,33 @@ impl Plan {
     /// The alerts on the conditions, for one group.
     pub(super) fn alert_rules(&self, group: &Labels) -> Box<[Arc<AlertRule>]> {
         let (service, slo) = (&*self.service, self.slo());
-        let rule = |condition: &Condition| match condition.kind {
-            ConditionKind::Burn { tier, .. } => rules::tier_rule(service, slo, group, &tier),
-            ConditionKind::BudgetBelow(percent) => rules::budget_rule(service, slo, group, percent),
-            ConditionKind::NoData(severity) => rules::no_data_rule(service, slo, group, severity),
+        let rule = |(condition, annotations): (&Condition, &Arc<_>)| {
+            let annotations = Arc::clone(annotations);
+            match condition.kind {
+                ConditionKind::Burn { tier, .. } => rules::tier_rule(service, slo, group, &tier, annotations),
+                ConditionKind::BudgetBelow(percent) => rules::budget_rule(service, slo, group, percent, annotations),
+                ConditionKind::NoData(severity) => rules::no_data_rule(service, slo, group, severity, annotations),
+            }
         };
-        self.conditions.iter().map(rule).collect()
+        self.conditions.iter().zip(&self.annotations).map(rule).collect()
     }
+}
+
+fn annotations(slo: &Slo, conditions: &[Condition]) -> Box<[Arc<[(String, String)]>]> {
+    let [page, ticket] = [Severity::Page, Severity::Ticket].map(|severity| naming::alert_annotations(slo, severity));
+    let [page, ticket] = [page, ticket].map(shared);
+    let of = |condition: &Condition| match condition.kind {
+        ConditionKind::Burn { tier, .. } => match tier.severity {
+            Severity::Page => Arc::clone(&page),
+            Severity::Ticket => Arc::clone(&ticket),
+        },
+        ConditionKind::BudgetBelow(percent) => shared(naming::budget_alert_annotations(slo, percent)),
+        ConditionKind::NoData(severity) => shared(naming::no_data_alert_annotations(slo, severity)),
+    };
+    conditions.iter().map(of).collect()
+}
+
+fn shared(annotations: Vec<(String, String)>) -> Arc<[(String, String)]> {
+    let exact = |text: String| String::from(text.into_boxed_str());
+    annotations.into_iter().map(|(name, text)| (exact(name), exact(text))).collect()
 }

@@ -1,12 +1,13 @@
 //! The counts of one SLO: its windows, its period, and what of its events is left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sli::missing::Missing;
 use crate::sli::{Counting, Counts, Events, Ledger, Slices};
 use crate::spec::{Accounting, NoData, Period, Verdict};
-use crate::types::{Span, Timestamp, compact};
+use crate::types::{Span, Timestamp};
 
 /// An SLO whose newest sample is this old has no data: Prometheus' lookback.
 pub const LOOKBACK: Span = Span::minutes(5);
@@ -63,20 +64,6 @@ pub struct Account {
 struct Tally {
     from: Timestamp,
     counts: Counts,
-}
-
-/// A time without samples.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Missing {
-    /// The last sample before it.
-    from: Timestamp,
-    /// The number of the first unit that is not counted yet.
-    next: i64,
-    /// Events of a unit.
-    #[serde(with = "compact")]
-    amount: f64,
-    /// Units that are excluded.
-    skipped: BTreeSet<i64>,
 }
 
 /// What a budget is made of.
@@ -300,16 +287,17 @@ impl Account {
                 self.move_to(rules, last + LOOKBACK);
             }
             let (next, amount) = (first_after(last, unit), self.usual(rules, last));
-            self.missing = Some(Box::new(Missing { from: last, next, amount, skipped: BTreeSet::new() }));
+            self.missing = Some(Box::new(Missing::new(last, next, amount)));
         }
         self.move_to(rules, now);
         let Some(mut missing) = self.missing.take() else { return };
         // Older units reach no window and no period.
         let oldest = (now - LONGEST_PERIOD).as_millis().div_euclid(unit);
         missing.next = missing.next.max(oldest);
+        missing.forget_before(oldest);
         while (missing.next + 1) * unit <= now.as_millis() {
             if self.is_excluded(rules, Timestamp(missing.next * unit + 1)) {
-                missing.skipped.insert(missing.next);
+                missing.skip(missing.next);
             } else {
                 self.post_missing(rules, missing.next, missing.amount);
             }
@@ -329,12 +317,13 @@ impl Account {
         let from = if is_gap { after - 1 } else { first };
         let to = if is_over { missing.next } else { after.min(missing.next) };
         for number in from.max(first)..to.min(missing.next) {
-            if !missing.skipped.remove(&number) {
+            if !missing.is_skipped(number) {
                 self.post_missing(rules, number, -missing.amount);
             }
         }
         missing.next = missing.next.max(after);
         missing.from = at;
+        missing.forget_before(after);
         (!is_over).then_some(missing)
     }
 

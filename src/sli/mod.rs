@@ -4,6 +4,7 @@
 mod account;
 mod catalog;
 mod ledger;
+mod missing;
 mod ring;
 mod signal;
 mod slices;

@@ -76,6 +76,13 @@ impl Labels {
         self
     }
 
+    /// The same labels in no more memory than they need: for those that stay.
+    #[must_use]
+    pub fn shrunk(mut self) -> Self {
+        self.0.shrink_to_fit();
+        self
+    }
+
     /// Pairs in order of name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
