@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Resident memory (`VmRSS`, Linux) before and after an engine takes on 400,000 series of one SLO, 400,000 series that
-//! no SLO refers to, and 10,000 SLOs with two series each, all scraped a few times, judged and shown in a snapshot.
+//! no SLO refers to, and 4,000 SLOs with two series each, all scraped a few times, judged and shown in a snapshot.
 //! The SLOs are as old as their period: it passes in a few long steps with traffic in between, so that every slice of
 //! every window has been written. Their specs are made in between and count as theirs. The series of the SLOs are
 //! subtracted at the price just found. Hash tables double when they fill up, so that the price of a series depends on
@@ -28,10 +28,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SERIES: usize = 400_000;
 /// Series of one scrape target, as of a busy service.
 const TARGET_SERIES: usize = 100;
-const SLOS: usize = 10_000;
+const SLOS: usize = 4_000;
 const SCRAPES: usize = 6;
 /// Steps in which the SLOs' period passes.
-const JUMPS: i64 = 4;
+const JUMPS: i64 = 2;
 /// Events of a scrape: more than 2^16, as an hour of a busy service has.
 const EVENTS: usize = 100_000;
 

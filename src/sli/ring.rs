@@ -9,20 +9,38 @@ use crate::sli::Counts;
 use crate::types::Timestamp;
 
 /// The latest slices of one width.
+///
+/// Time mostly takes one slice after the other, so the place and the number of a slice are found from those of the newest,
+/// without a division.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "Saved")]
 pub(super) struct Ring {
     /// How long a slice is, in milliseconds.
     pub(super) width: i64,
     /// Number of the newest slice; slice `n` covers `(n * width, (n + 1) * width]`.
     pub(super) newest: i64,
     slices: Slices,
+    /// The place of the newest: its number modulo the number of places.
+    #[serde(skip)]
+    head: usize,
     /// Before this moment time alone changes nothing; follows from the rest.
-    #[serde(skip, default = "unknown")]
+    #[serde(skip)]
     pub(super) unchanged_until: i64,
 }
 
-const fn unknown() -> i64 {
-    i64::MIN
+/// What a ring follows from.
+#[derive(Deserialize)]
+struct Saved {
+    width: i64,
+    newest: i64,
+    slices: Slices,
+}
+
+impl From<Saved> for Ring {
+    fn from(Saved { width, newest, slices }: Saved) -> Self {
+        let head = newest.rem_euclid(slices.len().max(1) as i64) as usize;
+        Self { width, newest, slices, head, unchanged_until: i64::MIN }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -47,6 +65,13 @@ fn widened([numerator, total]: [u32; 2]) -> Counts {
 }
 
 impl Slices {
+    fn len(&self) -> usize {
+        match self {
+            Self::Narrow(slices) => slices.len(),
+            Self::Wide(slices) => slices.len(),
+        }
+    }
+
     fn get(&self, slot: usize) -> Counts {
         match self {
             Self::Narrow(slices) => widened(slices[slot]),
@@ -106,18 +131,13 @@ impl<'de> Deserialize<'de> for Slices {
 impl Ring {
     /// Slices of this width up to that of `now`, all empty.
     pub(super) fn new(width: i64, slices: usize, now: Timestamp) -> Self {
-        let slices = Slices::Narrow(vec![[0; 2]; slices].into());
-        let mut ring = Self { width, newest: 0, slices, unchanged_until: unknown() };
-        ring.newest = ring.holding(now);
-        ring
+        let newest = (now.as_millis() - 1).div_euclid(width);
+        Saved { width, newest, slices: Slices::Narrow(vec![[0; 2]; slices].into()) }.into()
     }
 
     /// How many slices are kept.
     pub(super) fn len(&self) -> usize {
-        match &self.slices {
-            Slices::Narrow(slices) => slices.len(),
-            Slices::Wide(slices) => slices.len(),
-        }
+        self.slices.len()
     }
 
     /// The number of the oldest slice that is kept.
@@ -125,8 +145,10 @@ impl Ring {
         self.newest - self.len() as i64 + 1
     }
 
+    /// The place of a slice that is kept.
     fn slot(&self, number: i64) -> usize {
-        number.rem_euclid(self.len() as i64) as usize
+        let back = (self.newest - number) as usize;
+        if back <= self.head { self.head - back } else { self.head + self.len() - back }
     }
 
     /// The slice's counts, if it is one of those kept.
@@ -150,12 +172,17 @@ impl Ring {
 
     /// The number of the slice that holds `at`.
     pub(super) fn holding(&self, at: Timestamp) -> i64 {
-        (at.as_millis() - 1).div_euclid(self.width)
+        let into = (at.as_millis() - 1).saturating_sub(self.newest * self.width);
+        match into {
+            _ if into < 0 || into >= 2 * self.width => (at.as_millis() - 1).div_euclid(self.width),
+            _ if into < self.width => self.newest,
+            _ => self.newest + 1,
+        }
     }
 
-    /// How many times all slices have been used before this one.
-    pub(super) fn turn(&self, number: i64) -> i64 {
-        number.div_euclid(self.len() as i64)
+    /// Whether the first place is used again on the way to this slice, which is not older than the newest.
+    pub(super) fn turns_until(&self, newest: i64) -> bool {
+        self.head as i64 + (newest - self.newest) >= self.len() as i64
     }
 
     /// Makes `newest` the newest slice. Later slices, which exist only after the clock went back, are folded
@@ -164,17 +191,22 @@ impl Ring {
         let len = self.len() as i64;
         if newest - self.newest >= len || self.newest - newest >= len {
             (0..self.len()).for_each(|slot| self.slices.clear(slot));
+            self.head = newest.rem_euclid(len) as usize;
         } else if newest >= self.newest {
-            for number in self.newest + 1..=newest {
-                self.slices.clear(self.slot(number));
+            for _ in self.newest..newest {
+                self.head = if self.head + 1 == self.len() { 0 } else { self.head + 1 };
+                self.slices.clear(self.head);
             }
         } else {
+            let head = self.slot(newest);
             for number in newest + 1..=self.newest {
                 let slot = self.slot(number);
-                let future = self.slices.get(slot);
+                let mut sum = self.slices.get(head);
+                sum += self.slices.get(slot);
                 self.slices.clear(slot);
-                self.add(newest, future);
+                self.slices.set(head, sum);
             }
+            self.head = head;
         }
         self.newest = newest;
     }
