@@ -58,7 +58,9 @@ impl Load {
         let settings = Settings { key: self.key.clone(), limits: Limits::default(), series_limit: 5_000_000, ha: None };
         let mut engine = Engine::new(services, settings, START);
         let mut now = START;
-        for (scrape, jump) in (0..).zip(jumps.iter().flat_map(|jump| [*jump].into_iter().chain([Span::ZERO; SCRAPES - 1]))) {
+        for (scrape, jump) in
+            (0..).zip(jumps.iter().flat_map(|jump| [*jump].into_iter().chain([Span::ZERO; SCRAPES - 1])))
+        {
             now = now + jump;
             for first in (0..series).step_by(REQUEST_SERIES) {
                 self.batch.clear();
