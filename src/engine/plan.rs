@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::alert::AlertRule;
-use crate::engine::rules;
+use crate::engine::rules::{self, Annotations};
 use crate::sli::Rules;
 use crate::spec::{Counting, Service, Severity, Slo, Tier, naming};
 use crate::types::{Labels, Objective, Span};
@@ -21,7 +21,7 @@ pub(super) struct Plan {
     /// Of the policy's tiers, then of the budget, then of missing data.
     pub(super) conditions: Box<[Condition]>,
     /// What the alerts on the conditions say, those on one severity's tiers the same.
-    annotations: Box<[Arc<[(String, String)]>]>,
+    annotations: Box<[Annotations]>,
     /// Index of its SLI among all.
     pub(super) sli: usize,
     service: Arc<Service>,
@@ -140,7 +140,7 @@ impl Plan {
     }
 }
 
-fn annotations(slo: &Slo, conditions: &[Condition]) -> Box<[Arc<[(String, String)]>]> {
+fn annotations(slo: &Slo, conditions: &[Condition]) -> Box<[Annotations]> {
     let [page, ticket] = [Severity::Page, Severity::Ticket].map(|severity| naming::alert_annotations(slo, severity));
     let [page, ticket] = [page, ticket].map(shared);
     let of = |condition: &Condition| match condition.kind {
@@ -154,7 +154,7 @@ fn annotations(slo: &Slo, conditions: &[Condition]) -> Box<[Arc<[(String, String
     conditions.iter().map(of).collect()
 }
 
-fn shared(annotations: Vec<(String, String)>) -> Arc<[(String, String)]> {
+fn shared(annotations: Vec<(String, String)>) -> Annotations {
     let exact = |text: String| String::from(text.into_boxed_str());
     annotations.into_iter().map(|(name, text)| (exact(name), exact(text))).collect()
 }

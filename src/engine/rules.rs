@@ -10,7 +10,7 @@ use crate::types::Labels;
 const ALERT_NAME: &str = "alertname";
 
 /// Names and templates.
-type Annotations = Arc<[(String, String)]>;
+pub(super) type Annotations = Arc<[(String, String)]>;
 
 fn rule(
     service: &Service,

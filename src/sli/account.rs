@@ -361,7 +361,7 @@ impl Account {
             (period, _) => (period.nominal(), now - period.nominal()),
         };
         let from = self.current.map_or(start, |tally| tally.from);
-        let counts = self.current.map_or_else(|| self.ledger.window(self.ledger.len() - 1), |tally| tally.counts);
+        let counts = self.current.map_or_else(|| self.ledger.last_window(), |tally| tally.counts);
         let elapsed = now.since(from).clamp(Span::ZERO, length);
         PeriodCounts {
             events: rules.counts_as().events(counts),

@@ -260,9 +260,9 @@ impl Ledger {
         counts
     }
 
-    /// How many windows there are.
-    pub fn len(&self) -> usize {
-        self.windows.len()
+    /// The counts of the last window.
+    pub fn last_window(&self) -> Counts {
+        self.window(self.windows.len() - 1)
     }
 
     /// How much of a window lies after the first sample, 0 to 1.

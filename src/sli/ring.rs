@@ -82,14 +82,15 @@ impl Slices {
     fn set(&mut self, slot: usize, counts: Counts) {
         match self {
             Self::Wide(slices) => slices[slot] = counts,
-            Self::Narrow(slices) => match narrow(counts) {
-                Some(pair) => slices[slot] = pair,
-                None => {
+            Self::Narrow(slices) => {
+                if let Some(pair) = narrow(counts) {
+                    slices[slot] = pair;
+                } else {
                     let mut wide: Box<[Counts]> = slices.iter().copied().map(widened).collect();
                     wide[slot] = counts;
                     *self = Self::Wide(wide);
                 }
-            },
+            }
         }
     }
 
