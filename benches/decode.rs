@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use prost::Message;
-use sloburn::wire::proto::{WriteRequest, v2};
+use sloburn::wire::proto::WriteRequest;
 use sloburn::wire::{Batch, Limits, snappy};
-use support::{Fleet, REQUEST_SERIES, START, Size, wire_key};
+use support::{Fleet, REQUEST_SERIES, START, Size, in_v2, wire_key};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -80,18 +80,6 @@ fn main() {
         );
         println!("{name}: {} bytes for {}, {ratio:.2} of the time of 1.0", v2_body.len(), body.len());
     }
-}
-
-/// The same request in remote write 2.0.
-fn in_v2(request: &WriteRequest, start_timestamp: i64) -> Vec<u8> {
-    let mut builder = v2::Builder::default();
-    for series in &request.timeseries {
-        let labels = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
-        let samples = series.samples.iter();
-        builder.series(labels).samples =
-            samples.map(|s| v2::Sample { value: s.value, timestamp: s.timestamp, start_timestamp }).collect();
-    }
-    v2::encode(&builder.finish())
 }
 
 /// How long `a` takes for each of `b`, by turns, so that a busy machine slows both: the best of many rounds.

@@ -13,7 +13,7 @@ use sloburn::spec::{
     Accounting, Alerting, Events, Numerator, Origin, Policy, Service, SeverityOptions, Sli, SliKind, Slo,
 };
 use sloburn::types::{Labels, METRIC_NAME, Matcher, Selector, Span, Timestamp};
-use sloburn::wire::proto::TimeSeries;
+use sloburn::wire::proto::{TimeSeries, WriteRequest, v2};
 use sloburn::wire::{WIRE_KEY_SIZE_BYTES, WireKey};
 
 /// Series in one request: Prometheus' `max_samples_per_send`.
@@ -173,6 +173,31 @@ impl Fleet {
         let child = if errors { 3 } else { 0 };
         self.series[service * self.size.instances * self.size.children + child].samples[0].value += events;
     }
+}
+
+/// As a file: one document for each of so many services, with the SLO of [`services`] on [`METRIC`].
+pub fn specs_text(count: usize) -> String {
+    let document = |n: usize| {
+        let job = service_name(n);
+        format!(
+            "---\napiVersion: sloburn/v1\nkind: Service\nmetadata: {{name: {job}}}\nspec:\n  slis:\n    - name: errors\n      \
+             events:\n        bad: '{METRIC}{{job=\"{job}\",code=~\"5..\"}}'\n        total: '{METRIC}{{job=\"{job}\"}}'\n  \
+             slos:\n    - {{name: availability, sli: errors, objective: 99.9}}\n"
+        )
+    };
+    (0..count).map(document).collect()
+}
+
+/// The same request in remote write 2.0.
+pub fn in_v2(request: &WriteRequest, start_timestamp: i64) -> Vec<u8> {
+    let mut builder = v2::Builder::default();
+    for series in &request.timeseries {
+        let labels = series.labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
+        let samples = series.samples.iter();
+        builder.series(labels).samples =
+            samples.map(|s| v2::Sample { value: s.value, timestamp: s.timestamp, start_timestamp }).collect();
+    }
+    v2::encode(&builder.finish())
 }
 
 /// `count` services with one SLO each, 99.9 % over 30 d with the workbook's windows; service `n` watches `metric` of

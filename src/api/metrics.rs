@@ -119,6 +119,12 @@ fn store(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> Result<(), std::
     }
     single(encoder, "store_samples", "Samples kept for queries", &ConstCounter::new(stats.floats))?;
     single(encoder, "store_histograms", "Native histograms kept for queries", &ConstCounter::new(stats.histograms))?;
+    single(
+        encoder,
+        "store_refused_series",
+        "How often the store was too full for a new series",
+        &ConstCounter::new(stats.refused_series),
+    )?;
     let dropped = [
         ("duplicate", stats.duplicates),
         ("evicted", stats.evicted),

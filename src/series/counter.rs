@@ -150,7 +150,47 @@ impl Counter {
     }
 
     /// Places a finite sample among the others; `start` is when it began to count, if the sender says so.
+    #[inline]
     pub fn place(&mut self, at: Timestamp, value: f64, start: Option<Timestamp>) -> Placed {
+        if start.is_none()
+            && let Some(change) = self.append(at, value)
+        {
+            return Placed::Known(change);
+        }
+        self.place_anywhere(at, value, start)
+    }
+
+    /// Nearly every sample is later than the one before it, and does not say since when it counts: `None` for others, and
+    /// for the few that would be too far away from the oldest.
+    #[inline]
+    fn append(&mut self, at: Timestamp, value: f64) -> Option<Change> {
+        let len = usize::from(self.len);
+        let since = self.newest_at;
+        if len == 0 || at <= since || self.ages.is_some() {
+            return None;
+        }
+        let gap = u32::try_from(at.since(since).as_millis()).ok()?;
+        let oldest = self.before[0].checked_add(gap)?;
+        let amount = increase(self.values[len - 1], value);
+        if len == RECENT_LIMIT_SAMPLES {
+            self.values.copy_within(1.., 0);
+            self.values[len - 1] = value;
+            self.before = [self.before[1] + gap, self.before[2] + gap, gap];
+            self.holds_first = false;
+        } else {
+            if len > 1 {
+                self.before[0] = oldest;
+                self.before[1..len - 1].iter_mut().for_each(|before| *before += gap);
+            }
+            self.before[len - 1] = gap;
+            self.values[len] = value;
+            self.len += 1;
+        }
+        self.newest_at = at;
+        Some(Change { at, since, amount })
+    }
+
+    fn place_anywhere(&mut self, at: Timestamp, value: f64, start: Option<Timestamp>) -> Placed {
         let mut recent = self.recent();
         let placed = recent.place(Point { at, value }, age(at, start));
         self.keep(recent);
@@ -312,6 +352,24 @@ mod tests {
     /// Says nothing of any stretch of time.
     fn correction(seconds: i64, amount: f64) -> Change {
         change(seconds, seconds, amount)
+    }
+
+    proptest! {
+        /// The short way leads to where the long way does.
+        #[test]
+        fn appending_is_placing(steps in prop::collection::vec((-40_000_i64..90_000, 0_u32..9, any::<bool>()), 1..40)) {
+            let (mut short, mut long) = (Counter::new(), Counter::new());
+            let mut now = 0;
+            for (gap, value, far) in steps {
+                let moment = Timestamp(now + if far { gap * 100_000 } else { gap });
+                now = now.max(moment.0);
+                let value = f64::from(value);
+                prop_assert_eq!(short.place(moment, value, None), long.place_anywhere(moment, value, None));
+                prop_assert_eq!(short.count_birth(moment), long.count_birth(moment));
+                let kept = |counter: &Counter| postcard::to_stdvec(counter).unwrap();
+                prop_assert_eq!(kept(&short), kept(&long));
+            }
+        }
     }
 
     #[test]

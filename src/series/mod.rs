@@ -5,6 +5,7 @@
 
 mod birth;
 mod buckets;
+mod cache;
 mod counter;
 mod gauge;
 mod ha;
@@ -22,10 +23,11 @@ use serde::{Deserialize, Serialize};
 use crate::types::{Labels, Span};
 
 pub use crate::wire::STALE_NAN_BITS;
+pub use cache::Cache;
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
 pub use gauge::{Gauge, READINGS_LIMIT_SAMPLES, Taken};
 pub use ha::{Elections, Ha, HaPairs, Heard, REPLICAS_LIMIT_COUNT};
-pub use index::{Cache, Index};
+pub use index::Index;
 pub use native::NativeUse;
 pub use scrape::SETTLE;
 pub use shard::{Inline, Refused, Shard, Workers};

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::series::Increment;
+use crate::series::{Change, Increment, Tag};
 use crate::types::{Span, Timestamp};
 
 /// How long an incomplete scrape may wait for its rest: a little over the 5 s that Prometheus holds a batch
@@ -15,8 +15,8 @@ pub const SETTLE: Span = Span::seconds(6);
 
 /// Scrapes whose times are remembered, for births that arrive late.
 const SCRAPES_LIMIT_TIMES: usize = 4;
-/// Room that is made at once for what a scrape holds.
-const HELD_ROOM_COUNT: usize = 1_024;
+/// So many of the changes held last are looked at for one that counts for the same: the buckets of a histogram.
+const ALIKE_LIMIT_COUNT: usize = 16;
 
 /// The scrape of a target before some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,15 +89,24 @@ impl Scrape {
         }
     }
 
-    /// Holds a change of the scrape at hand, or passes on one of another time or of a complete scrape.
+    /// Holds a change of the scrape at hand, or passes on one of another time or of a complete scrape. Changes of the
+    /// same stretch of time that count for the same become one.
+    #[inline]
     pub(super) fn hold(&mut self, increment: Increment, out: &mut Vec<Increment>) {
-        if increment.change.at == self.at && !self.is_complete() {
-            if self.held.is_empty() {
-                self.held.reserve(((self.expected - self.returned) as usize).min(HELD_ROOM_COUNT));
-            }
-            self.held.push(increment);
-        } else {
+        if increment.tag == Tag::NOTHING {
+            return;
+        }
+        if increment.change.at != self.at || self.is_complete() {
             out.push(increment);
+            return;
+        }
+        let Change { at, since, amount } = increment.change;
+        let alike = |held: &&mut Increment| {
+            held.tag == increment.tag && (held.change.at, held.change.since) == (at, since) && held.reading.is_none()
+        };
+        match self.held.iter_mut().rev().take(ALIKE_LIMIT_COUNT).find(alike) {
+            Some(held) if increment.reading.is_none() => held.change.amount += amount,
+            _ => self.held.push(increment),
         }
     }
 

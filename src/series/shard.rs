@@ -3,6 +3,7 @@
 //! A shard knows nothing of the others, so that they can work at the same time; [`Table`](super::Table) puts what they
 //! say in the order of the samples again. It can be sent to another thread and back.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,20 +61,20 @@ impl Step {
     }
 }
 
-/// A sample to take.
-#[derive(Debug)]
+/// A sample to take. What few samples have is elsewhere, so that the others need little room.
+#[derive(Clone, Copy, Debug)]
 struct Item {
+    /// Place among the samples of all shards.
+    order: u32,
     /// Place of its series in the batch.
     source: u32,
     id: SeriesId,
-    what: What,
+    at: Timestamp,
+    value: f64,
 }
 
-#[derive(Debug)]
-enum What {
-    Sample { at: Timestamp, value: f64, start: Option<Timestamp> },
-    Histogram(Box<(Histogram, Box<[u8]>)>),
-}
+/// A histogram to take.
+type Message = Box<(Histogram, Box<[u8]>)>;
 
 /// A sample that was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,8 +109,10 @@ pub struct Shard {
     /// Targets that began to hold changes: all that do, and some that no longer do.
     pub(super) holding: Vec<u32>,
     items: Vec<Item>,
-    /// Place of each item among those of all shards.
-    orders: Vec<u32>,
+    /// By item, when it began to count; no longer than the last item of which that is said.
+    starts: Vec<Option<Timestamp>>,
+    /// The items that are native histograms, in order.
+    histograms: VecDeque<(usize, Message)>,
     /// By item; only kept when there are other shards.
     pub(super) reached: Vec<Reach>,
     pub(super) refused: Vec<Refused>,
@@ -133,8 +136,11 @@ impl Shard {
         (at, value): (Timestamp, f64),
         start: Option<Timestamp>,
     ) {
-        self.orders.push(order);
-        self.items.push(Item { source, id, what: What::Sample { at, value, start } });
+        if start.is_some() {
+            self.starts.resize(self.items.len(), None);
+            self.starts.push(start);
+        }
+        self.items.push(Item { order, source, id, at, value });
     }
 
     pub(super) fn queue_histogram(
@@ -144,21 +150,27 @@ impl Shard {
         histogram: Histogram,
         message: &[u8],
     ) {
-        self.orders.push(order);
-        self.items.push(Item { source, id, what: What::Histogram(Box::new((histogram, message.into()))) });
+        let at = histogram.timestamp;
+        self.histograms.push_back((self.items.len(), Box::new((histogram, message.into()))));
+        self.items.push(Item { order, source, id, at, value: 0.0 });
     }
 
     /// Takes the samples that wait.
     pub fn run(&mut self) {
-        for (item, order) in self.items.drain(..).zip(self.orders.drain(..)) {
-            let Item { source, id, what } = item;
+        let items = std::mem::take(&mut self.items);
+        for (place, &Item { order, source, id, at, value }) in items.iter().enumerate() {
             let target = &mut self.targets[(id.target / self.count) as usize];
             let was_holding = target.is_holding();
-            let (at, is_histogram, taken) = match what {
-                What::Sample { at, value, start } => (at, false, target.sample(id, at, value, start, &mut self.step)),
-                What::Histogram(histogram) => {
-                    let (histogram, message) = *histogram;
-                    (histogram.timestamp, true, target.histogram(id, &histogram, &message, &mut self.step))
+            let histogram = self.histograms.pop_front_if(|(of, _)| *of == place);
+            let is_histogram = histogram.is_some();
+            let taken = match histogram {
+                None => {
+                    let start = self.starts.get(place).copied().flatten();
+                    target.sample(id, at, value, start, &mut self.step)
+                }
+                Some((_, message)) => {
+                    let (histogram, bytes) = *message;
+                    target.histogram(id, &histogram, &bytes, &mut self.step)
                 }
             };
             if target.is_holding() && !was_holding {
@@ -172,5 +184,8 @@ impl Shard {
                 self.reached.push(Reach { increments: out.increments.len(), liveness: out.liveness.len() });
             }
         }
+        self.items = items;
+        self.items.clear();
+        self.starts.clear();
     }
 }

@@ -15,7 +15,7 @@ mod upkeep;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::series::index::Cache;
+use crate::series::cache::Cache;
 use crate::series::job::Jobs;
 use crate::series::native::Native;
 use crate::series::shard::{Refused, Shard};
@@ -104,7 +104,9 @@ pub struct Table {
     limit_series: usize,
     /// Where the next sweep begins.
     sweep_next: SeriesId,
-    /// The shard of every sample that waits for a run.
+    /// Samples that wait for a run.
+    queued: u32,
+    /// The shard of each of them, where there are several.
     routes: Vec<u8>,
     /// Samples of the last run that were not taken.
     refused: Vec<Refused>,
@@ -127,6 +129,7 @@ impl Table {
             limits: *limits,
             limit_series,
             sweep_next: SeriesId { target: 0, index: 0 },
+            queued: 0,
             routes: Vec::new(),
             refused: Vec::new(),
         }

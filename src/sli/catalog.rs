@@ -1,11 +1,9 @@
 //! Which series count for which SLI.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{Reads, Role, Service, Sli, Slo};
-use crate::types::{Labels, METRIC_NAME, Matcher, Selector};
+use crate::types::{Labels, METRIC_NAME, Matcher, Selector, Selectors};
 
 /// The labels that name a scrape target.
 const JOB: &str = "job";
@@ -57,37 +55,11 @@ impl Match {
     }
 }
 
-/// Every selector of every SLI, indexed by metric name and job: thousands of services share a metric's name.
+/// Every selector of every SLI.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    rules: Rules<Match>,
-    native: Rules<NativeMatch>,
-}
-
-#[derive(Debug)]
-struct Rules<M> {
-    all: Vec<Rule<M>>,
-    by_name: BTreeMap<Box<str>, ByJob>,
-    unnamed: ByJob,
-}
-
-impl<M> Default for Rules<M> {
-    fn default() -> Self {
-        Self { all: Vec::new(), by_name: BTreeMap::new(), unnamed: ByJob::default() }
-    }
-}
-
-/// Indices of rules by the job that their selectors pin.
-#[derive(Debug, Default)]
-struct ByJob {
-    pinned: BTreeMap<Box<str>, Vec<usize>>,
-    any: Vec<usize>,
-}
-
-#[derive(Debug)]
-struct Rule<M> {
-    selector: Selector,
-    matched: M,
+    rules: Selectors<Match>,
+    native: Selectors<NativeMatch>,
 }
 
 impl Catalog {
@@ -186,7 +158,7 @@ impl Catalog {
     /// `None`: none, and no series of the same metric on the same target can count either. An empty list:
     /// none, but its presence can prove that another series of its metric and target was born.
     pub fn find(&self, labels: &Labels) -> Option<Vec<Match>> {
-        let mut matches = self.rules.find(labels)?;
+        let mut matches = find(&self.rules, labels)?;
         matches.retain_mut(|matched| {
             let Reads::Bucket(bound) = &mut matched.reads else { return true };
             let value = match labels.get(BOUND) {
@@ -202,39 +174,17 @@ impl Catalog {
 
     /// The same for a series of native histograms.
     pub fn find_native(&self, labels: &Labels) -> Option<Vec<NativeMatch>> {
-        self.native.find(labels)
+        find(&self.native, labels)
     }
 }
 
-impl<M: Clone> Rules<M> {
-    fn add(&mut self, selector: Selector, matched: M) {
-        let at = self.all.len();
-        let by_job = match selector.metric_name() {
-            Some(name) => self.by_name.entry(name.into()).or_default(),
-            None => &mut self.unnamed,
-        };
-        match selector.pinned(JOB) {
-            Some(job) => by_job.pinned.entry(job.into()).or_default().push(at),
-            None => by_job.any.push(at),
-        }
-        self.all.push(Rule { selector, matched });
-    }
-
-    fn find(&self, labels: &Labels) -> Option<Vec<M>> {
-        let name = labels.get(METRIC_NAME).unwrap_or_default();
-        let job = labels.get(JOB).unwrap_or_default();
-        let named = self.by_name.get(name).into_iter().chain([&self.unnamed]);
-        let related: Vec<&Rule<M>> = named
-            .flat_map(|by_job| by_job.any.iter().chain(by_job.pinned.get(job).into_iter().flatten()))
-            .map(|&at| &self.all[at])
-            .filter(|rule| rule.selector.matches_metric_name(name) && on_same_target(&rule.selector, labels))
-            .collect();
-        if related.is_empty() {
-            return None;
-        }
-        let matching = related.iter().filter(|rule| rule.selector.matches(labels));
-        Some(matching.map(|rule| rule.matched.clone()).collect())
-    }
+/// What the selectors stand for that match a series; `None` where none can match a series of its metric and target.
+fn find<M: Clone>(selectors: &Selectors<M>, labels: &Labels) -> Option<Vec<M>> {
+    let name = labels.get(METRIC_NAME).unwrap_or_default();
+    let is_related = |selector: &Selector| selector.matches_metric_name(name) && on_same_target(selector, labels);
+    let mut related = selectors.candidates(labels).filter(|(selector, _)| is_related(selector)).peekable();
+    related.peek()?;
+    Some(related.filter(|(selector, _)| selector.matches(labels)).map(|(_, matched)| matched.clone()).collect())
 }
 
 /// Whether the selector can match some series of this one's target.

@@ -21,21 +21,18 @@ impl Bits {
         self.bytes.into_boxed_slice()
     }
 
-    /// Appends the lowest `count` bits of `value`, the highest of them first.
-    pub fn push(&mut self, value: u64, mut count: u32) {
-        while count > 0 {
-            if self.free == 0 {
-                self.bytes.push(0);
-                self.free = 8;
-            }
-            let taken = count.min(self.free);
-            let part = (value >> (count - taken)) as u8 & (0xff_u8 >> (8 - taken));
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= part << (self.free - taken);
-            }
-            self.free -= taken;
-            count -= taken;
+    /// Appends the lowest `count` bits of `value`, 64 at most, the highest of them first.
+    pub fn push(&mut self, value: u64, count: u32) {
+        if count == 0 {
+            return;
         }
+        // Behind the bits that the last byte already has: nine bytes hold 64 bits wherever they begin.
+        let used = (8 - self.free) % 8;
+        let first = if used == 0 { 0 } else { self.bytes.pop().unwrap_or_default() };
+        let bits = u128::from(value) << (128 - count) >> used | u128::from(first) << 120;
+        let length = (used + count).div_ceil(8);
+        self.bytes.extend_from_slice(&bits.to_be_bytes()[..length as usize]);
+        self.free = 8 * length - used - count;
     }
 }
 

@@ -2,27 +2,31 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::promql::{FloatHistogram, Value};
 use crate::series::{self, Cache, Ha, Heard, identity_bytes};
-use crate::store::selection::Selection;
-use crate::store::series::{Fate, Message, Series};
+use crate::store::series::{Data, Fate, Message, Series};
 use crate::store::{Counters, Inner, OutOfOrder, Settings};
-use crate::types::{Labels, Selector, Span, Timestamp};
+use crate::types::{Labels, Selector, Selectors, Span, Timestamp};
 use crate::wire::{Batch, Histogram, WireLabels, decode_labels};
 
 /// In the cache of wire keys: a series that is not kept.
 const IGNORED: u32 = u32::MAX;
-/// When the store is full so much of it is emptied at once, as a part of its size.
-const EVICTED_SHARE: usize = 16;
+/// And from here on: one that found no room, with the generation in which that was so.
+const REFUSED: u32 = u32::MAX - GENERATIONS;
+const GENERATIONS: u32 = 1 << 16;
+/// The store's size is thought of in so many parts. When it is full, two of them are emptied at once. New series find
+/// room while the last one is untouched: it is for the samples of those that are there. So series that are too many are
+/// left out, and do not drive out each other and everything else in turn.
+const PARTS: usize = 16;
 /// A part of the wire keys that were not used is forgotten this often.
 const ROTATE_EVERY: Span = Span::minutes(1);
 
 /// What writers share, one at a time.
 #[derive(Debug)]
 pub(super) struct Intake {
-    selection: Selection,
+    selection: Selectors<()>,
     /// From wire key to place.
     wire: Cache<u32>,
     /// From identity to place.
@@ -33,6 +37,8 @@ pub(super) struct Intake {
     free: VecDeque<(u64, u32)>,
     rotation: u64,
     rotated_at: Option<Timestamp>,
+    /// Counts how often room was made: then series that found none are looked at again.
+    generation: u32,
     ha: Option<Ha>,
     buffer: Vec<u8>,
 }
@@ -46,13 +52,14 @@ struct Slot {
 impl Intake {
     pub fn new(settings: &Settings, selectors: &[Selector]) -> Self {
         Self {
-            selection: Selection::new(selectors),
+            selection: selection(selectors),
             wire: Cache::new(settings.series_limit.saturating_mul(2)),
             identities: series::Index::default(),
             slots: Vec::new(),
             free: VecDeque::new(),
             rotation: 0,
             rotated_at: None,
+            generation: 0,
             ha: settings.ha.clone().map(|pairs| Ha::new(pairs, settings.series_limit)),
             buffer: Vec::new(),
         }
@@ -60,7 +67,7 @@ impl Intake {
 
     /// From now on these are kept; what is there stays until it is too old.
     pub fn watch(&mut self, selectors: &[Selector], settings: &Settings) {
-        self.selection = Selection::new(selectors);
+        self.selection = selection(selectors);
         self.wire = Cache::new(settings.series_limit.saturating_mul(2));
     }
 
@@ -69,6 +76,7 @@ impl Intake {
         if self.selection.is_empty() {
             return;
         }
+        let mut fates = Fates::default();
         for series in batch.series() {
             if series.samples.is_empty() {
                 continue;
@@ -79,11 +87,13 @@ impl Intake {
             }
             for sample in series.samples {
                 if inner.is_timely(sample.timestamp, now) {
-                    self.push(inner, slot, sample.timestamp, sample.value);
+                    self.push(inner, slot, sample.timestamp, sample.value, &mut fates);
                 }
             }
             self.make_room(inner);
         }
+        inner.counters.count(fates, &inner.counters.floats);
+        let mut fates = Fates::default();
         for series in batch.histogram_series() {
             let Some(slot) = self.place_of(inner, series.wire_hash, series.labels) else { continue };
             if !self.hears(inner, series.wire_hash, series.labels, now) {
@@ -93,11 +103,13 @@ impl Intake {
                 // Only what the engine takes is kept, so that reading it never fails.
                 let Ok(histogram) = Histogram::decode(message, &inner.settings.limits) else { continue };
                 if inner.is_timely(histogram.timestamp, now) {
-                    self.push_histogram(inner, slot, histogram.timestamp, Message::Wire(message.into()));
+                    let message = Message::Wire(message.into());
+                    self.push_histogram(inner, slot, histogram.timestamp, message, &mut fates);
                 }
             }
             self.make_room(inner);
         }
+        inner.counters.count(fates, &inner.counters.histograms);
     }
 
     fn hears(&mut self, inner: &Inner, wire_hash: u128, labels: WireLabels<'_>, now: Timestamp) -> bool {
@@ -109,27 +121,55 @@ impl Intake {
     fn place_of(&mut self, inner: &Inner, wire_hash: u128, labels: WireLabels<'_>) -> Option<u32> {
         match self.wire.get(wire_hash) {
             Some(IGNORED) => return None,
+            Some(refused) if refused == self.refused() => return None,
             Some(slot) if self.slots.get(slot as usize).is_some_and(Option::is_some) => return Some(slot),
             _ => {}
         }
         let labels = decode_labels(labels, &inner.settings.limits).ok();
         let labels =
             labels.map(|labels| self.ha.as_ref().map_or_else(|| labels.clone(), |ha| ha.common(labels.clone())));
-        let slot = match labels {
-            Some(labels) if self.selection.selects(&labels) => self.place(inner, &labels),
+        let place = match labels {
+            Some(labels) if self.selects(&labels) => {
+                let known = self.known(inner, &labels);
+                if known.is_none() && inner.used_bytes() > share(inner.settings.limit_bytes, PARTS - 1) {
+                    inner.counters.refused.fetch_add(1, Ordering::Relaxed);
+                    self.refused()
+                } else {
+                    known.unwrap_or_else(|| self.add(inner, &labels))
+                }
+            }
             _ => IGNORED,
         };
-        self.wire.insert(wire_hash, slot);
-        (slot != IGNORED).then_some(slot)
+        self.wire.insert(wire_hash, place);
+        (place < REFUSED).then_some(place)
+    }
+
+    fn selects(&self, labels: &Labels) -> bool {
+        self.selection.candidates(labels).any(|(selector, ())| selector.matches(labels))
+    }
+
+    /// What stands for a series that has found no room since some was made last.
+    const fn refused(&self) -> u32 {
+        REFUSED + self.generation % GENERATIONS
+    }
+
+    fn known(&mut self, inner: &Inner, labels: &Labels) -> Option<u32> {
+        let identity = self.identity(inner, labels);
+        self.identities.get(identity)
+    }
+
+    fn identity(&mut self, inner: &Inner, labels: &Labels) -> u128 {
+        identity_bytes(labels, &mut self.buffer);
+        inner.settings.key.hash(&self.buffer)
     }
 
     /// The place of a series with these labels, which is made if need be.
     fn place(&mut self, inner: &Inner, labels: &Labels) -> u32 {
-        identity_bytes(labels, &mut self.buffer);
-        let identity = inner.settings.key.hash(&self.buffer);
-        if let Some(slot) = self.identities.get(identity) {
-            return slot;
-        }
+        self.known(inner, labels).unwrap_or_else(|| self.add(inner, labels))
+    }
+
+    fn add(&mut self, inner: &Inner, labels: &Labels) -> u32 {
+        let identity = self.identity(inner, labels);
         let series = Arc::new(Series::new(labels.clone()));
         let slot = match self.free.front() {
             Some((from, slot)) if *from <= self.rotation => {
@@ -150,32 +190,36 @@ impl Intake {
         slot
     }
 
-    fn push(&mut self, inner: &Inner, slot: u32, at: Timestamp, value: f64) {
-        let Some(Some(slot)) = self.slots.get(slot as usize) else { return };
-        let mut data = slot.series.lock();
-        let before = data.size_bytes();
-        let fate = data.push(at.0, value, inner.settings.out_of_order_window);
-        let after = data.size_bytes();
-        drop(data);
-        inner.resized(before, after);
-        inner.counters.count(fate, &inner.counters.floats);
+    fn push(&mut self, inner: &Inner, slot: u32, at: Timestamp, value: f64, fates: &mut Fates) {
+        let window = inner.settings.out_of_order_window;
+        self.change(inner, slot, fates, |data| data.push(at.0, value, window));
     }
 
-    fn push_histogram(&mut self, inner: &Inner, slot: u32, at: Timestamp, message: Message) {
+    fn push_histogram(&mut self, inner: &Inner, slot: u32, at: Timestamp, message: Message, fates: &mut Fates) {
+        let window = inner.settings.out_of_order_window;
+        self.change(inner, slot, fates, |data| data.push_histogram(at.0, message, window));
+    }
+
+    fn change(&mut self, inner: &Inner, slot: u32, fates: &mut Fates, push: impl FnOnce(&mut Data) -> Fate) {
         let Some(Some(slot)) = self.slots.get(slot as usize) else { return };
         let mut data = slot.series.lock();
         let before = data.size_bytes();
-        let fate = data.push_histogram(at.0, message, inner.settings.out_of_order_window);
+        let fate = push(&mut data);
         let after = data.size_bytes();
         drop(data);
         inner.resized(before, after);
-        inner.counters.count(fate, &inner.counters.histograms);
+        match fate {
+            Fate::Stored => fates.stored += 1,
+            Fate::Duplicate => fates.duplicates += 1,
+            Fate::Late => fates.late += 1,
+        }
     }
 
     /// Adds a sample of a series of our own, selected or not.
     pub fn push_own(&mut self, inner: &Inner, labels: &Labels, at: Timestamp, value: f64) {
-        let slot = self.place(inner, labels);
-        self.push(inner, slot, at, value);
+        let (slot, mut fates) = (self.place(inner, labels), Fates::default());
+        self.push(inner, slot, at, value, &mut fates);
+        inner.counters.count(fates, &inner.counters.floats);
         self.make_room(inner);
     }
 
@@ -187,8 +231,9 @@ impl Intake {
         at: Timestamp,
         histogram: Arc<FloatHistogram>,
     ) {
-        let slot = self.place(inner, labels);
-        self.push_histogram(inner, slot, at, Message::Result(histogram));
+        let (slot, mut fates) = (self.place(inner, labels), Fates::default());
+        self.push_histogram(inner, slot, at, Message::Result(histogram), &mut fates);
+        inner.counters.count(fates, &inner.counters.histograms);
         self.make_room(inner);
     }
 
@@ -215,12 +260,18 @@ impl Intake {
                 return if same { Ok(()) } else { Err(OutOfOrder::Duplicate) };
             }
         }
-        match value {
-            Value::Float(value) => self.push(inner, slot, at, *value),
-            Value::Histogram(histogram) => {
-                self.push_histogram(inner, slot, at, Message::Result(Arc::clone(histogram)));
+        let mut fates = Fates::default();
+        let stored = match value {
+            Value::Float(value) => {
+                self.push(inner, slot, at, *value, &mut fates);
+                &inner.counters.floats
             }
-        }
+            Value::Histogram(histogram) => {
+                self.push_histogram(inner, slot, at, Message::Result(Arc::clone(histogram)), &mut fates);
+                &inner.counters.histograms
+            }
+        };
+        inner.counters.count(fates, stored);
         self.make_room(inner);
         Ok(())
     }
@@ -247,7 +298,7 @@ impl Intake {
         if used <= limit {
             return;
         }
-        let target = limit - limit / EVICTED_SHARE;
+        let target = share(limit, PARTS - 2);
         let mut parts: Vec<(i64, usize)> = Vec::new();
         for slot in self.slots.iter().flatten() {
             let data = slot.series.lock();
@@ -285,6 +336,7 @@ impl Intake {
                 emptied.push(slot);
             }
         }
+        self.generation = self.generation.wrapping_add(u32::from(dropped > 0));
         if !emptied.is_empty() {
             inner.lock_index_to_change().remove(&emptied);
             // By then no wire key stands for the place; one used meanwhile finds it empty.
@@ -299,14 +351,30 @@ impl Intake {
     }
 }
 
+fn selection(selectors: &[Selector]) -> Selectors<()> {
+    let mut selection = Selectors::default();
+    selectors.iter().for_each(|selector| selection.add(selector.clone(), ()));
+    selection
+}
+
+/// So many of [`PARTS`] parts of a size.
+const fn share(size: usize, parts: usize) -> usize {
+    size / PARTS * parts + size % PARTS * parts / PARTS
+}
+
+/// What became of the samples of a request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fates {
+    stored: u64,
+    duplicates: u64,
+    late: u64,
+}
+
 impl Counters {
-    fn count(&self, fate: Fate, stored: &std::sync::atomic::AtomicU64) {
-        let counter = match fate {
-            Fate::Stored => stored,
-            Fate::Duplicate => &self.duplicates,
-            Fate::Late => &self.late,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+    fn count(&self, fates: Fates, stored: &AtomicU64) {
+        for (counter, count) in [(stored, fates.stored), (&self.duplicates, fates.duplicates), (&self.late, fates.late)] {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
     }
 }
 

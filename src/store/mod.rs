@@ -3,7 +3,8 @@
 //! A series is kept when a selector matches it that somebody asked for: an SLI, a rule, a query, or the configuration.
 //! That is decided once for each wire key and remembered, as in the engine's own table: a series that is not kept costs
 //! a look into a cache. What is kept is compressed, bounded in time by the retention and in bytes by a limit that
-//! includes labels and bookkeeping: over it the oldest samples of all series go first, and are counted.
+//! includes labels and bookkeeping: over it the oldest samples of all series go first, and are counted. New series that
+//! find the store nearly full are left out, and counted, until something has gone.
 //!
 //! Samples out of order are put in their place within a window, older ones are dropped and counted; of two samples of
 //! one time the first stays. Where senders come in pairs, only those of the elected replica are kept, by an election of
@@ -23,7 +24,6 @@ mod chunk;
 mod index;
 mod intake;
 mod read;
-mod selection;
 mod series;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -109,6 +109,7 @@ struct Counters {
     untimely: AtomicU64,
     evicted: AtomicU64,
     expired: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// What is in the store, and what became of samples since the start.
@@ -136,6 +137,8 @@ pub struct Stats {
     pub evicted: u64,
     /// Samples dropped at the end of the retention.
     pub expired: u64,
+    /// How often a new series found no room.
+    pub refused_series: u64,
 }
 
 /// Why [`Store::append_in_order`] refuses a sample.
@@ -224,6 +227,7 @@ impl Store {
             untimely: read(&counters.untimely),
             evicted: read(&counters.evicted),
             expired: read(&counters.expired),
+            refused_series: read(&counters.refused),
         }
     }
 
@@ -266,7 +270,9 @@ impl Inner {
 
     /// Something takes `after` bytes that took `before`.
     fn resized(&self, before: usize, after: usize) {
-        if after >= before {
+        if after == before {
+            // Nearly always.
+        } else if after > before {
             self.used_bytes.fetch_add(after - before, Ordering::Relaxed);
         } else {
             self.used_bytes.fetch_sub(before - after, Ordering::Relaxed);

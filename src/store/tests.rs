@@ -127,6 +127,29 @@ fn places_are_used_again_once_no_wire_key_points_there() {
 }
 
 #[test]
+fn series_that_are_too_many_do_not_drive_out_the_others() {
+    let limit_bytes = 200_000;
+    let store = Store::new(Settings { limit_bytes, ..settings() }, &[selector("m")]);
+    let scrape = |at: i64| {
+        for id in 0..1_000 {
+            store.write(&batch(&[(&[(METRIC_NAME, "m"), ("id", &id.to_string())], &[(at, 1.0)])]), Timestamp(at));
+        }
+        store.stats()
+    };
+    let first = scrape(START);
+    assert!(first.series > 300 && first.series < 1_000, "{first:?}");
+    assert_eq!(first.refused_series as usize, 1_000 - first.series);
+    for n in 1..20 {
+        let stats = scrape(START + n * 15_000);
+        assert_eq!((stats.series, stats.evicted, stats.refused_series), (first.series, 0, first.refused_series));
+        assert_eq!(stats.floats, first.floats + n as u64 * first.series as u64);
+    }
+    // All of them have gone: then there is room for those that were left out.
+    store.expire(Timestamp(START + 7_200_000));
+    assert!(scrape(START + 7_200_000).refused_series > first.refused_series);
+}
+
+#[test]
 fn over_the_limit_the_oldest_samples_go() {
     let limit_bytes = 40_000;
     let store = Store::new(Settings { limit_bytes, ..settings() }, &[selector("m")]);

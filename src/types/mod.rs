@@ -11,6 +11,7 @@ mod number;
 mod objective;
 mod pattern;
 mod quote;
+mod selectors;
 mod time;
 
 pub use label::{LabelError, Labels, METRIC_NAME, is_label_name, is_metric_name};
@@ -18,4 +19,5 @@ pub use matcher::{MatchOp, Matcher, MatcherError, Selector};
 pub use number::{format_value, format_value_exponent};
 pub use objective::{Objective, ObjectiveError};
 pub use quote::quote;
+pub use selectors::Selectors;
 pub use time::{DurationError, Span, Timestamp};

@@ -41,7 +41,12 @@ impl Table {
 
     /// The place of a sample among all, and its shard.
     fn route(&mut self, id: SeriesId) -> (u32, usize) {
-        let (order, shard) = (self.routes.len() as u32, id.target as usize % self.shards.len());
+        let (order, count) = (self.queued, self.shards.len());
+        self.queued += 1;
+        if count == 1 {
+            return (order, 0);
+        }
+        let shard = id.target as usize % count;
         self.routes.push(shard as u8);
         (order, shard)
     }
@@ -52,7 +57,7 @@ impl Table {
     /// When the workers lose a shard.
     pub fn run(&mut self, workers: &mut dyn Workers, now: Timestamp, out: &mut Output) {
         self.refused.clear();
-        if self.routes.is_empty() {
+        if std::mem::take(&mut self.queued) == 0 {
             return;
         }
         for shard in &mut self.shards {
@@ -88,7 +93,6 @@ impl Table {
         if let [only] = &mut self.shards[..] {
             out.increments.append(&mut only.step.out.increments);
             out.liveness.append(&mut only.step.out.liveness);
-            self.routes.clear();
             return;
         }
         let mut cursors = vec![Cursor::default(); self.shards.len()];

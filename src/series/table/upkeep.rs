@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Output, Table};
-use crate::series::index::Cache;
+use crate::series::cache::Cache;
 use crate::series::target::Target;
 use crate::series::{IDLE, SeriesId};
 use crate::types::Timestamp;

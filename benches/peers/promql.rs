@@ -1,16 +1,10 @@
-//! The query API beside a real Prometheus: both hold the same hour of samples and answer the same queries over HTTP,
-//! each on one core. `PROMETHEUS3=/path/to/prometheus cargo bench --bench peers_promql`; does nothing without it.
+//! The query API beside a real Prometheus: both hold the same hour of samples and answer the same queries over HTTP.
 
-#![expect(clippy::print_stdout, reason = "its report")]
-#![expect(clippy::disallowed_methods, reason = "it measures")]
-
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use sloburn::wire::proto::{TimeSeries, WriteRequest, encode_v1};
+
+use crate::server::{Kind, Peers, SERVER_CORE, Server, pin_sender};
 
 const SCRAPES: i64 = 240;
 const SCRAPES_A_REQUEST: i64 = 5;
@@ -18,9 +12,6 @@ const INTERVAL_MILLIS: i64 = 15_000;
 const BOUNDS: [&str; 12] = ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"];
 /// Runs of each query on each server, in turn.
 const RUNS: usize = 9;
-/// The core both run on, one after the other.
-const CORE: &str = "1";
-
 const SPEC: &str = "
 apiVersion: sloburn/v1
 kind: Service
@@ -29,42 +20,6 @@ spec:
   slis: [{name: errors, events: {bad: 'none_total{x=\"1\"}', total: none_total}}]
   slos: [{name: availability, sli: errors, objective: 99}]
 ";
-
-struct Server {
-    child: Child,
-    base: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A command that keeps to one core, where the system can do that.
-fn on_one_core(program: &Path) -> Command {
-    let has_taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).status().is_ok();
-    let mut command = if has_taskset { Command::new("taskset") } else { Command::new(program) };
-    if has_taskset {
-        command.args(["-c", CORE]).arg(program);
-    }
-    command
-}
-
-impl Server {
-    fn start(mut command: Command, folder: &Path, ready: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}")).current_dir(folder);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let is_ready = lines.by_ref().map_while(Result::ok).any(|line| line.contains(ready));
-        assert!(is_ready, "the server ended before it was ready");
-        // Nobody reads the rest, and nobody may wait for that.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, base: format!("http://127.0.0.1:{port}") }
-    }
-}
 
 /// All series at one scrape.
 fn scrape(number: i64, at: i64) -> Vec<TimeSeries> {
@@ -84,14 +39,14 @@ fn scrape(number: i64, at: i64) -> Vec<TimeSeries> {
     series
 }
 
-async fn write(client: &reqwest::Client, base: &str, body: Vec<u8>) {
-    let request = client.post(format!("{base}/api/v1/write")).header("content-type", "application/x-protobuf");
+async fn write(client: &reqwest::Client, server: &Server, body: Vec<u8>) {
+    let request = client.post(format!("http://{}/api/v1/write", server.address)).header("content-type", "application/x-protobuf");
     let response = request.header("content-encoding", "snappy").body(body).send().await.unwrap();
     assert!(response.status().is_success(), "{}", response.text().await.unwrap());
 }
 
-async fn ask(client: &reqwest::Client, base: &str, path: &str, form: &str) -> (Duration, serde_json::Value) {
-    let request = client.post(format!("{base}/api/v1/{path}")).body(form.to_owned());
+async fn ask(client: &reqwest::Client, server: &Server, path: &str, form: &str) -> (Duration, serde_json::Value) {
+    let request = client.post(format!("http://{}/api/v1/{path}", server.address)).body(form.to_owned());
     let start = Instant::now();
     let response = request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
     let bytes = response.bytes().await.unwrap();
@@ -111,27 +66,27 @@ fn digest(answer: &serde_json::Value) -> (usize, f64) {
     (result.len(), result.iter().map(of).sum::<f64>())
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
-    let Some(binary) = std::env::var_os("PROMETHEUS3") else {
-        println!("skipped: PROMETHEUS3 is not the path of a Prometheus 3");
-        return;
+pub fn run(peers: &Peers) -> anyhow::Result<()> {
+    let (Some(sloburn), Some(prometheus)) = (peers.get(Kind::Sloburn), peers.get(Kind::Prometheus)) else {
+        println!("promql: skipped without a Prometheus");
+        return Ok(());
     };
-    sloburn::notify::install_tls_provider();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("prometheus.yml"), "").unwrap();
-    std::fs::write(folder.path().join("spec.yaml"), SPEC).unwrap();
-    let mut command = on_one_core(Path::new(&binary));
-    command.args(["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--web.enable-remote-write-receiver"]);
-    let prometheus = Server::start(command, folder.path(), "Server is ready to receive web requests");
-    let mut command = on_one_core(Path::new(env!("CARGO_BIN_EXE_sloburn")));
-    command.args(["serve", "--rules=spec.yaml", "--storage.path=", "--store.retention.time=3h"]);
-    command.args([
+    let args = [
+        "--rules=spec.yaml",
+        "--store.retention.time=3h",
         "--store.match={__name__=~\"http_requests_total|latency_seconds_bucket\"}",
         "--store.retention.size=1GiB",
-    ]);
-    let sloburn = Server::start(command, folder.path(), "ready for samples");
+    ];
+    let sloburn = sloburn.start(SERVER_CORE, &args, &[("spec.yaml", SPEC.to_owned())])?;
+    let prometheus = prometheus.start(SERVER_CORE, &[], &[])?;
+    pin_sender()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(compare(&prometheus, &sloburn))
+}
+
+async fn compare(prometheus: &Server, sloburn: &Server) -> anyhow::Result<()> {
+    sloburn::notify::install_tls_provider();
+    let client = reqwest::Client::builder().no_proxy().build()?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
     let (end, mut number) = (now / INTERVAL_MILLIS * INTERVAL_MILLIS - 60_000, 0);
     while number < SCRAPES {
@@ -139,8 +94,8 @@ async fn main() {
         let at = |number: i64| end - (SCRAPES - 1 - number) * INTERVAL_MILLIS;
         let timeseries = scrapes.flat_map(|number| scrape(number, at(number))).collect();
         let body = encode_v1(&WriteRequest { timeseries });
-        write(&client, &prometheus.base, body.clone()).await;
-        write(&client, &sloburn.base, body).await;
+        write(&client, prometheus, body.clone()).await;
+        write(&client, sloburn, body).await;
         number += SCRAPES_A_REQUEST;
     }
     let end = end / 1_000;
@@ -177,8 +132,8 @@ async fn main() {
         let mut times = [Vec::new(), Vec::new()];
         for _ in 0..RUNS {
             let mut digests = Vec::new();
-            for (server, times) in [&prometheus, &sloburn].into_iter().zip(&mut times) {
-                let (took, answer) = ask(&client, &server.base, path, &form).await;
+            for (server, times) in [prometheus, sloburn].into_iter().zip(&mut times) {
+                let (took, answer) = ask(&client, server, path, &form).await;
                 times.push(took);
                 digests.push(digest(&answer));
             }
@@ -192,4 +147,6 @@ async fn main() {
         });
         println!("{title:<32} {theirs:>9.1} ms {ours:>9.1} ms {:>8.2}", theirs / ours);
     }
+    println!();
+    Ok(())
 }
