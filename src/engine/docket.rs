@@ -253,7 +253,9 @@ mod tests {
                 }
                 let active = if is_active { vec![0, 3, listed] } else { vec![1] };
                 prop_assert_eq!(judged(&mut docket, now, &active), expected.clone());
-                expected.into_iter().for_each(|slo| last[slo] = (now, active.contains(&slo)));
+                for slo in expected {
+                    last[slo] = (now, active.contains(&slo));
+                }
                 // An alert that comes and goes every second leaves something behind for each of ten.
                 prop_assert!(docket.queue.values().map(Vec::len).sum::<usize>() <= 11 * 5, "{:?}", docket.queue);
                 if restores {
