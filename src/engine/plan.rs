@@ -142,19 +142,19 @@ impl Plan {
 
 fn annotations(slo: &Slo, conditions: &[Condition]) -> Box<[Annotations]> {
     let [page, ticket] = [Severity::Page, Severity::Ticket].map(|severity| naming::alert_annotations(slo, severity));
-    let [page, ticket] = [page, ticket].map(shared);
+    let [page, ticket] = [page, ticket].map(|annotations| shared(&annotations));
     let of = |condition: &Condition| match condition.kind {
         ConditionKind::Burn { tier, .. } => match tier.severity {
             Severity::Page => Arc::clone(&page),
             Severity::Ticket => Arc::clone(&ticket),
         },
-        ConditionKind::BudgetBelow(percent) => shared(naming::budget_alert_annotations(slo, percent)),
-        ConditionKind::NoData(severity) => shared(naming::no_data_alert_annotations(slo, severity)),
+        ConditionKind::BudgetBelow(percent) => shared(&naming::budget_alert_annotations(slo, percent)),
+        ConditionKind::NoData(severity) => shared(&naming::no_data_alert_annotations(slo, severity)),
     };
     conditions.iter().map(of).collect()
 }
 
-fn shared(annotations: Vec<(String, String)>) -> Annotations {
-    let exact = |text: String| String::from(text.into_boxed_str());
-    annotations.into_iter().map(|(name, text)| (exact(name), exact(text))).collect()
+fn shared(annotations: &[(String, String)]) -> Annotations {
+    // Copies have no room left over, as what is put together piece by piece has.
+    annotations.iter().map(|(name, text)| (name.as_str().to_owned(), text.as_str().to_owned())).collect()
 }

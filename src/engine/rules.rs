@@ -18,14 +18,15 @@ fn rule(
     group: &Labels,
     labels: Labels,
     annotations: Annotations,
-    expr: String,
+    expr: &str,
 ) -> Arc<AlertRule> {
     Arc::new(AlertRule {
         slo: naming::slo_path(service, slo),
         group: group.clone(),
         labels: labels.shrunk(),
         annotations,
-        expr: expr.into_boxed_str().into(),
+        // A copy has no room left over, as what is put together piece by piece has.
+        expr: expr.to_owned(),
         for_: slo.alerting.for_,
         keep_firing_for: slo.alerting.keep_firing_for,
     })
@@ -45,7 +46,7 @@ pub fn tier_rule(
         .with(ALERT_NAME, &slo.alerting.name);
     let labels = group.clone().merged(&own);
     let expr = tier_expr(service, slo, group, tier);
-    rule(service, slo, group, labels, annotations, expr)
+    rule(service, slo, group, labels, annotations, &expr)
 }
 
 /// The alert for less than `percent` of the budget left; its value is the share left.
@@ -62,7 +63,7 @@ pub fn budget_rule(
         .merged(&naming::budget_alert_labels(slo, percent))
         .with(ALERT_NAME, naming::ALERT_BUDGET_LOW);
     let expr = budget_expr(service, slo, group, percent);
-    rule(service, slo, group, labels, annotations, expr)
+    rule(service, slo, group, labels, annotations, &expr)
 }
 
 /// The alert for an SLO that has no data; its value is 1.
@@ -79,5 +80,5 @@ pub fn no_data_rule(
         .merged(&naming::no_data_alert_labels(slo, severity))
         .with(ALERT_NAME, naming::ALERT_NO_DATA);
     let expr = no_data_expr(service, slo, group);
-    rule(service, slo, group, labels, annotations, expr)
+    rule(service, slo, group, labels, annotations, &expr)
 }

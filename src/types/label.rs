@@ -78,9 +78,11 @@ impl Labels {
 
     /// The same labels in no more memory than they need: for those that stay.
     #[must_use]
-    pub fn shrunk(mut self) -> Self {
-        self.0.shrink_to_fit();
-        self
+    pub fn shrunk(self) -> Self {
+        // Into new memory: an allocator may leave as it is what shrinks by less than half.
+        let mut exact = Vec::with_capacity(self.0.len());
+        exact.extend(self.0);
+        Self(exact)
     }
 
     /// Pairs in order of name.
