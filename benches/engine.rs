@@ -1,7 +1,8 @@
 //! The engine's step by the number of SLOs, each with eight windows up to 30 d.
 //!
-//! `tick` judges every SLO after 10 s without data; `write` takes one request that touches some SLOs among 10,000
-//! and judges those; `snapshot` shows all of them after some have changed.
+//! `tick` judges every SLO after 10 s without data, and nothing else: what was held of the scrape before has been
+//! counted. Some hours have passed by then, so that the slices that come and go are in memory. `write` takes one request
+//! that touches some SLOs among 10,000 and judges those; `snapshot` shows all of them after some have changed.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -13,14 +14,22 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use sloburn::engine::{Engine, Event, Settings};
 use sloburn::types::{Span, Timestamp};
 use sloburn::wire::{Batch, Limits, Sample, WireKey};
-use support::{INTERVAL, METRIC, START, service_name, services, wire_key};
+use support::{METRIC, START, service_name, services, wire_key};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// From the data to the tick that looks at every SLO again.
-const SILENCE: Span = Span::seconds(10);
-/// Scrapes before the measurement.
+/// From a scrape until all of it is counted and judged.
+const SETTLED: Span = Span::seconds(7);
+/// From there until every SLO has been looked at again, once.
+const SILENCE: Span = Span::seconds(11);
+/// From one scrape to the next.
+const EVERY: Span = Span::seconds(30);
+/// From one snapshot to the next.
+const SOON: Span = Span::millis(50);
+/// Passes before the measurement, after the first data: all slices under ten minutes have been used then.
+const WARM_UP: Span = Span::hours(7);
+/// Scrapes after that.
 const WARM_UP_SCRAPES: usize = 10;
 
 /// An engine with SLOs that all have data.
@@ -39,6 +48,11 @@ impl Bench {
         let settings = Settings { key: key.clone(), limits: Limits::default(), series_limit: 5_000_000, ha: None };
         let engine = Engine::new(&services(slos, METRIC), settings, START);
         let mut bench = Self { engine, slos, key, batch: Batch::new(), now: START, scrapes: 0 };
+        for _ in 0..2 {
+            bench.prepare(slos);
+            bench.write();
+        }
+        bench.now = bench.now + WARM_UP;
         for _ in 0..WARM_UP_SCRAPES {
             bench.prepare(slos);
             bench.write();
@@ -48,7 +62,7 @@ impl Bench {
 
     /// The next scrape of the first `slos` services: one good series and one of errors each.
     fn prepare(&mut self, slos: usize) {
-        self.now = self.now + INTERVAL;
+        self.now = self.now + EVERY;
         self.scrapes += 1;
         self.batch.clear();
         for service in 0..slos {
@@ -69,7 +83,8 @@ impl Bench {
     fn tick(&mut self) -> Duration {
         self.prepare(self.slos);
         self.write();
-        timed(|| drop(self.engine.step(Event::Tick, self.now + SILENCE)))
+        self.engine.step(Event::Tick, self.now + SETTLED);
+        timed(|| drop(self.engine.step(Event::Tick, self.now + SETTLED + SILENCE)))
     }
 
     fn write_some(&mut self, slos: usize) -> Duration {
@@ -78,6 +93,8 @@ impl Bench {
     }
 
     fn snapshot(&mut self, changed: usize) -> Duration {
+        // Soon after the one before, so that few of the others are judged meanwhile.
+        self.now = self.now + SOON - EVERY;
         self.prepare(changed);
         self.write();
         timed(|| drop(self.engine.snapshot(self.now)))

@@ -69,6 +69,11 @@ impl Machine {
         self.standing().filter(|standing| Some(standing.state) != before)
     }
 
+    /// Whether it is neither pending nor firing.
+    pub const fn is_inactive(&self) -> bool {
+        matches!(self.phase, Phase::Inactive)
+    }
+
     /// Pending or firing, or `None`.
     pub fn standing(&self) -> Option<Standing> {
         match self.phase {

@@ -66,7 +66,8 @@ pub struct AlertRule {
     /// All labels, `alertname` included, before external labels.
     pub labels: Labels,
     /// Names and Go templates, as in Prometheus' rules (`{{ $labels.x }}`, `{{ $value }}`).
-    pub annotations: Vec<(String, String)>,
+    /// Shared by all rules that say the same.
+    pub annotations: Arc<[(String, String)]>,
     /// The PromQL expression that says the same.
     pub expr: String,
     /// A condition must hold this long before it fires.

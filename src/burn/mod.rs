@@ -56,10 +56,16 @@ fn allowed_billionths(events: Events, objective: Objective) -> f64 {
 }
 
 /// Whether a tier's condition holds: both windows burn faster than the factor, and the long one has events
-/// enough that a single error could not have tripped it.
-pub fn is_tripped(tier: &Tier, short: &WindowBurn, long: &WindowBurn, objective: Objective, min_events: u64) -> bool {
+/// enough that a single error could not have tripped it. The short one is asked for only if the long one burns.
+pub fn is_tripped(
+    tier: &Tier,
+    short: impl FnOnce() -> WindowBurn,
+    long: &WindowBurn,
+    objective: Objective,
+    min_events: u64,
+) -> bool {
     let over = |window: &WindowBurn| window.whole_rate(objective).is_some_and(|rate| rate > tier.factor);
-    long.events.total >= min_events as f64 && over(long) && over(short)
+    long.events.total >= min_events as f64 && over(long) && over(&short())
 }
 
 impl Budget {
@@ -109,7 +115,7 @@ mod tests {
     #[test]
     fn both_windows_must_burn() {
         let page = Policy::for_period(Span::days(30)).tiers[0];
-        let tripped = |short, long| is_tripped(&page, &short, &long, objective(), 70);
+        let tripped = |short, long| is_tripped(&page, || short, &long, objective(), 70);
         assert!(tripped(window(2.0, 100.0, 1.0), window(20.0, 1000.0, 1.0)));
         assert!(!tripped(window(0.0, 100.0, 1.0), window(20.0, 1000.0, 1.0)));
         assert!(!tripped(window(2.0, 100.0, 1.0), window(14.4, 1000.0, 1.0)), "at the factor is not over it");
@@ -122,7 +128,7 @@ mod tests {
         let page = Policy::for_period(Span::days(30)).tiers[0];
         let tripped = |bad| {
             let (short, long) = (window(bad, 1000.0, 0.4), window(bad, 1000.0, 2.0 / 60.0));
-            is_tripped(&page, &short, &long, objective(), 70)
+            is_tripped(&page, || short, &long, objective(), 70)
         };
         assert!(!tripped(20.0) && tripped(1000.0));
     }
@@ -131,10 +137,10 @@ mod tests {
     fn a_single_error_does_not_page() {
         let page = Policy::for_period(Span::days(30)).tiers[0];
         assert_eq!(page.severity, Severity::Page);
-        let one_of = |total| is_tripped(&page, &window(1.0, 5.0, 1.0), &window(1.0, total, 1.0), objective(), 70);
+        let one_of = |total| is_tripped(&page, || window(1.0, 5.0, 1.0), &window(1.0, total, 1.0), objective(), 70);
         assert!(!one_of(69.0) && !one_of(70.0));
         let (short, long) = (window(1.0, 5.0, 1.0), window(1.0, 69.0, 1.0));
-        assert!(is_tripped(&page, &short, &long, objective(), 0), "unless asked for");
+        assert!(is_tripped(&page, || short, &long, objective(), 0), "unless asked for");
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! SLOs and their groups: one judge for each value of the labels that an SLO groups by, made when it is first seen.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::engine::plan::Plan;
 use crate::engine::slo::Judge;
 use crate::engine::{Engine, SloView};
 use crate::sli::Signal;
-use crate::spec::Service;
 use crate::types::{Labels, Timestamp};
 
 /// Groups of one SLO at most: a new one takes the place of one that was silent for a whole period, and where there is
@@ -17,36 +16,56 @@ pub const GROUPS_LIMIT_COUNT: usize = 1_000;
 /// One SLO of the specs.
 #[derive(Debug)]
 pub(super) struct SloRun {
-    service: Arc<Service>,
-    /// Index into the service's.
-    slo: usize,
-    /// Index of its SLI among all.
-    sli: usize,
-    /// By the values of the labels that it groups by; one, without any, if it does not.
-    judges: BTreeMap<Labels, usize>,
+    plan: Arc<Plan>,
+    judges: Groups,
     /// What is shown of an SLO of which no group was seen yet.
     blank: Option<Box<Judge>>,
     /// Indices of the signals that exclude its events.
     signals: Range<usize>,
 }
 
+/// Judges by the values of the labels that an SLO groups by, in that order; one, without any, if it does not. Most SLOs
+/// have that one, so it is the only one there is room for.
+#[derive(Debug, Default)]
+struct Groups(Vec<(Labels, u32)>);
+
+impl Groups {
+    fn get(&self, group: &Labels) -> Option<usize> {
+        let at = self.0.binary_search_by(|(known, _)| known.cmp(group)).ok()?;
+        Some(self.0[at].1 as usize)
+    }
+
+    fn insert(&mut self, group: Labels, judge: usize) {
+        if let Err(at) = self.0.binary_search_by(|(known, _)| known.cmp(&group)) {
+            if self.0.is_empty() {
+                self.0.reserve_exact(1);
+            }
+            self.0.insert(at, (group, judge as u32));
+        }
+    }
+
+    fn indices(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().map(|(_, judge)| *judge as usize)
+    }
+}
+
 impl SloRun {
-    pub(super) fn new(service: &Arc<Service>, slo: usize, sli: usize, signals: Range<usize>) -> Self {
-        Self { service: Arc::clone(service), slo, sli, judges: BTreeMap::new(), blank: None, signals }
+    pub(super) fn new(plan: Plan, signals: Range<usize>) -> Self {
+        Self { plan: Arc::new(plan), judges: Groups::default(), blank: None, signals }
     }
 
     /// Its service's name.
     pub(super) fn service(&self) -> &str {
-        &self.service.name
+        self.plan.service()
     }
 
     /// `service/slo`
     pub(super) fn id(&self) -> String {
-        crate::spec::naming::slo_path(&self.service, &self.service.slos[self.slo])
+        self.plan.id()
     }
 
     pub(super) fn group_by(&self) -> &[String] {
-        &self.service.slos[self.slo].accounting.group_by
+        &self.plan.slo().accounting.group_by
     }
 
     /// Whether a series excludes events of that moment.
@@ -55,13 +74,15 @@ impl SloRun {
     }
 
     pub(super) fn judges(&self) -> impl Iterator<Item = usize> {
-        self.judges.values().copied()
+        self.judges.indices()
     }
 }
 
 impl Engine {
     /// The judges of the SLOs that do not group, and what is shown of those that do.
     pub(super) fn make_judges(&mut self, now: Timestamp) {
+        self.judges.reserve_exact(self.slos.len());
+        self.judge_slos.reserve_exact(self.slos.len());
         for slo in 0..self.slos.len() {
             if self.slos[slo].group_by().is_empty() {
                 self.judge_of(slo, Labels::new(), now);
@@ -73,10 +94,10 @@ impl Engine {
 
     /// The index of the judge of a group, which is made if it is new; `None` when there are too many.
     pub(super) fn judge_of(&mut self, slo: usize, group: Labels, now: Timestamp) -> Option<usize> {
-        if let Some(&judge) = self.slos[slo].judges.get(&group) {
+        if let Some(judge) = self.slos[slo].judges.get(&group) {
             return Some(judge);
         }
-        let index = if self.slos[slo].judges.len() < GROUPS_LIMIT_COUNT {
+        let index = if self.slos[slo].judges.0.len() < GROUPS_LIMIT_COUNT {
             let judge = self.make_judge(slo, group.clone(), now);
             self.judges.push(judge);
             self.docket.add();
@@ -97,10 +118,9 @@ impl Engine {
     /// Makes room for a group: takes out the first that has been silent for a whole period.
     fn forget_group(&mut self, slo: usize, now: Timestamp) -> Option<usize> {
         let groups = &self.slos[slo].judges;
-        let (group, &index) = groups.iter().find(|(_, judge)| self.judges[**judge].is_forgotten(now))?;
-        let group = group.clone();
-        self.slos[slo].judges.remove(&group);
-        Some(index)
+        let silent = groups.indices().position(|judge| self.judges[judge].is_forgotten(now))?;
+        let (_, index) = self.slos[slo].judges.0.remove(silent);
+        Some(index as usize)
     }
 
     /// The judge that a series counts for.
@@ -113,9 +133,7 @@ impl Engine {
     }
 
     fn make_judge(&self, slo: usize, group: Labels, now: Timestamp) -> Judge {
-        let run = &self.slos[slo];
-        let counting = self.slis[run.sli].counting;
-        Judge::new(&run.service, &run.service.slos[run.slo], group, run.sli, counting, now)
+        Judge::new(&self.slos[slo].plan, group, now)
     }
 
     /// What every SLO and group looks like, in the order of the specs and then of the groups' labels.
@@ -123,8 +141,8 @@ impl Engine {
         let mut views = Vec::with_capacity(self.judges.len());
         for slo in &mut self.slos {
             match &mut slo.blank {
-                Some(blank) if slo.judges.is_empty() => views.push(blank.view(&self.slis)),
-                _ => views.extend(slo.judges.values().map(|&judge| self.judges[judge].view(&self.slis))),
+                Some(blank) if slo.judges.0.is_empty() => views.push(blank.view(&self.slis)),
+                _ => views.extend(slo.judges.indices().map(|judge| self.judges[judge].view(&self.slis))),
             }
         }
         views

@@ -9,6 +9,7 @@ mod groups;
 mod ha;
 mod ingest;
 mod native;
+mod plan;
 mod releases;
 mod reload;
 mod rules;
@@ -36,10 +37,11 @@ pub use groups::GROUPS_LIMIT_COUNT;
 pub use ingest::{FUTURE_LIMIT, PAST_LIMIT, Rejection, Written};
 pub use reload::Reloaded;
 pub use state::{RestoreError, STATE_VERSION};
-pub use view::{RuleView, SloState, SloView, Snapshot, Stats, TierView, VersionView};
+pub use view::{RuleView, SloIdentity, SloState, SloView, Snapshot, Stats, TierView, VersionView};
 
 use docket::Docket;
 use groups::SloRun;
+use plan::Plan;
 use releases::Releases;
 use slo::Judge;
 use time::Time;
@@ -179,8 +181,8 @@ pub struct Engine {
 impl Engine {
     /// An engine that has seen nothing, for these services, at `now`.
     pub fn new(services: &[Service], settings: Settings, now: Timestamp) -> Self {
-        let mut slis = Vec::new();
-        let mut slos = Vec::new();
+        let mut slis = Vec::with_capacity(services.iter().map(|service| service.slis.len()).sum());
+        let mut slos = Vec::with_capacity(services.iter().map(|service| service.slos.len()).sum());
         let mut signal_slos = Vec::new();
         for service in services {
             let service = Arc::new(service.clone());
@@ -199,9 +201,11 @@ impl Engine {
             for (at, slo) in service.slos.iter().enumerate() {
                 let sli: &mut SliRun = &mut slis[first + slo.sli];
                 sli.slos.push(slos.len());
+                let counting = sli.counting;
                 let first_signal = signal_slos.len();
                 signal_slos.extend(slo.signals().map(|selector| (slos.len(), selector.to_string())));
-                slos.push(SloRun::new(&service, at, first + slo.sli, first_signal..signal_slos.len()));
+                let plan = Plan::new(&service, at, first + slo.sli, counting);
+                slos.push(SloRun::new(plan, first_signal..signal_slos.len()));
             }
         }
         let slis_and_signals = slis.len() + signal_slos.len();

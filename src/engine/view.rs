@@ -1,6 +1,7 @@
 //! What the engine shows: immutable, so that readers never wait for it or make it wait.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::alert::{Alert, AlertRule, AlertState};
@@ -84,9 +85,9 @@ impl SloState {
     }
 }
 
-/// One SLO.
+/// What the specs say of an SLO, or of one group of it: what all its views share.
 #[derive(Clone, Debug)]
-pub struct SloView {
+pub struct SloIdentity {
     /// `service/slo`
     pub id: String,
     /// The service's name.
@@ -107,6 +108,13 @@ pub struct SloView {
     pub period: String,
     /// What the budget counts.
     pub budgeting: Budgeting,
+}
+
+/// One SLO: its [`SloIdentity`], and how it is doing.
+#[derive(Clone, Debug)]
+pub struct SloView {
+    /// What stays the same.
+    pub identity: Arc<SloIdentity>,
     /// Events of the period that were left out; `None` where the SLO excludes none.
     pub excluded: Option<Events>,
     /// How it is doing.
@@ -129,12 +137,22 @@ pub struct SloView {
     pub revision: u32,
 }
 
-impl SloView {
+impl Deref for SloView {
+    type Target = SloIdentity;
+
+    fn deref(&self) -> &SloIdentity {
+        &self.identity
+    }
+}
+
+impl SloIdentity {
     /// The id, and the group if it is one: `service/slo{region="eu"}`.
     pub fn title(&self) -> String {
         naming::group_title(&self.id, &self.group)
     }
+}
 
+impl SloView {
     /// Alerts pending or firing.
     pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
         self.rules.iter().filter_map(|rule| rule.alert.as_ref())

@@ -146,7 +146,8 @@ pub(super) mod tests {
                 slo: "pay/availability".to_owned(),
                 group: Labels::new(),
                 labels,
-                annotations: vec![("summary".to_owned(), "{{ $labels.alertname }} burns {{ $value }}x".to_owned())],
+                annotations: vec![("summary".to_owned(), "{{ $labels.alertname }} burns {{ $value }}x".to_owned())]
+                    .into(),
                 expr: "slo:burn > 14.4".to_owned(),
                 for_: Span::ZERO,
                 keep_firing_for: Span::ZERO,

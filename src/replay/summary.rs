@@ -161,7 +161,7 @@ mod tests {
             slo: "api/availability".to_owned(),
             group: Labels::new(),
             labels: Labels::new(),
-            annotations: Vec::new(),
+            annotations: [].into(),
             expr: String::new(),
             for_: Span::ZERO,
             keep_firing_for: Span::ZERO,

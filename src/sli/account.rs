@@ -1,12 +1,13 @@
 //! The counts of one SLO: its windows, its period, and what of its events is left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sli::missing::Missing;
 use crate::sli::{Counting, Counts, Events, Ledger, Slices};
 use crate::spec::{Accounting, NoData, Period, Verdict};
-use crate::types::{Span, Timestamp, compact};
+use crate::types::{Span, Timestamp};
 
 /// An SLO whose newest sample is this old has no data: Prometheus' lookback.
 pub const LOOKBACK: Span = Span::minutes(5);
@@ -39,16 +40,16 @@ pub struct Account {
     /// The windows, and one for a rolling period.
     ledger: Ledger,
     /// Where the budget counts slices.
-    slices: Option<Slices>,
+    slices: Option<Box<Slices>>,
     /// Since the budget last began anew, at a boundary of the calendar or a reset.
     current: Option<Tally>,
     /// The one before: samples may be late, and clocks go back.
     previous: Option<Tally>,
     last_sample: Option<Timestamp>,
     /// A time without samples that counts as bad.
-    missing: Option<Missing>,
+    missing: Option<Box<Missing>>,
     /// Events left out, over the period.
-    excluded: Option<Ledger>,
+    excluded: Option<Box<Ledger>>,
     /// The latest events by their time, and whether they are left out.
     undecided: BTreeMap<Timestamp, (Counts, bool)>,
     /// Both follow from the rules.
@@ -63,20 +64,6 @@ pub struct Account {
 struct Tally {
     from: Timestamp,
     counts: Counts,
-}
-
-/// A time without samples.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Missing {
-    /// The last sample before it.
-    from: Timestamp,
-    /// The number of the first unit that is not counted yet.
-    next: i64,
-    /// Events of a unit.
-    #[serde(with = "compact")]
-    amount: f64,
-    /// Units that are excluded.
-    skipped: BTreeSet<i64>,
 }
 
 /// What a budget is made of.
@@ -127,12 +114,12 @@ impl Account {
         let excluded = !rules.accounting.exclude.is_empty();
         let mut account = Self {
             ledger: Ledger::new(&rules.spans(), now),
-            slices: rules.accounting.budgeting.slice().map(Slices::new),
+            slices: rules.accounting.budgeting.slice().map(|slice| Box::new(Slices::new(slice))),
             current: None,
             previous: None,
             last_sample: None,
             missing: None,
-            excluded: excluded.then(|| Ledger::new(&[rules.period.nominal()], now)),
+            excluded: excluded.then(|| Box::new(Ledger::new(&[rules.period.nominal()], now))),
             undecided: BTreeMap::new(),
             stretch: None,
             verdict: None,
@@ -156,7 +143,7 @@ impl Account {
         new.last_sample = self.last_sample;
         if let Some(excluded) = &mut new.excluded {
             let kept = self.excluded.as_ref().map(|old| old.refitted(&[rules.period.nominal()], now));
-            *excluded = kept.unwrap_or_else(|| excluded.clone());
+            *excluded = kept.map_or_else(|| excluded.clone(), Box::new);
         }
         if let Some(tally) = &mut new.current {
             let same = [self.current, self.previous].into_iter().flatten().find(|old| old.from == tally.from);
@@ -300,16 +287,17 @@ impl Account {
                 self.move_to(rules, last + LOOKBACK);
             }
             let (next, amount) = (first_after(last, unit), self.usual(rules, last));
-            self.missing = Some(Missing { from: last, next, amount, skipped: BTreeSet::new() });
+            self.missing = Some(Box::new(Missing::new(last, next, amount)));
         }
         self.move_to(rules, now);
         let Some(mut missing) = self.missing.take() else { return };
         // Older units reach no window and no period.
         let oldest = (now - LONGEST_PERIOD).as_millis().div_euclid(unit);
         missing.next = missing.next.max(oldest);
+        missing.forget_before(oldest);
         while (missing.next + 1) * unit <= now.as_millis() {
             if self.is_excluded(rules, Timestamp(missing.next * unit + 1)) {
-                missing.skipped.insert(missing.next);
+                missing.skip(missing.next);
             } else {
                 self.post_missing(rules, missing.next, missing.amount);
             }
@@ -319,7 +307,7 @@ impl Account {
     }
 
     /// A sample ends a time without any, or makes it shorter: it was one only if it lasted.
-    fn found(&mut self, rules: &Rules, mut missing: Missing, at: Timestamp) -> Option<Missing> {
+    fn found(&mut self, rules: &Rules, mut missing: Box<Missing>, at: Timestamp) -> Option<Box<Missing>> {
         let unit = rules.unit();
         let (first, after) = (first_after(missing.from, unit), first_after(at, unit));
         let is_gap = at.since(missing.from) >= LOOKBACK;
@@ -329,12 +317,13 @@ impl Account {
         let from = if is_gap { after - 1 } else { first };
         let to = if is_over { missing.next } else { after.min(missing.next) };
         for number in from.max(first)..to.min(missing.next) {
-            if !missing.skipped.remove(&number) {
+            if !missing.is_skipped(number) {
                 self.post_missing(rules, number, -missing.amount);
             }
         }
         missing.next = missing.next.max(after);
         missing.from = at;
+        missing.forget_before(after);
         (!is_over).then_some(missing)
     }
 
@@ -372,7 +361,7 @@ impl Account {
             (period, _) => (period.nominal(), now - period.nominal()),
         };
         let from = self.current.map_or(start, |tally| tally.from);
-        let counts = self.current.map_or_else(|| self.ledger.window(rules.spans().len() - 1), |tally| tally.counts);
+        let counts = self.current.map_or_else(|| self.ledger.last_window(), |tally| tally.counts);
         let elapsed = now.since(from).clamp(Span::ZERO, length);
         PeriodCounts {
             events: rules.counts_as().events(counts),

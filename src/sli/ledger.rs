@@ -8,12 +8,16 @@
 //! slice; a window that starts on a slice's edge is exact. On steady traffic the share of a slice in its
 //! window is at most 10 s in 5 min (3.3 %) and under 0.3 % from 1 h on, and proportional counting makes the
 //! actual difference a fraction of that. Integer counts stay integers up to 2^53.
+//!
+//! **Cost.** A ring of slices is looked at only when one of its slices begins or leaves a window, so an evaluation reads
+//! the windows' sums and little else.
 
 use std::cmp::Ordering;
 use std::ops::{AddAssign, SubAssign};
 
 use serde::{Deserialize, Serialize};
 
+use crate::sli::ring::Ring;
 use crate::types::{Span, Timestamp, compact};
 
 /// Slice width, and the longest window made of such slices.
@@ -58,20 +62,10 @@ impl SubAssign for Counts {
 /// Counts of one SLI over a fixed set of windows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ledger {
-    rings: Vec<Ring>,
-    windows: Vec<Window>,
+    rings: Box<[Ring]>,
+    windows: Box<[Window]>,
     now: Timestamp,
-    /// Until this moment no slice begins and none leaves a window.
-    unchanged_until: i64,
     since: Option<Timestamp>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Ring {
-    width: i64,
-    /// Number of the newest slice; slice `n` covers `(n * width, (n + 1) * width]`.
-    newest: i64,
-    slices: Box<[Counts]>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -86,48 +80,21 @@ struct Window {
     partial: Counts,
 }
 
-impl Ring {
-    fn slot(&self, number: i64) -> usize {
-        number.rem_euclid(self.slices.len() as i64) as usize
-    }
-
-    /// The slice's counts, if it is one of those kept.
-    fn get(&self, number: i64) -> Counts {
-        let kept = number <= self.newest && number > self.newest - self.slices.len() as i64;
-        if kept { self.slices[self.slot(number)] } else { Counts::default() }
-    }
-
-    /// The number of the slice that holds `at`.
-    fn holding(&self, at: Timestamp) -> i64 {
-        (at.as_millis() - 1).div_euclid(self.width)
-    }
-
-    /// Makes `newest` the newest slice. Later slices, which exist only after the clock went back, are folded
-    /// into it: their events did happen.
-    fn move_to(&mut self, newest: i64) {
-        let len = self.slices.len() as i64;
-        if newest - self.newest >= len || self.newest - newest >= len {
-            self.slices.fill(Counts::default());
-        } else if newest >= self.newest {
-            for number in self.newest + 1..=newest {
-                let slot = self.slot(number);
-                self.slices[slot] = Counts::default();
-            }
-        } else {
-            for number in newest + 1..=self.newest {
-                let slot = self.slot(number);
-                let future = std::mem::take(&mut self.slices[slot]);
-                let slot = self.slot(newest);
-                self.slices[slot] += future;
-            }
-        }
-        self.newest = newest;
-    }
-}
-
 impl Window {
     fn edge_at(&self, now: Timestamp, width: i64) -> i64 {
-        (now - self.span).as_millis().div_euclid(width)
+        let start = (now - self.span).as_millis();
+        // Mostly the same or the next one, found without a division.
+        let into = start.saturating_sub(self.edge * width);
+        match into {
+            _ if into < 0 || into >= 2 * width => start.div_euclid(width),
+            _ if into < width => self.edge,
+            _ => self.edge + 1,
+        }
+    }
+
+    /// When the next slice begins to leave.
+    fn edge_end(&self, ring: &Ring) -> i64 {
+        (self.edge + 1) * ring.width + self.span.as_millis()
     }
 
     /// Lets slices leave until the edge is that of `now`.
@@ -153,30 +120,25 @@ impl Window {
 impl Ledger {
     /// An empty ledger for these windows, each up to 92 days; they are addressed by their index.
     pub fn new(windows: &[Span], now: Timestamp) -> Self {
-        let mut rings: Vec<Ring> = Vec::new();
-        let mut placed = Vec::new();
-        for &span in windows {
-            let (width, _) = TIERS.into_iter().find(|(_, reach)| span <= *reach).unwrap_or(TIERS[TIERS.len() - 1]);
-            let width = width.as_millis();
-            let ring = rings.iter().position(|r| r.width == width).unwrap_or_else(|| {
-                rings.push(Ring { width, newest: 0, slices: Box::default() });
-                rings.len() - 1
-            });
+        let tier = |span: Span| TIERS.iter().position(|(_, reach)| span <= *reach).unwrap_or(TIERS.len() - 1);
+        let mut used: Vec<usize> = windows.iter().map(|span| tier(*span)).collect();
+        used.sort_unstable();
+        used.dedup();
+        let ring = |&of: &usize| {
+            let width = TIERS[of].0.as_millis();
+            let longest = windows.iter().filter(|span| tier(**span) == of).max().copied().unwrap_or_default();
             // One more for the partial slice at each end.
-            let slices = span.as_millis().div_euclid(width) as usize + 2;
-            if rings[ring].slices.len() < slices {
-                rings[ring].slices = vec![Counts::default(); slices].into();
-            }
-            placed.push(Window { span, ring, edge: 0, inside: Counts::default(), partial: Counts::default() });
-        }
-        let mut ledger = Self { rings, windows: placed, now, unchanged_until: i64::MIN, since: None };
-        for ring in &mut ledger.rings {
-            ring.newest = ring.holding(now);
-        }
-        for window in &mut ledger.windows {
-            window.edge = window.edge_at(now, ledger.rings[window.ring].width);
-        }
-        ledger
+            Ring::new(width, longest.as_millis().div_euclid(width) as usize + 2, now)
+        };
+        let rings: Box<[Ring]> = used.iter().map(ring).collect();
+        let window = |&span: &Span| {
+            let ring = used.binary_search(&tier(span)).unwrap_or_default();
+            let (inside, partial) = (Counts::default(), Counts::default());
+            let window = Window { span, ring, edge: 0, inside, partial };
+            Window { edge: window.edge_at(now, rings[ring].width), ..window }
+        };
+        let windows = windows.iter().map(window).collect();
+        Self { rings, windows, now, since: None }
     }
 
     /// Whether the other ledger keeps the same windows.
@@ -193,10 +155,9 @@ impl Ledger {
         let (kept, needed) = (longest(self), longest(&new));
         new.since = self.since.map(|since| if needed > kept { since.max(self.now - kept) } else { since });
         for ring in &mut new.rings {
-            let oldest = ring.newest - ring.slices.len() as i64 + 1;
-            for number in oldest..=ring.newest {
-                let slot = ring.slot(number);
-                ring.slices[slot] = self.between(Timestamp(number * ring.width), Timestamp((number + 1) * ring.width));
+            for number in ring.oldest()..=ring.newest {
+                let (start, end) = (Timestamp(number * ring.width), Timestamp((number + 1) * ring.width));
+                ring.set(number, self.between(start, end));
             }
         }
         for window in &mut new.windows {
@@ -208,7 +169,7 @@ impl Ledger {
 
     /// The counts of `(from, to]`, from the finest slices that reach back that far.
     pub fn between(&self, from: Timestamp, to: Timestamp) -> Counts {
-        let reaches = |ring: &&Ring| (ring.newest - ring.slices.len() as i64 + 1) * ring.width <= from.as_millis();
+        let reaches = |ring: &&Ring| ring.oldest() * ring.width <= from.as_millis();
         let finest = self.rings.iter().filter(reaches).min_by_key(|ring| ring.width);
         let Some(ring) = finest.or_else(|| self.rings.iter().max_by_key(|ring| ring.width)) else {
             return Counts::default();
@@ -231,32 +192,30 @@ impl Ledger {
     pub fn advance(&mut self, now: Timestamp) {
         let forward = now >= self.now;
         self.now = now;
-        if forward && now.as_millis() < self.unchanged_until {
-            return;
-        }
-        let mut unchanged_until = i64::MAX;
         for (i, ring) in self.rings.iter_mut().enumerate() {
+            if forward && now.as_millis() < ring.unchanged_until {
+                continue;
+            }
             let newest = ring.holding(now);
             let windows = self.windows.iter_mut().filter(|w| w.ring == i);
+            let mut edges_end = i64::MAX;
             // Once a turn the sums are made anew, so that fractions never drift.
-            let turned =
-                newest.div_euclid(ring.slices.len() as i64) != ring.newest.div_euclid(ring.slices.len() as i64);
-            if forward && !turned {
-                let mut edges_end = i64::MAX;
+            if forward && !ring.turns_until(newest) {
                 for window in windows {
                     window.move_to(now, ring);
-                    edges_end = edges_end.min((window.edge + 1) * ring.width + window.span.as_millis());
+                    edges_end = edges_end.min(window.edge_end(ring));
                 }
                 ring.move_to(newest);
-                unchanged_until = unchanged_until.min(edges_end);
             } else {
                 ring.move_to(newest);
-                windows.for_each(|window| window.sum_anew(now, ring));
-                unchanged_until = i64::MIN;
+                ring.settle();
+                for window in windows {
+                    window.sum_anew(now, ring);
+                    edges_end = edges_end.min(window.edge_end(ring));
+                }
             }
-            unchanged_until = unchanged_until.min((newest + 1) * ring.width + 1);
+            ring.unchanged_until = edges_end.min((newest + 1) * ring.width + 1);
         }
-        self.unchanged_until = unchanged_until;
     }
 
     /// Adds counts at `at`; a time after the ledger's now counts as now. What is older than a window's start
@@ -265,11 +224,10 @@ impl Ledger {
         let at = at.min(self.now);
         for (i, ring) in self.rings.iter_mut().enumerate() {
             let number = ring.holding(at);
-            if number <= ring.newest - ring.slices.len() as i64 {
+            if number < ring.oldest() {
                 continue;
             }
-            let slot = ring.slot(number);
-            ring.slices[slot] += counts;
+            ring.add(number, counts);
             for window in self.windows.iter_mut().filter(|w| w.ring == i) {
                 match number.cmp(&window.edge) {
                     Ordering::Greater => window.inside += counts,
@@ -302,10 +260,16 @@ impl Ledger {
         counts
     }
 
+    /// The counts of the last window.
+    pub fn last_window(&self) -> Counts {
+        self.window(self.windows.len() - 1)
+    }
+
     /// How much of a window lies after the first sample, 0 to 1.
     pub fn coverage(&self, index: usize) -> f64 {
         let span = self.windows[index].span;
-        (self.covered(span).as_millis() as f64 / span.as_millis() as f64).min(1.0)
+        let covered = self.covered(span);
+        if covered == span { 1.0 } else { (covered.as_millis() as f64 / span.as_millis() as f64).min(1.0) }
     }
 
     /// How much of the last `span` lies after the first sample.

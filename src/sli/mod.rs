@@ -4,6 +4,8 @@
 mod account;
 mod catalog;
 mod ledger;
+mod missing;
+mod ring;
 mod signal;
 mod slices;
 mod values;

@@ -76,6 +76,15 @@ impl Labels {
         self
     }
 
+    /// The same labels in no more memory than they need: for those that stay.
+    #[must_use]
+    pub fn shrunk(self) -> Self {
+        // Into new memory: an allocator may leave as it is what shrinks by less than half.
+        let mut exact = Vec::with_capacity(self.0.len());
+        exact.extend(self.0);
+        Self(exact)
+    }
+
     /// Pairs in order of name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))

@@ -1,11 +1,10 @@
 //! Label matchers and selectors.
 
 use std::fmt;
+use std::sync::Arc;
 
+use crate::types::pattern::anchored;
 use crate::types::{Labels, METRIC_NAME, format_value_exponent, is_label_name, is_metric_name, quote};
-
-/// Compiled regular expressions may take this much memory each.
-const REGEX_SIZE_LIMIT_BYTES: usize = 1 << 20;
 
 /// How a matcher compares a label's value. An absent label has the value `""`.
 #[derive(Clone, Debug)]
@@ -15,9 +14,9 @@ pub enum MatchOp {
     /// `!=`
     NotEqual(Box<str>),
     /// `=~`, anchored at both ends as in Prometheus.
-    Regex(Box<str>, regex::Regex),
+    Regex(Box<str>, Arc<regex::Regex>),
     /// `!~`, anchored at both ends as in Prometheus.
-    NotRegex(Box<str>, regex::Regex),
+    NotRegex(Box<str>, Arc<regex::Regex>),
     /// The value read as a number equals this one: `le="1"` and `le="1.0"` are the same bound.
     Number(f64),
 }
@@ -103,14 +102,6 @@ fn parse_number(value: &str) -> Option<f64> {
         "-Inf" => Some(f64::NEG_INFINITY),
         _ => value.parse().ok(),
     }
-}
-
-fn anchored(pattern: &str) -> Result<regex::Regex, MatcherError> {
-    regex::RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(REGEX_SIZE_LIMIT_BYTES).build().map_err(|error| {
-        let text = error.to_string();
-        let reason = text.lines().last().unwrap_or(&text).trim().trim_start_matches("error: ").to_owned();
-        MatcherError::Regex { pattern: pattern.to_owned(), reason }
-    })
 }
 
 impl Selector {

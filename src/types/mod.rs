@@ -9,6 +9,7 @@ mod label;
 mod matcher;
 mod number;
 mod objective;
+mod pattern;
 mod quote;
 mod selectors;
 mod time;

@@ -156,7 +156,8 @@ fn alert(name: &str, state: AlertState) -> Alert {
             annotations: vec![(
                 "summary".to_owned(),
                 "{{ $labels.alertname }} burns {{ $value | humanize }}x".to_owned(),
-            )],
+            )]
+            .into(),
             expr: "slo:burn > 14.4".to_owned(),
             for_: Span::ZERO,
             keep_firing_for: Span::ZERO,
