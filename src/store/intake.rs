@@ -1,6 +1,7 @@
 //! The write side: which series a sample belongs to, and what has to go when there is no room.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +21,8 @@ const GENERATIONS: u32 = 1 << 16;
 /// room while the last one is untouched: it is for the samples of those that are there. So series that are too many are
 /// left out, and do not drive out each other and everything else in turn.
 const PARTS: usize = 16;
+/// Series that are found before the first of them gets its samples.
+const AHEAD_SERIES: usize = 64;
 /// A part of the wire keys that were not used is forgotten this often.
 const ROTATE_EVERY: Span = Span::minutes(1);
 
@@ -77,17 +80,23 @@ impl Intake {
             return;
         }
         let mut fates = Fates::default();
-        for series in batch.series() {
-            if series.samples.is_empty() {
-                continue;
+        let mut found = Vec::with_capacity(AHEAD_SERIES);
+        let mut all = batch.series();
+        while all.len() > 0 {
+            // Some at a time: what is kept of each is fetched from memory before it is locked, all of them at once.
+            for series in all.by_ref().take(AHEAD_SERIES).filter(|series| !series.samples.is_empty()) {
+                let Some(slot) = self.place_of(inner, series.wire_hash, series.labels) else { continue };
+                if self.hears(inner, series.wire_hash, series.labels, now) {
+                    found.push((slot, series.samples));
+                }
             }
-            let Some(slot) = self.place_of(inner, series.wire_hash, series.labels) else { continue };
-            if !self.hears(inner, series.wire_hash, series.labels, now) {
-                continue;
-            }
-            for sample in series.samples {
-                if inner.is_timely(sample.timestamp, now) {
-                    self.push(inner, slot, sample.timestamp, sample.value, &mut fates);
+            let fetched = found.iter().filter_map(|(slot, _)| self.slots[*slot as usize].as_ref());
+            black_box(fetched.map(|slot| Arc::strong_count(&slot.series)).sum::<usize>());
+            for (slot, samples) in found.drain(..) {
+                for sample in samples {
+                    if inner.is_timely(sample.timestamp, now) {
+                        self.push(inner, slot, sample.timestamp, sample.value, &mut fates);
+                    }
                 }
             }
             self.make_room(inner);

@@ -210,22 +210,23 @@ impl Batch {
         while let Some(series) = decoder.next_series(&mut self.samples, &mut self.histograms, &mut self.scattered)? {
             if series.samples.is_empty() && series.histograms.is_empty() {
                 self.empty_series += 1;
-                continue;
             }
-            let labels = match series.labels.start.checked_sub(self.bytes.len()) {
-                None => &self.bytes[series.labels.clone()],
-                Some(start) => &self.scattered[start..],
-            };
-            let wire_hash = key.hash(labels);
             if !series.histograms.is_empty() {
-                let (wire_hash, labels) = (wire_hash ^ HISTOGRAM_HASH, series.labels.clone());
-                self.histogram_series.push(Entry { wire_hash, labels, values: series.histograms });
+                let (labels, values) = (series.labels.clone(), series.histograms);
+                self.histogram_series.push(Entry { wire_hash: 0, labels, values });
             }
             if !series.samples.is_empty() {
-                self.series.push(Entry { wire_hash, labels: series.labels, values: series.samples });
+                self.series.push(Entry { wire_hash: 0, labels: series.labels, values: series.samples });
             }
         }
         self.bytes.append(&mut self.scattered);
+        // On their own: finding where labels end waits for one byte after the other, and hashing need not wait for that.
+        for entry in &mut self.series {
+            entry.wire_hash = key.hash(&self.bytes[entry.labels.clone()]);
+        }
+        for entry in &mut self.histogram_series {
+            entry.wire_hash = key.hash(&self.bytes[entry.labels.clone()]) ^ HISTOGRAM_HASH;
+        }
         Ok(())
     }
 

@@ -87,15 +87,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One of up to eight bytes at once, if that many are there to be looked at.
+    /// One of up to eight bytes at once.
+    #[inline]
     fn long_varint(&mut self) -> Result<u64, ProtobufError> {
-        let Some(chunk) = self.rest.first_chunk() else { return self.any_varint() };
-        let word = u64::from_le_bytes(*chunk);
+        let word = match (self.rest.first_chunk(), self.rest.first_chunk(), self.rest.last_chunk()) {
+            (Some(eight), ..) => u64::from_le_bytes(*eight),
+            // Four to seven bytes, as at the end of a sample: the first four and the last four of them.
+            (None, Some(first), Some(last)) => {
+                let last = u64::from(u32::from_le_bytes(*last)) << (8 * (self.rest.len() - 4));
+                u64::from(u32::from_le_bytes(*first)) | last
+            }
+            _ => return self.any_varint(),
+        };
         let last_bytes = !word & 0x8080_8080_8080_8080;
-        if last_bytes == 0 {
+        let length = last_bytes.trailing_zeros() / 8 + 1;
+        if last_bytes == 0 || length as usize > self.rest.len() {
             return self.any_varint();
         }
-        let length = last_bytes.trailing_zeros() / 8 + 1;
         // Seven bits of each byte, moved together: two bytes, then four, then eight.
         let bytes = word & u64::MAX >> (64 - 8 * length);
         let pairs = (bytes & 0x007f_007f_007f_007f) | (bytes & 0x7f00_7f00_7f00_7f00) >> 1;
