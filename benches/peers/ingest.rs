@@ -32,7 +32,7 @@ struct Load {
 /// What a server used for one load.
 struct Used {
     samples: usize,
-    cpu: Duration,
+    cpu_seconds: f64,
     sent: Sent,
 }
 
@@ -70,11 +70,11 @@ impl Used {
         let before = server.cpu()?;
         let sent = sender::send(server.address, &messages)?;
         std::thread::sleep(AFTERWARDS);
-        Ok(Self { samples: samples(requests), cpu: server.cpu()? - before, sent })
+        Ok(Self { samples: samples(requests), cpu_seconds: server.cpu()? - before, sent })
     }
 
     fn cpu_seconds_a_million(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.samples as f64
+        self.cpu_seconds * 1e6 / self.samples as f64
     }
 }
 
@@ -95,7 +95,9 @@ fn floor(load: &Load) -> anyhow::Result<f64> {
     // The best pass: what the code costs when its neighbours are quiet.
     let pass = |requests: &[Request], floor: &mut Floor| {
         let start = Instant::now();
-        requests.iter().for_each(|request| _ = floor.take(&request.body));
+        for request in requests {
+            floor.take(&request.body);
+        }
         start.elapsed().as_secs_f64() / samples(requests) as f64
     };
     let scrape = load.first.len();
@@ -111,7 +113,9 @@ pub fn run(peers: &Peers) -> anyhow::Result<()> {
         let floor = floor(&load)?;
         println!("{} series, {} bytes a sample, {SLOS} SLOs on them", size.series(), load.bytes_a_sample());
         println!("floor: {:.2} M samples a core second\n", floor / 1e6);
-        println!("| | M samples a core second | of the floor | CPU s a million | p50 ms | p99 ms | resident MiB | sloburn is | new series, CPU s a million | sloburn is |");
+        println!(
+            "| | M samples a core second | of the floor | CPU s a million | p50 ms | p99 ms | resident MiB | sloburn is | new series, CPU s a million | sloburn is |"
+        );
         println!("|---|---|---|---|---|---|---|---|---|---|");
         let mut own: Option<[f64; 2]> = None;
         for peer in peers.iter() {

@@ -40,7 +40,8 @@ fn scrape(number: i64, at: i64) -> Vec<TimeSeries> {
 }
 
 async fn write(client: &reqwest::Client, server: &Server, body: Vec<u8>) {
-    let request = client.post(format!("http://{}/api/v1/write", server.address)).header("content-type", "application/x-protobuf");
+    let request =
+        client.post(format!("http://{}/api/v1/write", server.address)).header("content-type", "application/x-protobuf");
     let response = request.header("content-encoding", "snappy").body(body).send().await.unwrap();
     assert!(response.status().is_success(), "{}", response.text().await.unwrap());
 }

@@ -16,7 +16,7 @@ const FLEET: Size = Size { services: 450, instances: 2, children: 20 };
 /// An hour of data.
 const SCRAPES: usize = 240;
 /// Both go on for this long without new data.
-const WATCH: Duration = Duration::from_secs(120);
+const WATCH: Duration = Duration::from_mins(2);
 const CONFIG: &str = "global: {evaluation_interval: 30s}\nrule_files: [rules.yml]\n";
 
 pub fn run(peers: &Peers) -> anyhow::Result<()> {
@@ -54,7 +54,7 @@ pub fn run(peers: &Peers) -> anyhow::Result<()> {
 fn cpu_of_load(server: &Server, messages: &[Vec<u8>]) -> anyhow::Result<f64> {
     let before = server.cpu()?;
     sender::send(server.address, messages)?;
-    Ok((server.cpu()? - before).as_secs_f64())
+    Ok(server.cpu()? - before)
 }
 
 /// CPU seconds over the time that is watched.
@@ -62,7 +62,7 @@ fn cpu_of(server: &Server, change: impl FnOnce() -> anyhow::Result<()>) -> anyho
     change()?;
     let before = server.cpu()?;
     std::thread::sleep(WATCH);
-    Ok((server.cpu()? - before).as_secs_f64())
+    Ok(server.cpu()? - before)
 }
 
 fn an_hour(seconds: f64) -> f64 {

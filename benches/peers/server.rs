@@ -16,7 +16,7 @@ pub const BOTH_CORES: &str = "0,1";
 const SENDER_CORE: &str = "1";
 
 /// A server is up within this time.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -165,13 +165,13 @@ impl Server {
         self.folder.path()
     }
 
-    /// What its threads have run for, in user and system, in steps of 10 ms (`proc_pid_stat(5)`, fields 14 and 15).
-    pub fn cpu(&self) -> anyhow::Result<Duration> {
+    /// Seconds that its threads have run for, in user and system, in steps of 10 ms (`proc_pid_stat(5)`, fields 14 and 15).
+    pub fn cpu(&self) -> anyhow::Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
         let ticks: Vec<u64> = after_name.split_whitespace().skip(11).take(2).map_while(|f| f.parse().ok()).collect();
         ensure!(ticks.len() == 2, "no times in stat");
-        Ok(Duration::from_millis(10 * ticks.iter().sum::<u64>()))
+        Ok(ticks.iter().sum::<u64>() as f64 / 100.0)
     }
 
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {

@@ -137,9 +137,8 @@ impl<V: Copy> Cache<V> {
         }
         self.last = place;
         let entries = &self.entries;
-        self.tables[table(key)].insert_unique(position(key), place as u32, |place| {
-            position(entries[*place as usize].key)
-        });
+        self.tables[table(key)]
+            .insert_unique(position(key), place as u32, |place| position(entries[*place as usize].key));
     }
 
     /// Forgets `hash`.

@@ -74,7 +74,10 @@ impl<'a> BitReader<'a> {
         }
         // Nine bytes hold any 64 bits wherever they begin.
         let window = match self.bytes.get(first..).and_then(|rest| rest.first_chunk::<9>()) {
-            Some(nine) => u128::from(u64::from_be_bytes(nine[..8].try_into().unwrap_or_default())) << 64 | u128::from(nine[8]) << 56,
+            Some(nine) => {
+                u128::from(u64::from_be_bytes(nine[..8].try_into().unwrap_or_default())) << 64
+                    | u128::from(nine[8]) << 56
+            }
             None => self.window_at_end(first),
         };
         (window << shift >> (128 - count)) as u64

@@ -362,7 +362,9 @@ impl Intake {
 
 fn selection(selectors: &[Selector]) -> Selectors<()> {
     let mut selection = Selectors::default();
-    selectors.iter().for_each(|selector| selection.add(selector.clone(), ()));
+    for selector in selectors {
+        selection.add(selector.clone(), ());
+    }
     selection
 }
 
@@ -381,7 +383,8 @@ struct Fates {
 
 impl Counters {
     fn count(&self, fates: Fates, stored: &AtomicU64) {
-        for (counter, count) in [(stored, fates.stored), (&self.duplicates, fates.duplicates), (&self.late, fates.late)] {
+        for (counter, count) in [(stored, fates.stored), (&self.duplicates, fates.duplicates), (&self.late, fates.late)]
+        {
             counter.fetch_add(count, Ordering::Relaxed);
         }
     }

@@ -52,7 +52,8 @@ impl<M> Selectors<M> {
         let job = labels.get(JOB).unwrap_or_default();
         let named = self.by_name.get(labels.get(METRIC_NAME).unwrap_or_default());
         let by_job = named.into_iter().chain([&self.unnamed]);
-        let places = by_job.flat_map(move |by_job| by_job.any.iter().chain(by_job.pinned.get(job).into_iter().flatten()));
+        let places =
+            by_job.flat_map(move |by_job| by_job.any.iter().chain(by_job.pinned.get(job).into_iter().flatten()));
         places.map(|place| &self.all[*place])
     }
 }
