@@ -10,8 +10,10 @@ use crate::spec::{QueryEvents, RuleGroup, Service};
 use crate::store::{self, Store};
 use crate::types::{Selector, Span};
 
-/// How often figures are recorded, and what is too old is dropped.
+/// How often figures are recorded.
 const RECORD_EVERY: Span = Span::seconds(15);
+/// After so many times what is too old is dropped: to look for it takes as long as to take a scrape.
+const EXPIRE_EVERY_RECORDS: usize = 4;
 
 /// The store of a daemon.
 #[derive(Clone, Debug)]
@@ -56,12 +58,14 @@ impl Kept {
         let mut was_within = true;
         let mut interval = tokio::time::interval(RECORD_EVERY.to_std());
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        for number in 0_usize.. {
             interval.tick().await;
             let (store, snapshot) = (self.store.clone(), engine.snapshot());
             let work = move || {
                 let recorded = recorder.record(&snapshot, &store);
-                store.expire(clock::now());
+                if number.is_multiple_of(EXPIRE_EVERY_RECORDS) {
+                    store.expire(clock::now());
+                }
                 (recorder, recorded.is_some())
             };
             let Ok((used, is_within)) = tokio::task::spawn_blocking(work).await else { return };

@@ -1,12 +1,12 @@
 //! The write side: which series a sample belongs to, and what has to go when there is no room.
 
 use std::collections::VecDeque;
-use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::promql::{FloatHistogram, Value};
 use crate::series::{self, Cache, Ha, Heard, identity_bytes};
+use crate::store::recent::Recent;
 use crate::store::series::{Data, Fate, Message, Series};
 use crate::store::{Counters, Inner, OutOfOrder, Settings};
 use crate::types::{Labels, Selector, Selectors, Span, Timestamp};
@@ -21,8 +21,6 @@ const GENERATIONS: u32 = 1 << 16;
 /// room while the last one is untouched: it is for the samples of those that are there. So series that are too many are
 /// left out, and do not drive out each other and everything else in turn.
 const PARTS: usize = 16;
-/// Series that are found before the first of them gets its samples.
-const AHEAD_SERIES: usize = 64;
 /// A part of the wire keys that were not used is forgotten this often.
 const ROTATE_EVERY: Span = Span::minutes(1);
 
@@ -36,6 +34,8 @@ pub(super) struct Intake {
     identities: series::Index,
     /// As in the index, which this spares a lock.
     slots: Vec<Option<Slot>>,
+    /// By place.
+    recents: Vec<Recent>,
     /// Places to use again, with the rotation from which on no wire key stands for their last series.
     free: VecDeque<(u64, u32)>,
     rotation: u64,
@@ -59,6 +59,7 @@ impl Intake {
             wire: Cache::new(settings.series_limit.saturating_mul(2)),
             identities: series::Index::default(),
             slots: Vec::new(),
+            recents: Vec::new(),
             free: VecDeque::new(),
             rotation: 0,
             rotated_at: None,
@@ -80,23 +81,17 @@ impl Intake {
             return;
         }
         let mut fates = Fates::default();
-        let mut found = Vec::with_capacity(AHEAD_SERIES);
-        let mut all = batch.series();
-        while all.len() > 0 {
-            // Some at a time: what is kept of each is fetched from memory before it is locked, all of them at once.
-            for series in all.by_ref().take(AHEAD_SERIES).filter(|series| !series.samples.is_empty()) {
-                let Some(slot) = self.place_of(inner, series.wire_hash, series.labels) else { continue };
-                if self.hears(inner, series.wire_hash, series.labels, now) {
-                    found.push((slot, series.samples));
-                }
+        for series in batch.series() {
+            if series.samples.is_empty() {
+                continue;
             }
-            let fetched = found.iter().filter_map(|(slot, _)| self.slots[*slot as usize].as_ref());
-            black_box(fetched.map(|slot| Arc::strong_count(&slot.series)).sum::<usize>());
-            for (slot, samples) in found.drain(..) {
-                for sample in samples {
-                    if inner.is_timely(sample.timestamp, now) {
-                        self.push(inner, slot, sample.timestamp, sample.value, &mut fates);
-                    }
+            let Some(slot) = self.place_of(inner, series.wire_hash, series.labels) else { continue };
+            if !self.hears(inner, series.wire_hash, series.labels, now) {
+                continue;
+            }
+            for sample in series.samples {
+                if inner.is_timely(sample.timestamp, now) {
+                    self.push(inner, slot, sample.timestamp, sample.value, &mut fates);
                 }
             }
             self.make_room(inner);
@@ -179,7 +174,6 @@ impl Intake {
 
     fn add(&mut self, inner: &Inner, labels: &Labels) -> u32 {
         let identity = self.identity(inner, labels);
-        let series = Arc::new(Series::new(labels.clone()));
         let slot = match self.free.front() {
             Some((from, slot)) if *from <= self.rotation => {
                 let slot = *slot;
@@ -188,10 +182,13 @@ impl Intake {
             }
             _ => self.slots.len() as u32,
         };
+        let series = Arc::new(Series::new(labels.clone(), slot));
         let entry = Slot { series: Arc::clone(&series), identity };
-        match self.slots.get_mut(slot as usize) {
-            Some(place) => *place = Some(entry),
-            None => self.slots.push(Some(entry)),
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            (*place, self.recents[slot as usize]) = (Some(entry), Recent::default());
+        } else {
+            self.slots.push(Some(entry));
+            self.recents.push(Recent::default());
         }
         self.identities.insert(identity, slot);
         inner.grow(series.overhead_bytes());
@@ -199,14 +196,57 @@ impl Intake {
         slot
     }
 
+    #[inline]
     fn push(&mut self, inner: &Inner, slot: u32, at: Timestamp, value: f64, fates: &mut Fates) {
+        let is_taken = self.recents.get_mut(slot as usize).is_some_and(|recent| recent.push(at.0, value));
+        if is_taken {
+            fates.stored += 1;
+        } else {
+            self.push_past_recent(inner, slot, at, value, fates);
+        }
+    }
+
+    fn push_past_recent(&mut self, inner: &Inner, slot: u32, at: Timestamp, value: f64, fates: &mut Fates) {
+        self.settle(inner, slot);
         let window = inner.settings.out_of_order_window;
         self.change(inner, slot, fates, |data| data.push(at.0, value, window));
+        self.recents[slot as usize].passed(at.0);
     }
 
     fn push_histogram(&mut self, inner: &Inner, slot: u32, at: Timestamp, message: Message, fates: &mut Fates) {
+        self.settle(inner, slot);
         let window = inner.settings.out_of_order_window;
         self.change(inner, slot, fates, |data| data.push_histogram(at.0, message, window));
+        self.recents[slot as usize].passed(at.0);
+    }
+
+    /// Compresses what waits of a series.
+    fn settle(&mut self, inner: &Inner, slot: u32) {
+        let Some((Some(slot), recent)) = self.slots.get(slot as usize).zip(self.recents.get_mut(slot as usize)) else {
+            return;
+        };
+        if recent.is_empty() {
+            return;
+        }
+        let mut data = slot.series.lock();
+        let before = data.size_bytes();
+        for (at, value) in recent.take() {
+            // Later than all before it: nothing is refused.
+            data.push(at, value, inner.settings.out_of_order_window);
+        }
+        let after = data.size_bytes();
+        drop(data);
+        inner.resized(before, after);
+    }
+
+    /// Does so for series that somebody is about to read.
+    pub fn settle_all(&mut self, inner: &Inner, all: &[Arc<Series>]) {
+        for series in all {
+            let is_there = self.slots.get(series.place as usize).and_then(Option::as_ref);
+            if is_there.is_some_and(|slot| Arc::ptr_eq(&slot.series, series)) {
+                self.settle(inner, series.place);
+            }
+        }
     }
 
     fn change(&mut self, inner: &Inner, slot: u32, fates: &mut Fates, push: impl FnOnce(&mut Data) -> Fate) {
@@ -255,6 +295,7 @@ impl Intake {
         value: &Value,
     ) -> Result<(), OutOfOrder> {
         let slot = self.place(inner, labels);
+        self.settle(inner, slot);
         if let Some(Some(entry)) = self.slots.get(slot as usize) {
             let data = entry.series.lock();
             let newest = data.newest();
@@ -308,6 +349,7 @@ impl Intake {
             return;
         }
         let target = share(limit, PARTS - 2);
+        (0..self.slots.len() as u32).for_each(|slot| self.settle(inner, slot));
         let mut parts: Vec<(i64, usize)> = Vec::new();
         for slot in self.slots.iter().flatten() {
             let data = slot.series.lock();
@@ -330,12 +372,16 @@ impl Intake {
     fn drop_before(&mut self, inner: &Inner, cutoff: i64) -> u64 {
         let mut dropped = 0;
         let mut emptied = Vec::new();
-        for (slot, place) in (0_u32..).zip(&mut self.slots) {
+        for slot in 0..self.slots.len() as u32 {
+            if self.recents[slot as usize].newest() < cutoff {
+                self.settle(inner, slot);
+            }
+            let (place, recent) = (&mut self.slots[slot as usize], &self.recents[slot as usize]);
             let Some(entry) = place else { continue };
             let mut data = entry.series.lock();
             let before = data.size_bytes();
             dropped += data.drop_before(cutoff);
-            let (after, is_empty) = (data.size_bytes(), data.is_empty());
+            let (after, is_empty) = (data.size_bytes(), data.is_empty() && recent.is_empty());
             drop(data);
             inner.resized(before, after);
             if is_empty {

@@ -10,7 +10,8 @@
 //! one time the first stays. Where senders come in pairs, only those of the elected replica are kept, by an election of
 //! our own with the engine's rules: it sees the same requests, a moment later.
 //!
-//! **Concurrency.** Writers take turns (`intake`). Each series has a lock of its own, which is held for the few
+//! **Concurrency.** Writers take turns (`intake`). The latest floats of a series wait there for a few more (`recent`), or
+//! for a reader, before they are compressed. Each series has a lock of its own, which is held for the few
 //! microseconds that it takes to append a sample, or to unpack its samples for a reader; so a query that reads ten
 //! thousand series delays a writer by one of them. The index of labels has a read-write lock: readers hold it while they
 //! look for series, and only a new or a vanished series needs it whole. A reader holds on to the series that it has found
@@ -24,6 +25,7 @@ mod chunk;
 mod index;
 mod intake;
 mod read;
+mod recent;
 mod series;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -234,6 +236,7 @@ impl Store {
     /// Looks at every series.
     pub fn extent(&self) -> Extent {
         let all: Vec<_> = self.0.lock_index().all().map(|(_, series)| Arc::clone(series)).collect();
+        self.0.lock_intake().settle_all(&self.0, &all);
         let mut extent = Extent { series: all.len(), ..Extent::default() };
         for series in all {
             let data = series.lock();

@@ -9,7 +9,7 @@ use crate::promql::{
     Storage, StorageError,
 };
 use crate::store::Store;
-use crate::store::series::Message;
+use crate::store::series::{Message, Series};
 use crate::types::{Labels, Matcher, Timestamp};
 use crate::wire::{self, Histogram, Limits};
 
@@ -19,7 +19,7 @@ impl Storage for Store {
         selection: &Selection<'_>,
         visit: &mut dyn FnMut(SeriesView<'_>) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
-        let found = self.0.lock_index().find(selection.matchers);
+        let found = self.found(selection.matchers);
         let (after, until) = (selection.after.0, selection.until.0);
         let (mut floats, mut messages, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
         for series in found {
@@ -77,10 +77,22 @@ pub fn float_histogram(histogram: &Histogram) -> FloatHistogram {
     }
 }
 
+/// So many series are made ready for a reader while writers wait.
+const SETTLED_SERIES: usize = 1_024;
+
 impl Store {
+    /// The series that satisfy all matchers, with nothing left to be compressed.
+    fn found(&self, matchers: &[Matcher]) -> Vec<Arc<Series>> {
+        let found = self.0.lock_index().find(matchers);
+        for some in found.chunks(SETTLED_SERIES) {
+            self.0.lock_intake().settle_all(&self.0, some);
+        }
+        found
+    }
+
     /// The label sets of series that satisfy all matchers and have samples between these times, sorted.
     pub fn label_sets(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<Arc<Labels>> {
-        let found = self.0.lock_index().find(matchers);
+        let found = self.found(matchers);
         let live = found.iter().filter(|series| series.lock().overlaps(from.0.saturating_sub(1), to.0));
         live.map(|series| Arc::clone(&series.labels)).collect()
     }
@@ -102,7 +114,7 @@ impl Store {
 
     /// The newest value of each series that satisfies all matchers, if it is a float.
     pub fn newest(&self, matchers: &[Matcher]) -> Vec<(Arc<Labels>, FloatSample)> {
-        let found = self.0.lock_index().find(matchers);
+        let found = self.found(matchers);
         found.iter().filter_map(|series| Some((Arc::clone(&series.labels), series.lock().newest_float()?))).collect()
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::promql::{FloatHistogram, FloatSample};
 use crate::store::chunk::{Chunk, Head};
+use crate::store::recent::Recent;
 use crate::types::{Labels, Span, Timestamp};
 
 /// An open chunk is finished at this size, and dropped as a whole when all of it is too old.
@@ -19,6 +20,8 @@ const POSTING_BYTES: usize = 24;
 #[derive(Debug)]
 pub(super) struct Series {
     pub labels: Arc<Labels>,
+    /// Among all series.
+    pub place: u32,
     data: Mutex<Data>,
 }
 
@@ -62,8 +65,8 @@ pub(super) struct Data {
 }
 
 impl Series {
-    pub fn new(labels: Labels) -> Self {
-        Self { labels: Arc::new(labels), data: Mutex::default() }
+    pub fn new(labels: Labels, place: u32) -> Self {
+        Self { labels: Arc::new(labels), place, data: Mutex::default() }
     }
 
     /// What it takes besides its samples.
@@ -72,7 +75,7 @@ impl Series {
             // Both boxed, with what the allocator adds, and the value once more where it is new to the index.
             size_of::<(Box<str>, Box<str>)>() + name.len() + 2 * value.len() + 2 * 8 + POSTING_BYTES
         };
-        size_of::<Self>() + BOOKKEEPING_BYTES + self.labels.iter().map(label).sum::<usize>()
+        size_of::<Self>() + size_of::<Recent>() + BOOKKEEPING_BYTES + self.labels.iter().map(label).sum::<usize>()
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Data> {
