@@ -25,7 +25,7 @@ use sloburn::live::{Body, Durability, EngineHandle, Phase, Specs};
 use sloburn::spec::{self, Source};
 use sloburn::types::{Span, Timestamp};
 use sloburn::wire::{Batch, Limits, Protocol};
-use support::{Fleet, INTERVAL, METRIC, Request, Size, service_name, wire_key};
+use support::{Fleet, INTERVAL, Request, Size, specs_text, wire_key};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,16 +34,7 @@ const CHILDREN: usize = 100;
 
 /// One service with one SLO for each of the fleet.
 fn specs(services: usize) -> Specs {
-    let source = |n: usize| {
-        let job = service_name(n);
-        let text = format!(
-            "apiVersion: sloburn/v1\nkind: Service\nmetadata: {{name: {job}}}\nspec:\n  slis:\n    - name: errors\n      \
-             events:\n        bad: '{METRIC}{{job=\"{job}\",code=~\"5..\"}}'\n        total: '{METRIC}{{job=\"{job}\"}}'\n  \
-             slos:\n    - {{name: availability, sli: errors, objective: 99.9}}\n"
-        );
-        Source::new(format!("{job}.yaml"), text)
-    };
-    let sources: Vec<Source> = (0..services).map(source).collect();
+    let sources = vec![Source::new("specs.yaml", specs_text(services))];
     let (services, report) = spec::parse(&sources);
     assert!(!report.has_errors(), "{}", report.render(false));
     Specs { services, sources }
@@ -165,10 +156,14 @@ async fn measure(services: usize, minutes: i64) -> anyhow::Result<()> {
 
 #[expect(clippy::print_stderr, reason = "for people")]
 fn main() -> ExitCode {
-    let numbers: Vec<i64> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
-    let (services, minutes) = match numbers[..] {
-        [services, minutes] => (services as usize, minutes),
-        _ => (10_000, 10),
+    let numbers: Option<Vec<i64>> = std::env::args().skip(1).map(|text| text.parse().ok()).collect();
+    let (services, minutes) = match numbers.as_deref() {
+        Some([]) => (10_000, 10),
+        Some([services, minutes]) => (*services as usize, *minutes),
+        _ => {
+            eprintln!("usage: recovery [SLOS MINUTES]");
+            return ExitCode::from(2);
+        }
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     match runtime.block_on(measure(services, minutes)) {

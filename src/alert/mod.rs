@@ -1,11 +1,13 @@
 //! Alerts: the state each condition is in, and what receivers and the API are told of it.
 
+mod expr;
 mod machine;
 
 use std::sync::Arc;
 
 use crate::types::{Labels, Span, Timestamp};
 
+pub use expr::Expr;
 pub use machine::{Machine, Standing};
 
 /// Where an alert stands. Inactive alerts do not exist as values.
@@ -69,7 +71,7 @@ pub struct AlertRule {
     /// Shared by all rules that say the same.
     pub annotations: Arc<[(String, String)]>,
     /// The PromQL expression that says the same.
-    pub expr: String,
+    pub expr: Expr,
     /// A condition must hold this long before it fires.
     pub for_: Span,
     /// A firing alert stays so this long after its condition ends.

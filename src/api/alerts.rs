@@ -196,7 +196,7 @@ fn rule(view: &RuleView, at: Timestamp, exclude_alerts: bool, state: &ApiState) 
     let mut value = json!({
         "type": "alerting",
         "name": rule.labels.get(ALERT_NAME),
-        "query": rule.expr,
+        "query": rule.expr.to_string(),
         "duration": rule.for_.as_secs_f64(),
         "keepFiringFor": rule.keep_firing_for.as_secs_f64(),
         "labels": labels,

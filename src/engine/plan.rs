@@ -127,13 +127,13 @@ impl Plan {
 
     /// The alerts on the conditions, for one group.
     pub(super) fn alert_rules(&self, group: &Labels) -> Box<[Arc<AlertRule>]> {
-        let (service, slo) = (&*self.service, self.slo());
+        let place = (Arc::clone(&self.service), self.slo);
         let rule = |(condition, annotations): (&Condition, &Arc<_>)| {
             let annotations = Arc::clone(annotations);
             match condition.kind {
-                ConditionKind::Burn { tier, .. } => rules::tier_rule(service, slo, group, &tier, annotations),
-                ConditionKind::BudgetBelow(percent) => rules::budget_rule(service, slo, group, percent, annotations),
-                ConditionKind::NoData(severity) => rules::no_data_rule(service, slo, group, severity, annotations),
+                ConditionKind::Burn { tier, .. } => rules::tier_rule(&place, group, &tier, annotations),
+                ConditionKind::BudgetBelow(percent) => rules::budget_rule(&place, group, percent, annotations),
+                ConditionKind::NoData(severity) => rules::no_data_rule(&place, group, severity, annotations),
             }
         };
         self.conditions.iter().zip(&self.annotations).map(rule).collect()

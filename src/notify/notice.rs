@@ -93,7 +93,7 @@ impl Notice {
             resolved_at,
             value: alert.value,
             burn_rates: alert.burn_rates.clone(),
-            generator_url: generator_url(external_url, &rule.expr),
+            generator_url: generator_url(external_url, &rule.expr.to_string()),
         })
     }
 
@@ -148,7 +148,7 @@ pub(super) mod tests {
                 labels,
                 annotations: vec![("summary".to_owned(), "{{ $labels.alertname }} burns {{ $value }}x".to_owned())]
                     .into(),
-                expr: "slo:burn > 14.4".to_owned(),
+                expr: "slo:burn > 14.4".into(),
                 for_: Span::ZERO,
                 keep_firing_for: Span::ZERO,
             }),

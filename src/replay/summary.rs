@@ -162,7 +162,7 @@ mod tests {
             group: Labels::new(),
             labels: Labels::new(),
             annotations: [].into(),
-            expr: String::new(),
+            expr: "".into(),
             for_: Span::ZERO,
             keep_firing_for: Span::ZERO,
         };

@@ -158,14 +158,15 @@ impl Shard {
     /// Takes the samples that wait.
     pub fn run(&mut self) {
         let items = std::mem::take(&mut self.items);
-        for (place, &Item { order, source, id, at, value }) in items.iter().enumerate() {
-            let target = &mut self.targets[(id.target / self.count) as usize];
+        for (number, &Item { order, source, id, at, value }) in items.iter().enumerate() {
+            let place = if self.count == 1 { id.target } else { id.target / self.count };
+            let target = &mut self.targets[place as usize];
             let was_holding = target.is_holding();
-            let histogram = self.histograms.pop_front_if(|(of, _)| *of == place);
+            let histogram = self.histograms.pop_front_if(|(of, _)| *of == number);
             let is_histogram = histogram.is_some();
             let taken = match histogram {
                 None => {
-                    let start = self.starts.get(place).copied().flatten();
+                    let start = self.starts.get(number).copied().flatten();
                     target.sample(id, at, value, start, &mut self.step)
                 }
                 Some((_, message)) => {

@@ -158,7 +158,7 @@ fn alert(name: &str, state: AlertState) -> Alert {
                 "{{ $labels.alertname }} burns {{ $value | humanize }}x".to_owned(),
             )]
             .into(),
-            expr: "slo:burn > 14.4".to_owned(),
+            expr: "slo:burn > 14.4".into(),
             for_: Span::ZERO,
             keep_firing_for: Span::ZERO,
         }),

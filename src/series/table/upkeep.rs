@@ -27,8 +27,8 @@ impl Table {
     }
 
     pub(super) fn holds(&mut self, target: u32) {
-        let count = self.shards.len() as u32;
-        self.shards[(target % count) as usize].holding.push(target);
+        let (shard, _) = self.home(target);
+        self.shards[shard].holding.push(target);
     }
 
     /// Forgets the series among the next `count` of the table whose last sample arrived over [`IDLE`] ago;
