@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
 
 /// As many requests are on their way at once.
-const CONNECTIONS: usize = 4;
+const CONNECTIONS: usize = 8;
 
 pub const V1: &str = "application/x-protobuf";
 pub const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";

@@ -65,15 +65,15 @@ impl Peer {
         let output = Command::new(&binary).arg("--version").output();
         let output = output.with_context(|| format!("cannot run {}", binary.display()))?;
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        // `prometheus, version 3.5.3+ds1 (...)`, `victoria-metrics-20240101-v1.145.0`, `sloburn 0.1.0`.
+        // `prometheus, version 3.5.3+ds1 (...)`, `victoria-metrics-20240101-v1.145.0`, `sloburn 0.1.0`; some builds say nothing.
         let is_version = |word: &&str| word.contains('.') && word.chars().any(|c| c.is_ascii_digit());
-        let word = text.split([' ', '-', '+', '\n', ',']).find(is_version).unwrap_or("?");
+        let word = text.split([' ', '-', '+', '\n', ',']).find(is_version).unwrap_or_default();
         let name = match kind {
             Kind::Sloburn => "sloburn",
             Kind::Prometheus => "Prometheus",
             Kind::VictoriaMetrics => "VictoriaMetrics",
         };
-        Ok(Self { kind, name: format!("{name} {}", word.trim_start_matches('v')), binary })
+        Ok(Self { kind, name: format!("{name} {}", word.trim_start_matches('v')).trim_end().to_owned(), binary })
     }
 
     /// A command that keeps to these cores.

@@ -1,7 +1,8 @@
 //! Which series there are, by their labels.
 //!
 //! Each value of each label has a list of the series that bear it. The list of a metric name is in order of the labels,
-//! so that the most common query finds its series sorted; the others are in order of the series' places.
+//! so that the most common query finds its series sorted; the others are in order of the series' places. New series stand
+//! at the end of every list until somebody looks: then the lists that have grown are put in order, once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,6 +17,8 @@ type Postings = BTreeMap<Box<str>, Vec<u32>>;
 pub(super) struct Index {
     slots: Vec<Option<Arc<Series>>>,
     labels: BTreeMap<Box<str>, Postings>,
+    /// Metric names whose lists are not in order.
+    grown: BTreeSet<Box<str>>,
     count: usize,
 }
 
@@ -32,7 +35,6 @@ impl Index {
         }
         self.slots[place] = Some(Arc::clone(series));
         self.count += 1;
-        let slots = &self.slots;
         for (name, value) in &*series.labels {
             if !self.labels.contains_key(name) {
                 self.labels.insert(name.into(), Postings::new());
@@ -42,13 +44,32 @@ impl Index {
                 values.insert(value.into(), Vec::new());
             }
             let Some(list) = values.get_mut(value) else { continue };
-            let at = if name == METRIC_NAME {
-                let labels_of = |slot: &u32| slots[*slot as usize].as_ref().map(|series| &series.labels);
-                list.partition_point(|slot| labels_of(slot) < Some(&series.labels))
+            if name == METRIC_NAME {
+                if !self.grown.contains(value) {
+                    self.grown.insert(value.into());
+                }
+                list.push(slot);
             } else {
-                list.partition_point(|other| *other < slot)
-            };
-            list.insert(at, slot);
+                let at = list.partition_point(|other| *other < slot);
+                list.insert(at, slot);
+            }
+        }
+    }
+
+    /// Whether all lists are in order.
+    pub fn is_in_order(&self) -> bool {
+        self.grown.is_empty()
+    }
+
+    /// Puts the lists that have grown in order.
+    pub fn put_in_order(&mut self) {
+        let Some(names) = self.labels.get_mut(METRIC_NAME) else { return };
+        let labels_of = |slot: &u32| self.slots[*slot as usize].as_ref().map(|series| &series.labels);
+        for name in std::mem::take(&mut self.grown) {
+            if let Some(list) = names.get_mut(&name) {
+                // Most of it is: this takes about as long as to look at it.
+                list.sort_by(|a, b| labels_of(a).cmp(&labels_of(b)));
+            }
         }
     }
 

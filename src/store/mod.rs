@@ -255,8 +255,16 @@ impl Inner {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// With its lists in order.
     fn lock_index(&self) -> RwLockReadGuard<'_, Index> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner)
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        if index.is_in_order() {
+            return index;
+        }
+        drop(index);
+        let mut index = self.lock_index_to_change();
+        index.put_in_order();
+        RwLockWriteGuard::downgrade(index)
     }
 
     fn lock_index_to_change(&self) -> RwLockWriteGuard<'_, Index> {
