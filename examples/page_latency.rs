@@ -242,6 +242,7 @@ async fn measure() -> anyhow::Result<(Histogram<u64>, f64)> {
     let (sender, engine) = (Arc::new(Sender::new(daemon.address())), daemon.engine());
     let (stop, stopped) = oneshot::channel::<()>();
     let daemon = tokio::spawn(daemon.run(async { drop(stopped.await) }));
+    engine.observer().running().await;
     sender.send_history().await?;
     let background = Arc::clone(&sender);
     let mut background = tokio::spawn(async move { background.send_background().await });

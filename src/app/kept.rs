@@ -90,7 +90,7 @@ fn selectors(configured: &[Selector], services: &[Service], groups: &[RuleGroup]
 
 /// What the SLIs of a service count, whole histograms for those of latency, and what excludes events.
 fn add_service(service: &Service, selectors: &mut Vec<Selector>) {
-    for sli in &service.slis {
+    for sli in service.slis.iter() {
         for query in sli.query().into_iter().flat_map(QueryEvents::queries) {
             selectors.extend(query.needed().into_iter().map(|needed| needed.selector));
         }

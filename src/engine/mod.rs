@@ -187,7 +187,7 @@ impl Engine {
         for service in services {
             let service = Arc::new(service.clone());
             let first = slis.len();
-            for sli in &service.slis {
+            for sli in service.slis.iter() {
                 let inputs = sli.inputs();
                 slis.push(SliRun {
                     definition: format!("{}/{} {inputs}", service.name, sli.name).into(),

@@ -16,7 +16,7 @@ pub struct Limit {
 /// Everything that the rules of a service leave out, in the order of its SLOs.
 pub fn limits(service: &Service) -> Vec<Limit> {
     let mut limits = Vec::new();
-    for slo in &service.slos {
+    for slo in service.slos.iter() {
         let mut add = |origin: &Origin, message: &str| {
             let slo = crate::spec::naming::slo_path(service, slo);
             limits.push(Limit { origin: origin.clone(), slo, message: message.to_owned() });

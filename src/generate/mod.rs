@@ -130,7 +130,7 @@ impl FromStr for Format {
 /// The rule groups of a service, in the order of its SLOs. The same service gives the same groups.
 pub fn rules(service: &Service) -> Vec<RuleGroup> {
     let mut groups = Vec::with_capacity(3 * service.slos.len());
-    for slo in &service.slos {
+    for slo in service.slos.iter() {
         let id = naming::slo_id(service, slo);
         for (kind, rules) in [
             ("sli-recordings", sli::rules(service, slo)),

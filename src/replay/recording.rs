@@ -121,7 +121,7 @@ impl Recorder {
             self.totals.names.insert(labels.get(METRIC_NAME).unwrap_or_default().into());
         }
         for matched in self.catalog.find_native(labels).into_iter().flatten() {
-            let sli = self.services.iter().flat_map(|service| &service.slis).nth(matched.sli.0 as usize);
+            let sli = self.services.iter().flat_map(|service| service.slis.iter()).nth(matched.sli.0 as usize);
             let terms = sli.map_or(0, |sli| sli.inputs().terms.len());
             self.noted.extend((0..terms as u32).map(|term| (matched.sli, term)));
         }

@@ -56,7 +56,7 @@ impl Measures {
     /// Has other services hold. An SLI that asks the same goes on.
     pub fn reload(&mut self, services: &[Service], now: Timestamp) {
         let mut before = std::mem::take(&mut self.0);
-        for sli in services.iter().flat_map(|service| &service.slis).filter_map(crate::spec::Sli::query) {
+        for sli in services.iter().flat_map(|service| service.slis.iter()).filter_map(crate::spec::Sli::query) {
             let revision = sli.revision();
             let same = before.iter().position(|run| run.sli.id == sli.id && run.revision == revision);
             self.0.push(match same {

@@ -67,7 +67,7 @@ impl Catalog {
     /// selectors of exclusions.
     pub fn new(services: &[Service]) -> Self {
         let mut catalog = Self::default();
-        for (id, sli) in services.iter().flat_map(|s| &s.slis).enumerate() {
+        for (id, sli) in services.iter().flat_map(|s| s.slis.iter()).enumerate() {
             let inputs = sli.inputs();
             let (sli, is_classic) = (SliId(id as u32), inputs.native.is_some());
             for (term, input) in (0..).zip(inputs.terms) {
@@ -79,7 +79,7 @@ impl Catalog {
                 catalog.native.add(latency.histogram, NativeMatch { sli, threshold: latency.threshold, reads });
             }
         }
-        let signals = services.iter().flat_map(|s| &s.slos).flat_map(Slo::signals);
+        let signals = services.iter().flat_map(|s| s.slos.iter()).flat_map(Slo::signals);
         let slis = services.iter().map(|s| s.slis.len()).sum::<usize>() as u32;
         for (signal, selector) in (slis..).zip(signals) {
             let (role, reads) = (Role::Numerator, Reads::Signal);
@@ -94,7 +94,7 @@ impl Catalog {
     /// What the judge of releases looks at, numbered on: the streams of every service's `canary` block, each followed by
     /// the block itself, which stands for the weight and the phase.
     fn add_releases(&mut self, services: &[Service]) {
-        let signals = services.iter().flat_map(|s| &s.slos).flat_map(Slo::signals).count();
+        let signals = services.iter().flat_map(|s| s.slos.iter()).flat_map(Slo::signals).count();
         let mut next = (services.iter().map(|s| s.slis.len()).sum::<usize>() + signals) as u32;
         for service in services {
             let Some(canary) = &service.canary else { continue };

@@ -21,9 +21,9 @@ pub struct Service {
     /// The label whose values tell releases apart; events are also counted per value of it.
     pub version_label: Option<String>,
     /// In the order written; names are unique.
-    pub slis: Vec<Sli>,
+    pub slis: Arc<[Sli]>,
     /// In the order written; names are unique.
-    pub slos: Vec<Slo>,
+    pub slos: Arc<[Slo]>,
     /// When no release goes on.
     pub budget_policy: Option<BudgetPolicy>,
     /// How its releases are judged.

@@ -30,14 +30,14 @@ fn service() -> Service {
         name: "api".to_owned(),
         labels: Labels::new(),
         version_label: Some("version".to_owned()),
-        slis: vec![Sli {
+        slis: Arc::new([Sli {
             name: "errors".to_owned(),
             kind: SliKind::Events(Events { numerator: Numerator::Bad(bad.into()), total: total.into() }),
             origin: origin.clone(),
-        }],
+        }]),
         budget_policy: None,
         canary: None,
-        slos: vec![Slo {
+        slos: Arc::new([Slo {
             name: "availability".to_owned(),
             description: String::new(),
             sli: 0,
@@ -58,7 +58,7 @@ fn service() -> Service {
                 budget_remaining: Vec::new(),
             },
             origin: origin.clone(),
-        }],
+        }]),
         origin,
     }
 }

@@ -23,10 +23,10 @@ fn shop(kind: SliKind) -> Service {
         name: "shop".to_owned(),
         labels: Labels::new().with("team", "payments"),
         version_label: None,
-        slis: vec![Sli { name: "requests".to_owned(), kind, origin: origin.clone() }],
+        slis: Arc::new([Sli { name: "requests".to_owned(), kind, origin: origin.clone() }]),
         budget_policy: None,
         canary: None,
-        slos: vec![Slo {
+        slos: Arc::new([Slo {
             name: "availability".to_owned(),
             description: String::new(),
             sli: 0,
@@ -47,7 +47,7 @@ fn shop(kind: SliKind) -> Service {
                 budget_remaining: Vec::new(),
             },
             origin: origin.clone(),
-        }],
+        }]),
         origin,
     }
 }
@@ -55,15 +55,16 @@ fn shop(kind: SliKind) -> Service {
 /// The same with another period, and the workbook's windows for it.
 fn shop_over(period: Span, kind: SliKind) -> Service {
     let mut service = shop(kind);
-    service.slos[0].period = period.into();
-    service.slos[0].alerting.policy = Policy::for_period(period);
+    Arc::make_mut(&mut service.slos)[0].period = period.into();
+    Arc::make_mut(&mut service.slos)[0].alerting.policy = Policy::for_period(period);
     service
 }
 
 /// The same with a single tier, for short output.
 fn shop_with_tier(severity: Severity, short: Span, long: Span, factor: f64, kind: SliKind) -> Service {
     let mut service = shop(kind);
-    service.slos[0].alerting.policy = Policy { tiers: vec![Tier { severity, short, long, factor }] };
+    Arc::make_mut(&mut service.slos)[0].alerting.policy =
+        Policy { tiers: vec![Tier { severity, short, long, factor }] };
     service
 }
 
@@ -110,20 +111,20 @@ fn gauge() -> SliKind {
 /// The same with an SLO for each value of `region`.
 fn grouped(kind: SliKind) -> Service {
     let mut service = shop_with_tier(Severity::Page, Span::minutes(5), Span::hours(1), 14.4, kind);
-    service.slos[0].accounting.group_by = vec!["region".to_owned()];
+    Arc::make_mut(&mut service.slos)[0].accounting.group_by = vec!["region".to_owned()];
     service
 }
 
 fn groups() -> Service {
     let mut service = grouped(bad_events());
-    service.slos[0].alerting.budget_remaining = vec![50.0];
+    Arc::make_mut(&mut service.slos)[0].alerting.budget_remaining = vec![50.0];
     service
 }
 
 /// The same with slices as its events.
 fn in_slices(budgeting: Budgeting) -> Service {
     let mut service = shop_with_tier(Severity::Page, Span::minutes(5), Span::hours(1), 14.4, bad_events());
-    service.slos[0].accounting.budgeting = budgeting;
+    Arc::make_mut(&mut service.slos)[0].accounting.budgeting = budgeting;
     service
 }
 
@@ -174,7 +175,7 @@ fn what_rules_cannot_say_is_told_with_its_place() {
             "shop/availability:9: `noData: bad` has no effect on rules: vanished metrics count nothing there",
         ]
     );
-    service.slos[0].accounting.group_by = vec!["region".to_owned()];
+    Arc::make_mut(&mut service.slos)[0].accounting.group_by = vec!["region".to_owned()];
     assert!(told(&service)[5].contains("`absent` cannot tell"));
     assert_eq!(told(&shop(bad_events())), [] as [&str; 0]);
 }
@@ -183,8 +184,8 @@ fn what_rules_cannot_say_is_told_with_its_place() {
 fn every_kind() -> Vec<(&'static str, Service)> {
     let (page, ticket) = (Severity::Page, Severity::Ticket);
     let mut options = shop_with_tier(ticket, Span::hours(2), Span::days(1), 3.0, bad_events());
-    options.slos[0].labels = Labels::new().with("tier", "1");
-    let alerting = &mut options.slos[0].alerting;
+    Arc::make_mut(&mut options.slos)[0].labels = Labels::new().with("tier", "1");
+    let alerting = &mut Arc::make_mut(&mut options.slos)[0].alerting;
     alerting.min_events = Some(1000);
     alerting.for_ = Span::minutes(2);
     alerting.keep_firing_for = Span::minutes(90);
@@ -193,8 +194,8 @@ fn every_kind() -> Vec<(&'static str, Service)> {
     alerting.annotations = vec![("title".to_owned(), "Shop is {{$labels.team}}'s".to_owned())];
     alerting.ticket.annotations = vec![("runbook_url".to_owned(), "https://example.com/a#b".to_owned())];
     let mut no_budget = shop_with_tier(page, Span::minutes(5), Span::hours(1), 14.4, bad_events());
-    no_budget.slos[0].objective = "100".parse().unwrap();
-    no_budget.slos[0].alerting.budget_remaining = vec![10.0];
+    Arc::make_mut(&mut no_budget.slos)[0].objective = "100".parse().unwrap();
+    Arc::make_mut(&mut no_budget.slos)[0].alerting.budget_remaining = vec![10.0];
     vec![
         ("bad_events", shop(bad_events())),
         ("good_events", shop_with_tier(page, Span::minutes(5), Span::hours(1), 14.4, good_events())),
@@ -308,7 +309,7 @@ fn names_and_labels_are_sloths() {
 #[test]
 fn numbers_are_exact() {
     let mut service = shop_over(Span::days(28), bad_events());
-    service.slos[0].objective = "99.99".parse().unwrap();
+    Arc::make_mut(&mut service.slos)[0].objective = "99.99".parse().unwrap();
     let groups = generate::rules(&service);
     assert_eq!(expr_of(&groups, "slo:error_budget:ratio"), "vector(0.0001)");
     assert_eq!(expr_of(&groups, "slo:objective:ratio"), "vector(0.9999)");
@@ -321,15 +322,15 @@ fn tiers_that_cannot_fire_are_left_out() {
     let mut service = shop(bad_events());
     let alerts =
         |service: &Service| generate::rules(service).into_iter().nth(2).map_or(Vec::new(), |group| group.rules);
-    service.slos[0].objective = "90".parse().unwrap();
+    Arc::make_mut(&mut service.slos)[0].objective = "90".parse().unwrap();
     let rules = alerts(&service);
     assert_eq!(rules.len(), 2);
     assert!(!rules[0].expr().contains("14.4") && !rules[0].expr().contains("\nor\n"), "{}", rules[0].expr());
 
-    service.slos[0].objective = "80".parse().unwrap();
+    Arc::make_mut(&mut service.slos)[0].objective = "80".parse().unwrap();
     assert_eq!(alerts(&service).len(), 1, "no page tier is reachable");
 
-    service.slos[0].alerting.ticket.disabled = true;
+    Arc::make_mut(&mut service.slos)[0].alerting.ticket.disabled = true;
     assert!(alerts(&service).is_empty());
     assert_eq!(generate::rules(&service).len(), 2, "an empty group is not written");
 }
@@ -410,8 +411,8 @@ const YAML_WORDS: [&str; 58] = [
 /// Renders a service whose SLO and alerts carry `label` and `annotation`, in both formats, and reads both back.
 fn read_back(name: &str, label: &str, annotation: &str) -> Vec<(Option<String>, Option<String>)> {
     let mut service = shop_with_tier(Severity::Page, Span::minutes(5), Span::hours(1), 14.4, bad_events());
-    service.slos[0].alerting.labels = Labels::new().with(name, label);
-    service.slos[0].alerting.annotations = vec![(name.to_owned(), annotation.to_owned())];
+    Arc::make_mut(&mut service.slos)[0].alerting.labels = Labels::new().with(name, label);
+    Arc::make_mut(&mut service.slos)[0].alerting.annotations = vec![(name.to_owned(), annotation.to_owned())];
     let groups = generate::rules(&service);
     let text = |value: &serde_yaml::Value| value.as_str().map(str::to_owned);
     [(Format::Prometheus, &["groups"][..]), (Format::Operator, &["spec", "groups"])]
@@ -431,7 +432,7 @@ fn read_back(name: &str, label: &str, annotation: &str) -> Vec<(Option<String>, 
 fn words_that_yaml_1_1_reads_otherwise_are_quoted() {
     for word in YAML_WORDS {
         let mut service = shop(bad_events());
-        service.slos[0].alerting.annotations = vec![("word".to_owned(), word.to_owned())];
+        Arc::make_mut(&mut service.slos)[0].alerting.annotations = vec![("word".to_owned(), word.to_owned())];
         let yaml = generate::render(&[service], Format::Prometheus, generate::DEFAULT_ADDRESS);
         let line = yaml.lines().find(|line| line.trim_start().starts_with("word:")).unwrap();
         let value = line.trim_start().trim_start_matches("word:").trim();

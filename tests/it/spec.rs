@@ -145,7 +145,7 @@ fn summary(service: &sloburn::spec::Service) -> String {
         format!("service {} {} line {}", service.name, service.labels, service.origin.line),
         format!("version label {:?}", service.version_label),
     ];
-    for sli in &service.slis {
+    for sli in service.slis.iter() {
         let inputs = sli.inputs();
         lines.push(format!("sli {} line {}: {:?}", sli.name, sli.origin.line, inputs.counting));
         for term in &inputs.terms {
@@ -153,7 +153,7 @@ fn summary(service: &sloburn::spec::Service) -> String {
             lines.push(format!("  {:?} {sign} {} {:?}", term.role, term.selector, term.reads));
         }
     }
-    for slo in &service.slos {
+    for slo in service.slos.iter() {
         let alerting = &slo.alerting;
         let head = format!("slo {} {} line {}", slo.name, slo.labels, slo.origin.line);
         lines.push(format!("{head}: {} of sli {}, {} over {}", slo.objective, slo.sli, slo.description, slo.period));

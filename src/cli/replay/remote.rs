@@ -134,8 +134,8 @@ pub(super) fn read(
 
 /// Every selector of every SLI and exclusion, each once.
 fn selectors(services: &[Service]) -> BTreeSet<String> {
-    let terms = services.iter().flat_map(|service| &service.slis).flat_map(|sli| sli.inputs().terms);
-    let signals = services.iter().flat_map(|service| &service.slos).flat_map(Slo::signals);
+    let terms = services.iter().flat_map(|service| service.slis.iter()).flat_map(|sli| sli.inputs().terms);
+    let signals = services.iter().flat_map(|service| service.slos.iter()).flat_map(Slo::signals);
     terms.map(|term| term.selector.to_string()).chain(signals.map(ToString::to_string)).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sloburn::generate::{self, Format};
@@ -149,8 +150,8 @@ fn prometheus_reads_odd_strings_as_written() {
         expected["exp_labels"][format!("text{i}")] = json!(text);
         expected["exp_annotations"][format!("text{i}")] = json!(text);
     }
-    service.slos[0].alerting.labels = labels;
-    service.slos[0].alerting.annotations = annotations;
+    Arc::make_mut(&mut service.slos)[0].alerting.labels = labels;
+    Arc::make_mut(&mut service.slos)[0].alerting.annotations = annotations;
     Scenario::new(&service)
         .series(r#"http_requests_total{code="500"}"#, "0+100x60")
         .alerts(60, "ShopErrors", &json!([expected]))
@@ -292,7 +293,7 @@ fn history_survives_an_edited_label() {
 #[ignore = "needs promtool"]
 fn without_a_budget_any_error_pages_and_nothing_is_nan() {
     let mut service = shop_with_tier(Severity::Page, Span::minutes(5), Span::hours(1), 14.4, bad_events());
-    service.slos[0].objective = "100".parse().unwrap();
+    Arc::make_mut(&mut service.slos)[0].objective = "100".parse().unwrap();
     Scenario::new(&service)
         .series(r#"http_requests_total{code="200"}"#, "0+100x120")
         .series(r#"http_requests_total{code="500"}"#, "0x90 1x30")
@@ -312,7 +313,7 @@ fn without_a_budget_any_error_pages_and_nothing_is_nan() {
 #[ignore = "needs promtool"]
 fn pages_fire_and_resolve() {
     let mut service = shop_with_tier(Severity::Page, Span::minutes(5), Span::hours(1), 14.4, bad_events());
-    service.slos[0].alerting.labels = Labels::new().with("channel", "shop");
+    Arc::make_mut(&mut service.slos)[0].alerting.labels = Labels::new().with("channel", "shop");
     let page = json!([page_alert(&[("channel", "shop")])]);
     // An hour clean, an hour at 10 %, then clean: 1h is over the limit of 1.44 % from minute 69 on, 5m until 124.
     Scenario::new(&service)
@@ -338,12 +339,12 @@ fn one_error_at_low_traffic_pages_nobody() {
             .run();
     };
     night(&service, &json!([]));
-    service.slos[0].alerting.min_events = Some(0);
+    Arc::make_mut(&mut service.slos)[0].alerting.min_events = Some(0);
     night(&service, &json!([page_alert(&[])]));
     // Exactly as many events as asked for are enough.
-    service.slos[0].alerting.min_events = Some(60);
+    Arc::make_mut(&mut service.slos)[0].alerting.min_events = Some(60);
     night(&service, &json!([page_alert(&[])]));
-    service.slos[0].alerting.min_events = Some(61);
+    Arc::make_mut(&mut service.slos)[0].alerting.min_events = Some(61);
     night(&service, &json!([]));
 }
 
@@ -351,8 +352,8 @@ fn one_error_at_low_traffic_pages_nobody() {
 #[ignore = "needs promtool"]
 fn alerts_wait_for_and_outlive_as_asked() {
     let mut service = shop_with_tier(Severity::Page, Span::minutes(5), Span::hours(1), 14.4, bad_events());
-    service.slos[0].alerting.for_ = Span::minutes(10);
-    service.slos[0].alerting.keep_firing_for = Span::minutes(20);
+    Arc::make_mut(&mut service.slos)[0].alerting.for_ = Span::minutes(10);
+    Arc::make_mut(&mut service.slos)[0].alerting.keep_firing_for = Span::minutes(20);
     // As above, the condition holds from minute 69 to 124.
     Scenario::new(&service)
         .series(r#"http_requests_total{code="200"}"#, "0+100x60 6090+90x59 11500+100x120")
@@ -368,7 +369,7 @@ fn alerts_wait_for_and_outlive_as_asked() {
 #[ignore = "needs promtool"]
 fn budgets_alert_at_each_threshold() {
     let mut service = shop(bad_events());
-    service.slos[0].alerting.budget_remaining = vec![50.0, 12.5];
+    Arc::make_mut(&mut service.slos)[0].alerting.budget_remaining = vec![50.0, 12.5];
     let low = |percent: &str, left: &str| {
         let mut alert = page_alert(&[("sloth_severity", "ticket"), ("budget_remaining", percent)]);
         alert["exp_annotations"] = json!({
