@@ -224,7 +224,7 @@ async fn run(
 ) -> anyhow::Result<Duration> {
     let before = view(engine, service);
     let events = before.tiers[0].events;
-    anyhow::ensure!(events > 500.0 && before.state == SloState::Warming, "not at rest: {before:?}");
+    anyhow::ensure!(events > 200.0 && before.state == SloState::Warming, "not at rest: {before:?}");
     anyhow::ensure!(before.alerts().next().is_none() && deliveries.is_empty(), "alerts already");
     let (group, errors) = (service / GROUP, (events * ERROR_RATIO / (1.0 - ERROR_RATIO)).ceil());
     let start = sender.send(group, clock::now(), |fleet| fleet.add_events(service, errors, true)).await?;
