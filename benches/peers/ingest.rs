@@ -7,10 +7,9 @@ use sloburn::clock;
 use sloburn::types::Span;
 use sloburn::wire::proto::WriteRequest;
 
-use crate::floor::Floor;
 use crate::sender::{self, Sent, V1, V2};
 use crate::server::{BOTH_CORES, Kind, Peer, Peers, SERVER_CORE, Server, pin, pin_sender};
-use crate::support::{Fleet, INTERVAL, Request, Size, in_v2, specs_text};
+use crate::support::{Fleet, Floor, INTERVAL, Request, Size, in_v2, specs_text};
 
 const SLOS: usize = 450;
 const SMALL: Size = Size { services: SLOS, instances: 2, children: 110 };

@@ -18,7 +18,6 @@
 #![expect(clippy::print_stdout, reason = "its report")]
 #![expect(clippy::disallowed_methods, reason = "it measures")]
 
-mod floor;
 mod ingest;
 mod promql;
 mod rules;

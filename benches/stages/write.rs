@@ -7,12 +7,11 @@
 use std::collections::VecDeque;
 
 use sloburn::engine::{Engine, Event, Settings};
-use sloburn::series::Index;
 use sloburn::types::Span;
-use sloburn::wire::{Batch, Limits, WireKey, snappy};
+use sloburn::wire::{Batch, Limits, WireKey};
 
 use crate::Stage;
-use crate::support::{Fleet, INTERVAL, METRIC, Request, START, Size, services, wire_key};
+use crate::support::{Fleet, Floor, INTERVAL, METRIC, Request, START, Size, services, wire_key};
 
 const FLEET: Size = Size { services: 450, instances: 2, children: 110 };
 /// Scrapes before the measurement, by number: with the one of 64 the last children are born.
@@ -30,7 +29,7 @@ pub struct Write {
     engine: Engine,
     key: WireKey,
     limits: Limits,
-    floor: Plain,
+    floor: Floor,
 }
 
 impl Write {
@@ -46,7 +45,7 @@ impl Write {
         let (key, limits) = (wire_key(), Limits::default());
         let settings = Settings { key: key.clone(), limits, series_limit: 5_000_000, ha: None };
         let engine = Engine::new(&services(FLEET.services, metric), settings, START);
-        let floor = Plain { key: key.clone(), decoded: Vec::new(), index: Index::default(), sums: Vec::new() };
+        let floor = Floor::default();
         let (fleet, ahead, round, batch) = (Fleet::new(FLEET), VecDeque::new(), Vec::new(), Batch::new());
         let mut write = Self { fleet, next_scrape: 0, ahead, round, batch, engine, key, limits, floor };
         for number in WARM_UP_SCRAPES {
@@ -93,51 +92,7 @@ impl Stage for Write {
 
     fn floor(&mut self) {
         for request in &self.round {
-            assert_eq!(self.floor.take(&request.body, self.limits.decoded_limit_bytes), request.samples);
+            assert_eq!(self.floor.take(&request.body), request.samples);
         }
-    }
-}
-
-/// The least receiver: it trusts its sender, which has no long fields, and adds up the values by series.
-struct Plain {
-    key: WireKey,
-    decoded: Vec<u8>,
-    index: Index,
-    sums: Vec<f64>,
-}
-
-impl Plain {
-    /// Returns the number of samples.
-    fn take(&mut self, body: &[u8], limit_bytes: usize) -> usize {
-        const LABEL: u8 = 0x0a;
-        const VALUE: u8 = 0x09;
-        snappy::decompress(body, limit_bytes, &mut self.decoded).expect("a valid body");
-        let (mut rest, mut samples) = (&self.decoded[..], 0);
-        while let [_, low, high, fields @ ..] = rest {
-            let (length, fields) = if *low < 0x80 {
-                (usize::from(*low), &rest[2..])
-            } else {
-                (usize::from(*low & 0x7f) | usize::from(*high) << 7, fields)
-            };
-            let (series, next) = fields.split_at(length);
-            let mut sample = series;
-            while let [LABEL, length, after @ ..] = sample {
-                sample = &after[usize::from(*length)..];
-            }
-            // Zero is not written.
-            let value = match sample {
-                [_, _, VALUE, value @ ..] => f64::from_le_bytes(*value.first_chunk().expect("8 bytes")),
-                _ => 0.0,
-            };
-            let hash = self.key.hash(&series[..series.len() - sample.len()]);
-            let slot = self.index.get(hash).unwrap_or_else(|| {
-                self.sums.push(0.0);
-                self.index.insert(hash, self.sums.len() as u32 - 1);
-                self.sums.len() as u32 - 1
-            });
-            self.sums[slot as usize] += value;
-            (rest, samples) = (next, samples + 1);
-        }
-        samples
     }
 }

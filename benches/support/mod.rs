@@ -5,6 +5,8 @@
 //! the series has changed since the scrape before. Nothing is random: two runs send the same bytes.
 #![allow(dead_code, reason = "each bench and example includes this module and uses its part")]
 
+mod floor;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,6 +17,9 @@ use sloburn::spec::{
 use sloburn::types::{Labels, METRIC_NAME, Matcher, Selector, Span, Timestamp};
 use sloburn::wire::proto::{TimeSeries, WriteRequest, v2};
 use sloburn::wire::{WIRE_KEY_SIZE_BYTES, WireKey};
+
+#[allow(unused_imports, reason = "as above")]
+pub use floor::Floor;
 
 /// Series in one request: Prometheus' `max_samples_per_send`.
 pub const REQUEST_SERIES: usize = 2_000;

@@ -4,7 +4,7 @@
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
-use crate::support::wire_key;
+use super::wire_key;
 
 /// Everything a receiver has to remember.
 #[derive(Default)]
