@@ -134,12 +134,13 @@ impl Intake {
             labels.map(|labels| self.ha.as_ref().map_or_else(|| labels.clone(), |ha| ha.common(labels.clone())));
         let place = match labels {
             Some(labels) if self.selects(&labels) => {
-                let known = self.known(inner, &labels);
+                let identity = self.identity(inner, &labels);
+                let known = self.identities.get(identity);
                 if known.is_none() && inner.used_bytes() > share(inner.settings.limit_bytes, PARTS - 1) {
                     inner.counters.refused.fetch_add(1, Ordering::Relaxed);
                     self.refused()
                 } else {
-                    known.unwrap_or_else(|| self.add(inner, &labels))
+                    known.unwrap_or_else(|| self.add(inner, &labels, identity))
                 }
             }
             _ => IGNORED,
@@ -157,11 +158,6 @@ impl Intake {
         REFUSED + self.generation % GENERATIONS
     }
 
-    fn known(&mut self, inner: &Inner, labels: &Labels) -> Option<u32> {
-        let identity = self.identity(inner, labels);
-        self.identities.get(identity)
-    }
-
     fn identity(&mut self, inner: &Inner, labels: &Labels) -> u128 {
         identity_bytes(labels, &mut self.buffer);
         inner.settings.key.hash(&self.buffer)
@@ -169,11 +165,11 @@ impl Intake {
 
     /// The place of a series with these labels, which is made if need be.
     fn place(&mut self, inner: &Inner, labels: &Labels) -> u32 {
-        self.known(inner, labels).unwrap_or_else(|| self.add(inner, labels))
+        let identity = self.identity(inner, labels);
+        self.identities.get(identity).unwrap_or_else(|| self.add(inner, labels, identity))
     }
 
-    fn add(&mut self, inner: &Inner, labels: &Labels) -> u32 {
-        let identity = self.identity(inner, labels);
+    fn add(&mut self, inner: &Inner, labels: &Labels, identity: u128) -> u32 {
         let slot = match self.free.front() {
             Some((from, slot)) if *from <= self.rotation => {
                 let slot = *slot;
