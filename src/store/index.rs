@@ -2,7 +2,7 @@
 //!
 //! Each value of each label has a list of the series that bear it. The list of a metric name is in order of the labels,
 //! so that the most common query finds its series sorted; the others are in order of the series' places. New series stand
-//! at the end of every list until somebody looks: then the lists that have grown are put in order, once.
+//! at the end of their name's list until somebody looks: then the lists that have grown are put in order, once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

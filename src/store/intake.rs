@@ -52,6 +52,19 @@ struct Slot {
     identity: u128,
 }
 
+impl Slot {
+    /// Changes what is kept of the series, and accounts for what that takes.
+    fn change<R>(&self, inner: &Inner, change: impl FnOnce(&mut Data) -> R) -> R {
+        let mut data = self.series.lock();
+        let before = data.size_bytes();
+        let result = change(&mut data);
+        let after = data.size_bytes();
+        drop(data);
+        inner.resized(before, after);
+        result
+    }
+}
+
 impl Intake {
     pub fn new(settings: &Settings, selectors: &[Selector]) -> Self {
         Self {
@@ -224,15 +237,12 @@ impl Intake {
         if recent.is_empty() {
             return;
         }
-        let mut data = slot.series.lock();
-        let before = data.size_bytes();
-        for (at, value) in recent.take() {
-            // Later than all before it: nothing is refused.
-            data.push(at, value, inner.settings.out_of_order_window);
-        }
-        let after = data.size_bytes();
-        drop(data);
-        inner.resized(before, after);
+        slot.change(inner, |data| {
+            for (at, value) in recent.take() {
+                // Later than all before it: nothing is refused.
+                data.push(at, value, inner.settings.out_of_order_window);
+            }
+        });
     }
 
     /// Does so for series that somebody is about to read.
@@ -247,13 +257,7 @@ impl Intake {
 
     fn change(&mut self, inner: &Inner, slot: u32, fates: &mut Fates, push: impl FnOnce(&mut Data) -> Fate) {
         let Some(Some(slot)) = self.slots.get(slot as usize) else { return };
-        let mut data = slot.series.lock();
-        let before = data.size_bytes();
-        let fate = push(&mut data);
-        let after = data.size_bytes();
-        drop(data);
-        inner.resized(before, after);
-        match fate {
+        match slot.change(inner, push) {
             Fate::Stored => fates.stored += 1,
             Fate::Duplicate => fates.duplicates += 1,
             Fate::Late => fates.late += 1,
@@ -374,12 +378,9 @@ impl Intake {
             }
             let (place, recent) = (&mut self.slots[slot as usize], &self.recents[slot as usize]);
             let Some(entry) = place else { continue };
-            let mut data = entry.series.lock();
-            let before = data.size_bytes();
-            dropped += data.drop_before(cutoff);
-            let (after, is_empty) = (data.size_bytes(), data.is_empty() && recent.is_empty());
-            drop(data);
-            inner.resized(before, after);
+            let (gone, is_empty) = entry.change(inner, |data| (data.drop_before(cutoff), data.is_empty()));
+            dropped += gone;
+            let is_empty = is_empty && recent.is_empty();
             if is_empty {
                 inner.resized(entry.series.overhead_bytes(), 0);
                 self.identities.remove(entry.identity);
