@@ -4,6 +4,7 @@
 //! returns what follows from them. The same events at the same times give the same effects, byte for byte, so
 //! one implementation serves the daemon, a backtest over recorded samples and a specification's own tests.
 
+mod alike;
 mod docket;
 mod groups;
 mod ha;
@@ -39,6 +40,7 @@ pub use reload::Reloaded;
 pub use state::{RestoreError, STATE_VERSION};
 pub use view::{RuleView, SloIdentity, SloState, SloView, Snapshot, Stats, TierView, VersionView};
 
+use alike::Alike;
 use docket::Docket;
 use groups::SloRun;
 use plan::Plan;
@@ -148,6 +150,8 @@ pub struct Engine {
     /// By tag.
     bindings: Vec<Arc<Binding>>,
     tags: BTreeMap<Arc<Binding>, Tag>,
+    /// Tags of series, by what decides on them.
+    alike: Alike,
     /// By tag, whether the judge of releases looks at it.
     judged: Vec<bool>,
     /// By tag, what this step has added at one time. Most series of a scrape are bound to the same few SLIs: their
@@ -218,6 +222,7 @@ impl Engine {
             catalog: Catalog::new(services),
             bindings: vec![Arc::clone(&nothing)],
             tags: BTreeMap::from([(nothing, Tag::NOTHING)]),
+            alike: Alike::default(),
             judged: vec![false],
             tallies: vec![None],
             tallied: Vec::new(),
