@@ -19,6 +19,9 @@ pub const PAST_LIMIT: Span = Span::days(92);
 /// A time further from now than this is not late or early but in another unit.
 const PLAUSIBLE: Span = Span::days(3_650);
 
+/// In place of a tag: no SLI is interested.
+const IGNORED: u32 = u32::MAX;
+
 /// Characters of a refused series' labels that are quoted back.
 const EXAMPLE_LIMIT_CHARS: usize = 400;
 
@@ -170,14 +173,14 @@ impl Engine {
         let deciding = self.catalog.deciding_labels(labels.get(METRIC_NAME).unwrap_or_default())?;
         let hash = self.alike.hash(&self.settings.key, labels, deciding);
         if let Some(known) = self.alike.get(hash) {
-            return known;
+            return (known != IGNORED).then_some(Tag(known));
         }
         let labels = labels.to_labels();
         let refused = self.stats.groups_refused_series;
         let tag = self.catalog.find(&labels).map(|matches| self.tag(matches, &labels, now));
         // What finds no room among its SLO's groups may find some later, and is counted each time.
         if self.stats.groups_refused_series == refused {
-            self.alike.insert(hash, tag);
+            self.alike.insert(hash, tag.map_or(IGNORED, |tag| tag.0));
         }
         tag
     }

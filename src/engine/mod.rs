@@ -4,7 +4,6 @@
 //! returns what follows from them. The same events at the same times give the same effects, byte for byte, so
 //! one implementation serves the daemon, a backtest over recorded samples and a specification's own tests.
 
-mod alike;
 mod docket;
 mod groups;
 mod ha;
@@ -26,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
 use crate::rollout::{Command, CommandError, Record};
-use crate::series::{Change, Ha, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
+use crate::series::{Alike, Change, Ha, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
 use crate::sli::{Catalog, Counts, Match, Signal, Values, Versions};
 use crate::spec::{Counting, Reads, Role, Service};
 use crate::types::Timestamp;
@@ -40,7 +39,6 @@ pub use reload::Reloaded;
 pub use state::{RestoreError, STATE_VERSION};
 pub use view::{RuleView, SloIdentity, SloState, SloView, Snapshot, Stats, TierView, VersionView};
 
-use alike::Alike;
 use docket::Docket;
 use groups::SloRun;
 use plan::Plan;

@@ -6,6 +6,8 @@
 
 use hashbrown::HashTable;
 
+use crate::types::Blocks;
+
 /// Tables, so that one that grows holds up a request by little.
 const TABLES: usize = 32;
 /// Parts of the list, of which each [`Cache::rotate`] goes through one.
@@ -24,9 +26,9 @@ const VACANT: u32 = 1 << 30;
 /// since the turn before.
 #[derive(Clone, Debug)]
 pub struct Cache<V> {
-    entries: Vec<Entry<V>>,
-    /// Places in the list.
-    tables: Vec<HashTable<u32>>,
+    entries: Blocks<Entry<V>>,
+    /// Places in the list, each with the first word of its key, so that a table that grows need not read the list.
+    tables: Vec<HashTable<(u32, u32)>>,
     /// Places without an entry.
     vacant: Vec<u32>,
     /// The place that was found last.
@@ -53,8 +55,9 @@ fn key_of(hash: u128) -> Key {
     [word(0), word(1), (word(2) | USED) & !VACANT]
 }
 
-fn position(key: Key) -> u64 {
-    u64::from(key[1]) << 32 | u64::from(key[0])
+/// Where a table has a key: its lower bits decide on the place, its upper bits are compared before the key is.
+const fn position(word: u32) -> u64 {
+    (word as u64) << 32 | word as u64
 }
 
 const fn table(key: Key) -> usize {
@@ -74,7 +77,7 @@ impl<V: Copy> Cache<V> {
     /// An empty cache of at most `limit_entries`.
     pub fn new(limit_entries: usize) -> Self {
         let tables = (0..TABLES).map(|_| HashTable::new()).collect();
-        Self { entries: Vec::new(), tables, vacant: Vec::new(), last: 0, turn: 0, limit_entries }
+        Self { entries: Blocks::default(), tables, vacant: Vec::new(), last: 0, turn: 0, limit_entries }
     }
 
     /// The value of `hash`, if it was used lately.
@@ -106,7 +109,8 @@ impl<V: Copy> Cache<V> {
     }
 
     fn find(&self, key: Key) -> Option<usize> {
-        let place = self.tables[table(key)].find(position(key), |place| self.entries[*place as usize].is(key))?;
+        let is_it = |(word, place): &(u32, u32)| *word == key[0] && self.entries[*place as usize].is(key);
+        let (_, place) = self.tables[table(key)].find(position(key[0]), is_it)?;
         Some(*place as usize)
     }
 
@@ -125,10 +129,6 @@ impl<V: Copy> Cache<V> {
             self.entries[place as usize] = entry;
             place as usize
         } else {
-            if self.entries.len() == self.entries.capacity() {
-                // An eighth more, not twice as much.
-                self.entries.reserve_exact((self.entries.len() / 8).max(BLOCK_ENTRIES));
-            }
             self.entries.push(entry);
             self.entries.len() - 1
         };
@@ -136,9 +136,7 @@ impl<V: Copy> Cache<V> {
             before.next = place as u32;
         }
         self.last = place;
-        let entries = &self.entries;
-        self.tables[table(key)]
-            .insert_unique(position(key), place as u32, |place| position(entries[*place as usize].key));
+        self.tables[table(key)].insert_unique(position(key[0]), (key[0], place as u32), |(word, _)| position(*word));
     }
 
     /// Forgets `hash`.
@@ -150,7 +148,8 @@ impl<V: Copy> Cache<V> {
 
     fn vacate(&mut self, place: usize) {
         let key = self.entries[place].key;
-        if let Ok(found) = self.tables[table(key)].find_entry(position(key), |other| *other as usize == place) {
+        let is_it = |(_, other): &(u32, u32)| *other as usize == place;
+        if let Ok(found) = self.tables[table(key)].find_entry(position(key[0]), is_it) {
             found.remove();
         }
         self.entries[place].key = [0, 0, VACANT];
@@ -182,15 +181,13 @@ impl<V: Copy> Cache<V> {
         if self.len() >= self.entries.len() / 4 || self.entries.len() <= BLOCK_ENTRIES {
             return;
         }
-        self.entries.retain(|entry| entry.key[2] & VACANT == 0);
-        self.entries.shrink_to_fit();
+        let used = self.entries.iter().filter(|entry| entry.key[2] & VACANT == 0);
+        self.entries = used.copied().collect();
         self.vacant = Vec::new();
         self.last = 0;
         self.tables = (0..TABLES).map(|_| HashTable::new()).collect();
-        let entries = &self.entries;
-        for (place, entry) in (0..).zip(entries) {
-            let position_of = |place: &u32| position(entries[*place as usize].key);
-            self.tables[table(entry.key)].insert_unique(position(entry.key), place, position_of);
+        for (place, Entry { key, .. }) in (0..).zip(self.entries.iter()) {
+            self.tables[table(*key)].insert_unique(position(key[0]), (key[0], place), |(word, _)| position(*word));
         }
     }
 
@@ -265,7 +262,7 @@ mod tests {
             assert!((0..100_000).filter(used).all(|i| cache.get(u128::from(i) << 20) == Some(i)));
             turn(&mut cache);
         }
-        assert_eq!((cache.len(), cache.entries.capacity()), (10_000, 10_000));
+        assert_eq!((cache.len(), cache.entries.len()), (10_000, 10_000));
         assert!((0..100_000).all(|i| cache.get(u128::from(i) << 20) == Some(i).filter(used)));
     }
 

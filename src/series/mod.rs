@@ -3,6 +3,7 @@
 //! Resets, births, late and duplicate samples, staleness and scrapes cut in two are settled here; what leaves
 //! is a stream of [`Increment`]s whose sum over any set of series is the number of events that happened.
 
+mod alike;
 mod birth;
 mod buckets;
 mod cache;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::types::Span;
 
 pub use crate::wire::STALE_NAN_BITS;
+pub use alike::{Alike, Deciding};
 pub use cache::Cache;
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
 pub use gauge::{Gauge, READINGS_LIMIT_SAMPLES, Taken};

@@ -1,9 +1,8 @@
 //! Which series count for which SLI.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
+use crate::series::Deciding;
 use crate::spec::{Baseline, Reads, Role, Service, Sli, Slo};
 use crate::types::{Labels, METRIC_NAME, Matcher, Selector, Selectors};
 
@@ -47,8 +46,6 @@ pub struct NativeMatch {
 /// last, and how many there are to each: those of schema 3, from microseconds to days.
 const JUDGED_POWERS: std::ops::Range<i32> = -17..17;
 const JUDGED_BOUNDS_PER_POWER: i32 = 8;
-/// In place of a metric name, which is never empty.
-const ANY_NAME: &str = "";
 /// The label of a classic histogram's buckets.
 const BOUND: &str = "le";
 /// The label of `rollout_info` that says what a Rollout does.
@@ -66,9 +63,8 @@ impl Match {
 pub struct Catalog {
     rules: Selectors<Match>,
     native: Selectors<NativeMatch>,
-    /// The labels on which it depends what a series of samples counts for, by the metric name that a selector pins;
-    /// under [`ANY_NAME`] those of selectors that pin none. Sorted.
-    deciding: BTreeMap<Box<str>, Vec<Box<str>>>,
+    /// What a series of samples counts for depends on these.
+    deciding: Deciding,
 }
 
 impl Catalog {
@@ -98,31 +94,19 @@ impl Catalog {
             catalog.add(service, selector.clone(), matched);
         }
         catalog.add_releases(services);
-        // What has a name may also be of interest to those who name none.
-        let unnamed = catalog.deciding.get(ANY_NAME).cloned().unwrap_or_default();
-        for names in catalog.deciding.values_mut() {
-            names.extend_from_slice(&unnamed);
-            names.sort_unstable();
-            names.dedup();
-        }
+        catalog.deciding = catalog.deciding.done();
         catalog
     }
 
     fn add(&mut self, service: &Service, selector: Selector, matched: Match) {
-        let deciding = self.deciding.entry(selector.metric_name().unwrap_or(ANY_NAME).into()).or_default();
-        let names = selector.matchers().iter().map(|matcher| &*matcher.name).chain(labels_read(service));
-        deciding.extend(names.map(Into::into));
-        // There are thousands of services of the same metric: the list is to stay short on the way, too.
-        deciding.sort_unstable();
-        deciding.dedup();
+        self.deciding.add(&selector, labels_read(service));
         self.rules.add(selector, matched);
     }
 
     /// The labels on which it depends what a series of samples of this metric counts for, the metric's name aside; `None`
     /// when it can count for nothing.
     pub fn deciding_labels(&self, metric_name: &str) -> Option<&[Box<str>]> {
-        let deciding = self.deciding.get(metric_name).or_else(|| self.deciding.get(ANY_NAME))?;
-        Some(deciding)
+        self.deciding.of(metric_name)
     }
 
     /// What the judge of releases looks at, numbered on: the streams of every service's `canary` block, each followed by

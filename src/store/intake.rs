@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hashbrown::HashTable;
 
 use crate::promql::{FloatHistogram, Value};
-use crate::series::{Cache, Ha, Heard};
+use crate::series::{Alike, Cache, Deciding, Ha, Heard};
 use crate::store::labels::Pairs;
 use crate::store::recent::Recents;
 use crate::store::series::{Data, Fate, Message, Series};
 use crate::store::{Counters, Inner, OutOfOrder, Settings};
-use crate::types::{BorrowedLabels, Labels, Selector, Selectors, Span, Timestamp};
+use crate::types::{BorrowedLabels, Labels, METRIC_NAME, Selector, Selectors, Span, Timestamp};
 use crate::wire::{Batch, Histogram, WireLabels, read_labels};
 
 /// In the cache of wire keys: a series that is not kept.
@@ -31,6 +31,9 @@ const ROTATE_EVERY: Span = Span::minutes(1);
 #[derive(Debug)]
 pub(super) struct Intake {
     selection: Selectors<()>,
+    deciding: Deciding,
+    /// Whether series are selected, by what decides on it.
+    alike: Alike,
     /// From wire key to place.
     wire: Cache<u32>,
     pairs: Pairs,
@@ -50,8 +53,11 @@ pub(super) struct Intake {
 
 impl Intake {
     pub fn new(settings: &Settings, selectors: &[Selector]) -> Self {
+        let (selection, deciding) = selection(selectors);
         Self {
-            selection: selection(selectors),
+            selection,
+            deciding,
+            alike: Alike::default(),
             wire: Cache::new(settings.series_limit.saturating_mul(2)),
             pairs: Pairs::default(),
             places: HashTable::new(),
@@ -67,7 +73,8 @@ impl Intake {
 
     /// From now on these are kept; what is there stays until it is too old.
     pub fn watch(&mut self, selectors: &[Selector], settings: &Settings) {
-        self.selection = selection(selectors);
+        (self.selection, self.deciding) = selection(selectors);
+        self.alike.clear();
         self.wire = Cache::new(settings.series_limit.saturating_mul(2));
     }
 
@@ -137,7 +144,7 @@ impl Intake {
         if let (true, Some(ha)) = (is_valid, &self.ha) {
             ha.keep_common(set);
         }
-        let place = if is_valid && self.selects(set) {
+        let place = if is_valid && self.selects(inner, set) {
             let has_room = inner.used_bytes() <= share(inner.settings.limit_bytes, PARTS - 1);
             self.place(inner, set.iter(), has_room).unwrap_or_else(|| {
                 inner.counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -150,8 +157,15 @@ impl Intake {
         (place < REFUSED).then_some(place)
     }
 
-    fn selects(&self, labels: &BorrowedLabels<'_>) -> bool {
-        self.selection.candidates(labels).any(|(selector, ())| selector.matches(labels))
+    fn selects(&mut self, inner: &Inner, labels: &BorrowedLabels<'_>) -> bool {
+        let Some(deciding) = self.deciding.of(labels.get(METRIC_NAME).unwrap_or_default()) else { return false };
+        let hash = self.alike.hash(&inner.settings.key, labels, deciding);
+        if let Some(known) = self.alike.get(hash) {
+            return known > 0;
+        }
+        let is_selected = self.selection.candidates(labels).any(|(selector, ())| selector.matches(labels));
+        self.alike.insert(hash, is_selected.into());
+        is_selected
     }
 
     /// What stands for a series that has found no room since some was made last.
@@ -420,12 +434,13 @@ impl Intake {
     }
 }
 
-fn selection(selectors: &[Selector]) -> Selectors<()> {
-    let mut selection = Selectors::default();
+fn selection(selectors: &[Selector]) -> (Selectors<()>, Deciding) {
+    let (mut selection, mut deciding) = (Selectors::default(), Deciding::default());
     for selector in selectors {
+        deciding.add(selector, []);
         selection.add(selector.clone(), ());
     }
-    selection
+    (selection, deciding.done())
 }
 
 /// A hash of 32 bits as one of 64 whose upper bits matter, too.

@@ -16,20 +16,14 @@ pub(super) struct Recents {
     places: usize,
 }
 
-/// Of some series. Zero is the state of a series that nothing has happened to, so that memory which nobody has touched
-/// need not be written.
+/// Of some series.
 #[derive(Debug)]
 struct Block {
-    /// The newest time of the series, whether or not it waits here, as [`key`].
-    newest: Box<[u64]>,
+    /// The newest time of the series, whether or not it waits here.
+    newest: Box<[i64]>,
     counts: Box<[u8]>,
-    /// The first of each series, then the second of each.
-    floats: Box<[(i64, f64)]>,
-}
-
-/// Times in their order, from zero.
-const fn key(at: i64) -> u64 {
-    (at as u64) ^ (1 << 63)
+    /// The first of each series, then the second of each, as far as there are any.
+    floats: Vec<Box<[(i64, f64)]>>,
 }
 
 impl Recents {
@@ -38,14 +32,14 @@ impl Recents {
         let place = place as usize;
         while place >= self.blocks.len() * BLOCK_SERIES {
             self.blocks.push(Block {
-                newest: vec![0; BLOCK_SERIES].into_boxed_slice(),
+                newest: vec![i64::MIN; BLOCK_SERIES].into_boxed_slice(),
                 counts: vec![0; BLOCK_SERIES].into_boxed_slice(),
-                floats: vec![(0, 0.0); ROOM_COUNT * BLOCK_SERIES].into_boxed_slice(),
+                floats: Vec::new(),
             });
         }
         if place < self.places {
             let (block, at) = (&mut self.blocks[place / BLOCK_SERIES], place % BLOCK_SERIES);
-            (block.newest[at], block.counts[at]) = (0, 0);
+            (block.newest[at], block.counts[at]) = (i64::MIN, 0);
         }
         self.places = self.places.max(place + 1);
     }
@@ -55,11 +49,13 @@ impl Recents {
     pub fn push(&mut self, place: u32, at: i64, value: f64) -> bool {
         let (block, place) = (&mut self.blocks[place as usize / BLOCK_SERIES], place as usize % BLOCK_SERIES);
         let count = usize::from(block.counts[place]);
-        let is_taken = key(at) > block.newest[place] && count < ROOM_COUNT;
+        let is_taken = at > block.newest[place] && count < ROOM_COUNT;
         if is_taken {
-            block.floats[count * BLOCK_SERIES + place] = (at, value);
-            block.newest[place] = key(at);
-            block.counts[place] = count as u8 + 1;
+            if count == block.floats.len() {
+                block.floats.push(vec![(0, 0.0); BLOCK_SERIES].into_boxed_slice());
+            }
+            block.floats[count][place] = (at, value);
+            (block.newest[place], block.counts[place]) = (at, count as u8 + 1);
         }
         is_taken
     }
@@ -67,7 +63,7 @@ impl Recents {
     /// Something of this time went to the series another way.
     pub fn passed(&mut self, place: u32, at: i64) {
         let newest = &mut self.blocks[place as usize / BLOCK_SERIES].newest[place as usize % BLOCK_SERIES];
-        *newest = key(at).max(*newest);
+        *newest = at.max(*newest);
     }
 
     /// Whether nothing waits.
@@ -77,20 +73,19 @@ impl Recents {
 
     /// Whether everything of the series is older.
     pub fn is_before(&self, place: u32, at: i64) -> bool {
-        self.blocks[place as usize / BLOCK_SERIES].newest[place as usize % BLOCK_SERIES] < key(at)
+        self.blocks[place as usize / BLOCK_SERIES].newest[place as usize % BLOCK_SERIES] < at
     }
 
     /// What waits of a series, in order; nothing does afterwards.
     pub fn take(&mut self, place: u32) -> impl Iterator<Item = (i64, f64)> {
         let (block, place) = (&mut self.blocks[place as usize / BLOCK_SERIES], place as usize % BLOCK_SERIES);
         let count = usize::from(std::mem::take(&mut block.counts[place]));
-        let floats = &block.floats;
-        (0..count).map(move |number| floats[number * BLOCK_SERIES + place])
+        block.floats.iter().take(count).map(move |floats| floats[place])
     }
 }
 
 /// Memory of a series here.
-pub(super) const RECENT_SIZE_BYTES: usize = size_of::<u64>() + 1 + ROOM_COUNT * size_of::<(i64, f64)>();
+pub(super) const RECENT_SIZE_BYTES: usize = size_of::<i64>() + 1 + ROOM_COUNT * size_of::<(i64, f64)>();
 
 #[cfg(test)]
 mod tests {

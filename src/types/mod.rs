@@ -4,6 +4,7 @@
 //! windows or IO.
 
 pub mod any_f64;
+mod blocks;
 pub mod compact;
 mod label;
 mod matcher;
@@ -14,6 +15,7 @@ mod quote;
 mod selectors;
 mod time;
 
+pub use blocks::Blocks;
 pub use label::{BorrowedLabels, LabelError, LabelSet, Labels, METRIC_NAME, Pairs, is_label_name, is_metric_name};
 pub use matcher::{MatchOp, Matcher, MatcherError, Selector};
 pub use number::{format_value, format_value_exponent};
