@@ -48,11 +48,13 @@ impl Births {
     }
 
     /// Whether a known series of `metric` had a sample at `at`, as far as is remembered.
+    #[inline]
     pub(super) fn was_live(&self, metric: u32, at: Timestamp) -> bool {
         self.metrics[metric as usize].live.contains(&at)
     }
 
-    /// Notes that a known series of `metric` has a sample at `at`; returns the series whose births this decides.
+    /// Notes that a known series of `metric` has a sample at `at`, where none [`was_live`](Self::was_live) yet; returns
+    /// the series whose births this decides.
     /// `first_at` is the time of a series' first sample, while that is known.
     pub(super) fn mark_live(
         &mut self,
@@ -61,9 +63,6 @@ impl Births {
         first_at: impl Fn(u32) -> Option<Timestamp>,
     ) -> Vec<u32> {
         let known = &mut self.metrics[metric as usize];
-        if known.live.contains(&at) {
-            return Vec::new();
-        }
         known.live[usize::from(known.next)] = at;
         known.next = (known.next + 1) % LIVE_LIMIT_TIMES as u8;
         if self.waiting.is_empty() {

@@ -152,42 +152,44 @@ impl Counter {
     /// Places a finite sample among the others; `start` is when it began to count, if the sender says so.
     #[inline]
     pub fn place(&mut self, at: Timestamp, value: f64, start: Option<Timestamp>) -> Placed {
-        if start.is_none()
-            && let Some(change) = self.append(at, value)
-        {
-            return Placed::Known(change);
+        match self.append(at, value, start) {
+            Some(change) => Placed::Known(change),
+            None => self.place_anywhere(at, value, start),
         }
-        self.place_anywhere(at, value, start)
     }
 
-    /// Nearly every sample is later than the one before it, and does not say since when it counts: `None` for others, and
-    /// for the few that would be too far away from the oldest.
+    /// Takes a sample as nearly all are: finite, later than the one before it, and with no word on when it began to count.
+    /// `None` for others and for the few that are too far from the oldest: [`Self::place`] takes those.
     #[inline]
-    fn append(&mut self, at: Timestamp, value: f64) -> Option<Change> {
+    pub fn append(&mut self, at: Timestamp, value: f64, start: Option<Timestamp>) -> Option<Change> {
         let len = usize::from(self.len);
         let since = self.newest_at;
-        if len == 0 || at <= since || self.ages.is_some() {
+        if len == 0 || at <= since || start.is_some() || self.ages.is_some() || !value.is_finite() {
             return None;
         }
-        let gap = u32::try_from(at.since(since).as_millis()).ok()?;
-        let oldest = self.before[0].checked_add(gap)?;
+        let gap = u32::try_from(at.0.abs_diff(since.0)).ok()?;
+        self.before[0].checked_add(gap)?;
         let amount = increase(self.values[len - 1], value);
         if len == RECENT_LIMIT_SAMPLES {
-            self.values.copy_within(1.., 0);
-            self.values[len - 1] = value;
+            let [_, second, third, newest] = self.values;
+            self.values = [second, third, newest, value];
             self.before = [self.before[1] + gap, self.before[2] + gap, gap];
             self.holds_first = false;
         } else {
-            if len > 1 {
-                self.before[0] = oldest;
-                self.before[1..len - 1].iter_mut().for_each(|before| *before += gap);
-            }
-            self.before[len - 1] = gap;
-            self.values[len] = value;
-            self.len += 1;
+            self.grow(gap, value);
         }
         self.newest_at = at;
         Some(Change { at, since, amount })
+    }
+
+    /// Appends one more while it has had few.
+    #[inline(never)]
+    fn grow(&mut self, gap: u32, value: f64) {
+        let len = usize::from(self.len);
+        self.before[..len - 1].iter_mut().for_each(|before| *before += gap);
+        self.before[len - 1] = gap;
+        self.values[len] = value;
+        self.len += 1;
     }
 
     fn place_anywhere(&mut self, at: Timestamp, value: f64, start: Option<Timestamp>) -> Placed {

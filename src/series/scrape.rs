@@ -64,10 +64,15 @@ impl Default for Scrape {
 
 impl Scrape {
     /// Starts the scrape at `at` if it is newer than the one at hand, whose changes go to `out` as they are.
+    #[inline]
     pub(super) fn begin(&mut self, at: Timestamp, now: Timestamp, out: &mut Vec<Increment>) {
-        if at <= self.at {
-            return;
+        if at > self.at {
+            self.begin_newer(at, now, out);
         }
+    }
+
+    #[inline(never)]
+    fn begin_newer(&mut self, at: Timestamp, now: Timestamp, out: &mut Vec<Increment>) {
         self.times.rotate_left(1);
         self.times[SCRAPES_LIMIT_TIMES - 1] = Some(at);
         self.release(out);
@@ -101,10 +106,11 @@ impl Scrape {
             return;
         }
         let Change { at, since, amount } = increment.change;
+        let first = self.held.len().saturating_sub(ALIKE_LIMIT_COUNT);
         let alike = |held: &&mut Increment| {
-            held.tag == increment.tag && (held.change.at, held.change.since) == (at, since) && held.reading.is_none()
+            held.tag == increment.tag && held.change.since == since && held.change.at == at && held.reading.is_none()
         };
-        match self.held.iter_mut().rev().take(ALIKE_LIMIT_COUNT).find(alike) {
+        match self.held[first..].iter_mut().rev().find(alike) {
             Some(held) if increment.reading.is_none() => held.change.amount += amount,
             _ => self.held.push(increment),
         }
@@ -112,6 +118,7 @@ impl Scrape {
 
     /// Counts one series of the scrape at `at` as arrived; `before` is its previous sample's time. When that
     /// completes the scrape its changes go to `out`.
+    #[inline]
     pub(super) fn report(&mut self, at: Timestamp, before: Option<Timestamp>, ended: bool, out: &mut Vec<Increment>) {
         if at != self.at {
             return;
@@ -123,10 +130,12 @@ impl Scrape {
         }
     }
 
+    #[inline]
     fn is_complete(&self) -> bool {
         self.returned >= self.expected
     }
 
+    #[inline]
     fn release(&mut self, out: &mut Vec<Increment>) {
         if !self.held.is_empty() {
             out.append(&mut std::mem::take(&mut self.held));

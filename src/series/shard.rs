@@ -36,6 +36,8 @@ impl Workers for Inline {
 pub(super) struct Step {
     /// Their arrival.
     pub(super) now: Timestamp,
+    /// The same in whole seconds since the Unix epoch, from 0 up to the year 2106.
+    pub(super) seen: u32,
     pub(super) limits: Limits,
     /// As they were before the run; `None` between runs.
     pub(super) jobs: Option<Arc<Jobs>>,
@@ -49,6 +51,12 @@ pub(super) struct Step {
 }
 
 impl Step {
+    /// Begins a run of samples that arrived at `now`.
+    pub(super) fn begin(&mut self, now: Timestamp, jobs: Arc<Jobs>) {
+        let seen = (now.as_millis().max(0) / 1_000).try_into().unwrap_or(u32::MAX);
+        (self.now, self.seen, self.jobs) = (now, seen, Some(jobs));
+    }
+
     /// A target has its first scrape.
     pub(super) fn watch(&mut self, key: &Arc<Key>, at: Timestamp) {
         self.watched.push((Arc::clone(key), at));
@@ -129,6 +137,7 @@ impl Shard {
         self.items.len()
     }
 
+    #[inline]
     pub(super) fn queue_sample(
         &mut self,
         (order, source): (u32, u32),

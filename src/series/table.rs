@@ -156,6 +156,7 @@ impl Table {
     }
 
     /// What a wire key stands for.
+    #[inline]
     pub fn lookup(&mut self, wire_key: u128) -> Lookup {
         match self.wire.get(wire_key) {
             None => Lookup::Unknown,

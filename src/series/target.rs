@@ -95,11 +95,6 @@ pub(super) enum Special {
 
 const NO_TWIN: u32 = u32::MAX;
 
-/// Whole seconds since the Unix epoch, from 0 up to the year 2106.
-fn seconds(at: Timestamp) -> u32 {
-    (at.as_millis().max(0) / 1_000).try_into().unwrap_or(u32::MAX)
-}
-
 impl Series {
     fn new(identity: u128, metric: u32, special: Option<Special>) -> Self {
         Self {

@@ -55,6 +55,50 @@ pub(super) const fn zigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
+/// A varint's seven bits of each byte, moved together: two bytes, then four, then eight.
+const fn joined(bytes: u64) -> u64 {
+    let pairs = (bytes & 0x007f_007f_007f_007f) | (bytes & 0x7f00_7f00_7f00_7f00) >> 1;
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+    (fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4
+}
+
+/// A varint and what follows it, unless it is none: one of up to eight bytes at once, where there are as many. Not a reader's method, so that
+/// a reader need not be in memory.
+#[inline(never)]
+fn long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let Some(eight) = bytes.first_chunk() else { return any_varint(bytes) };
+    let word = u64::from_le_bytes(*eight);
+    let last_bytes = !word & 0x8080_8080_8080_8080;
+    if last_bytes == 0 {
+        return any_varint(bytes);
+    }
+    let length = last_bytes.trailing_zeros() / 8 + 1;
+    Some((joined(word & u64::MAX >> (64 - 8 * length)), &bytes[length as usize..]))
+}
+
+#[cold]
+fn any_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0;
+    for (i, &byte) in bytes.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * i);
+        if byte < 0x80 {
+            // The tenth byte holds the last of 64 bits.
+            if i == 9 && byte > 1 {
+                break;
+            }
+            return Some((value, &bytes[i + 1..]));
+        }
+    }
+    None
+}
+
+/// The varint that these bytes are as a whole, as a time in ms is from 1971 to 2109.
+#[inline]
+pub(super) fn six_byte_varint(&[a, b, c, d, e, f]: &[u8; 6]) -> Option<u64> {
+    let word = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+    (word & 0x8080_8080_8080 == 0x0080_8080_8080).then(|| joined(word))
+}
+
 /// Reads one message from front to back. Nested messages are readers of their own over a part of the slice, so
 /// that no read leaves its message.
 #[derive(Clone)]
@@ -83,50 +127,17 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 Ok(u64::from(*byte))
             }
-            _ => self.long_varint(),
-        }
-    }
-
-    /// One of up to eight bytes at once.
-    #[inline]
-    fn long_varint(&mut self) -> Result<u64, ProtobufError> {
-        let word = match (self.rest.first_chunk(), self.rest.first_chunk(), self.rest.last_chunk()) {
-            (Some(eight), ..) => u64::from_le_bytes(*eight),
-            // Four to seven bytes, as at the end of a sample: the first four and the last four of them.
-            (None, Some(first), Some(last)) => {
-                let last = u64::from(u32::from_le_bytes(*last)) << (8 * (self.rest.len() - 4));
-                u64::from(u32::from_le_bytes(*first)) | last
+            // The length of a series.
+            [low, high @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*high) << 7 | u64::from(low & 0x7f))
             }
-            _ => return self.any_varint(),
-        };
-        let last_bytes = !word & 0x8080_8080_8080_8080;
-        let length = last_bytes.trailing_zeros() / 8 + 1;
-        if last_bytes == 0 || length as usize > self.rest.len() {
-            return self.any_varint();
-        }
-        // Seven bits of each byte, moved together: two bytes, then four, then eight.
-        let bytes = word & u64::MAX >> (64 - 8 * length);
-        let pairs = (bytes & 0x007f_007f_007f_007f) | (bytes & 0x7f00_7f00_7f00_7f00) >> 1;
-        let fours = (pairs & 0x0000_3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
-        self.rest = &self.rest[length as usize..];
-        Ok((fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4)
-    }
-
-    #[cold]
-    fn any_varint(&mut self) -> Result<u64, ProtobufError> {
-        let mut value = 0;
-        for (i, &byte) in self.rest.iter().take(10).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * i);
-            if byte < 0x80 {
-                // The tenth byte holds the last of 64 bits.
-                if i == 9 && byte > 1 {
-                    break;
-                }
-                self.rest = &self.rest[i + 1..];
-                return Ok(value);
+            _ => {
+                let (value, rest) = long_varint(self.rest).ok_or(ProtobufError::Varint)?;
+                self.rest = rest;
+                Ok(value)
             }
         }
-        Err(ProtobufError::Varint)
     }
 
     /// A field's key, number and wire type as they come. Known fields compare it with [`delimited_key`] and its

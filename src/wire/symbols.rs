@@ -88,41 +88,50 @@ impl Symbols {
         limits: &Limits,
         key: &WireKey,
     ) -> Result<u128, ProtobufError> {
-        let mut references = Reader::new(references);
-        let (mut low, mut high, mut count) = (0_u64, 0_u64, 0_usize);
-        let mut known = true;
-        while !references.is_empty() {
-            let reference = references.varint()? as u32;
-            if let (Some(hash), Some(position)) = (self.hashes.get(reference as usize), self.positions.get(count)) {
-                low = low.wrapping_add(hash[0].wrapping_mul(position[0]));
-                high = high.wrapping_add(hash[1].wrapping_mul(position[1]));
-            } else if let Some(&hash) = self.hashes.get(reference as usize)
-                && count < limits.labels_per_series_limit.saturating_mul(2)
-            {
-                let position = self.add_position(key);
-                low = low.wrapping_add(hash[0].wrapping_mul(position[0]));
-                high = high.wrapping_add(hash[1].wrapping_mul(position[1]));
-            } else {
-                known = false;
-            }
-            count += 1;
+        let limit = limits.labels_per_series_limit.saturating_mul(2);
+        // No reference is shorter than a byte.
+        if self.positions.len() < references.len().min(limit) {
+            self.add_positions(references.len().min(limit), key);
         }
-        let hash = u128::from(high) << 64 | u128::from(low);
-        Ok(if known && count.is_multiple_of(2) { hash } else { FLAWED })
+        let mut references = Reader::new(references);
+        let (mut low, mut high, mut is_odd) = (0_u64, 0_u64, false);
+        for position in self.positions.iter().take(limit) {
+            if references.is_empty() {
+                break;
+            }
+            let reference = references.varint()? as u32;
+            let Some(hash) = self.hashes.get(reference as usize) else { return flawed(references) };
+            low = low.wrapping_add(hash[0].wrapping_mul(position[0]));
+            high = high.wrapping_add(hash[1].wrapping_mul(position[1]));
+            is_odd = !is_odd;
+        }
+        if is_odd || !references.is_empty() {
+            return flawed(references);
+        }
+        Ok(u128::from(high) << 64 | u128::from(low))
     }
 
     #[cold]
-    fn add_position(&mut self, key: &WireKey) -> [u64; 2] {
-        // No symbol that is text starts with this byte.
-        let mut name = [0xff; 9];
-        name[1..].copy_from_slice(&(self.positions.len() as u64).to_le_bytes());
-        let position = halves(key.hash(&name)).map(|half| half | 1);
-        self.positions.push(position);
-        position
+    fn add_positions(&mut self, count: usize, key: &WireKey) {
+        for position in self.positions.len()..count {
+            // No symbol that is text starts with this byte.
+            let mut name = [0xff; 9];
+            name[1..].copy_from_slice(&(position as u64).to_le_bytes());
+            self.positions.push(halves(key.hash(&name)).map(|half| half | 1));
+        }
     }
 
     pub(super) fn capacity_bytes(&self) -> usize {
         self.spans.capacity() * size_of::<Range<usize>>()
             + (self.hashes.capacity() + self.positions.capacity()) * size_of::<[u64; 2]>()
     }
+}
+
+/// The wire key of references that are no label set, if they are references at all.
+#[cold]
+fn flawed(mut rest: Reader<'_>) -> Result<u128, ProtobufError> {
+    while !rest.is_empty() {
+        rest.varint()?;
+    }
+    Ok(FLAWED)
 }

@@ -19,7 +19,7 @@ use super::batch::Sample;
 use super::error::DecodeError;
 use super::histogram;
 use super::limits::Limits;
-use super::protobuf::{NESTING_LIMIT, ProtobufError, Reader, delimited_key, fixed64_key, varint_key};
+use super::protobuf::{NESTING_LIMIT, ProtobufError, Reader, delimited_key, fixed64_key, six_byte_varint, varint_key};
 use crate::types::Timestamp;
 
 const REQUEST_TIMESERIES: u32 = delimited_key(1);
@@ -109,6 +109,29 @@ impl<'a> Decoder<'a> {
         scattered: &mut Vec<u8>,
     ) -> Result<RawSeries, DecodeError> {
         let front = short_labels(message);
+        // Nearly every series: labels, then one sample.
+        if let Some(sample) = only_sample(&message[front..])
+            && let Some(left) = self.samples_left.checked_sub(1)
+        {
+            self.samples_left = left;
+            samples.push(sample);
+            let offset = self.input_bytes - self.rest.remaining() - message.len();
+            let (samples, histograms) = (samples.len() - 1..samples.len(), histograms.len()..histograms.len());
+            return Ok(RawSeries { labels: offset..offset + front, samples, histograms });
+        }
+        self.any_series(message, front, samples, histograms, scattered)
+    }
+
+    /// A series whose first `front` bytes are labels.
+    #[inline(never)]
+    fn any_series(
+        &mut self,
+        message: &'a [u8],
+        front: usize,
+        samples: &mut Vec<Sample>,
+        histograms: &mut Vec<Range<usize>>,
+        scattered: &mut Vec<u8>,
+    ) -> Result<RawSeries, DecodeError> {
         let mut fields = Reader::new(&message[front..]);
         let (first_sample, first_histogram) = (samples.len(), histograms.len());
         let offset = self.input_bytes - self.rest.remaining() - message.len();
@@ -156,18 +179,16 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// How far the labels reach that come first and are shorter than 128 bytes: nearly always all.
+/// How far the labels reach that come first and are shorter than 128 bytes: nearly always all. None where the last of
+/// them is cut off.
 #[inline]
 fn short_labels(message: &[u8]) -> usize {
+    let Some((_, lengths)) = message.split_first() else { return 0 };
     let mut end = 0;
-    while let Some(&[LABELS_KEY, length @ ..0x80]) = message[end..].first_chunk() {
-        let next = end + 2 + usize::from(length);
-        if next > message.len() {
-            break;
-        }
-        end = next;
+    while end < lengths.len() && message[end] == LABELS_KEY && lengths[end] < 0x80 {
+        end += 2 + usize::from(lengths[end]);
     }
-    end
+    if end <= message.len() { end } else { 0 }
 }
 
 #[cold]
@@ -196,31 +217,38 @@ fn gather_labels(message: &[u8], scattered: &mut Vec<u8>) -> Result<(), Protobuf
     Ok(())
 }
 
+/// The sample that these bytes are the field of, and nothing else.
 #[inline]
-fn sample(message: &[u8]) -> Result<Sample, ProtobufError> {
-    // Every sender writes value, unless that is zero, then timestamp, and nothing else.
-    let (value, tail) = match message {
-        [VALUE_KEY, rest @ ..] => match rest.split_first_chunk::<8>() {
-            Some((value, [TIMESTAMP_KEY, tail @ ..])) => (f64::from_le_bytes(*value), tail),
-            _ => return sample_in_any_order(message),
-        },
-        [TIMESTAMP_KEY, tail @ ..] => (0.0, tail),
-        _ => return sample_in_any_order(message),
+fn only_sample(field: &[u8]) -> Option<Sample> {
+    let [SAMPLES_KEY, length @ ..0x80, message @ ..] = field else { return None };
+    let (sample, rest) = usual_sample(message)?;
+    (usize::from(*length) == message.len() && rest.is_empty()).then_some(sample)
+}
+
+/// A sample in the layout of every sender, and what follows it: value, unless that is zero, then a timestamp of today's
+/// length. That of remote write 2.0 begins in the same way.
+#[inline]
+pub(super) fn usual_sample(message: &[u8]) -> Option<(Sample, &[u8])> {
+    let (value, rest) = match message {
+        [VALUE_KEY, rest @ ..] => {
+            let (value, rest) = rest.split_first_chunk()?;
+            (f64::from_le_bytes(*value), rest)
+        }
+        _ => (0.0, message),
     };
-    let mut tail = Reader::new(tail);
-    let timestamp = tail.varint()?;
-    if tail.is_empty() {
-        return Ok(Sample { timestamp: Timestamp(timestamp.cast_signed()), value });
-    }
-    sample_in_any_order(message)
+    let (timestamp, rest) = rest.split_first_chunk::<7>()?;
+    let &[TIMESTAMP_KEY, ref timestamp @ ..] = timestamp else { return None };
+    Some((Sample { timestamp: Timestamp(six_byte_varint(timestamp)?.cast_signed()), value }, rest))
 }
 
 /// The keys as the one byte they are in the usual layout.
 const LABELS_KEY: u8 = SERIES_LABELS as u8;
+const SAMPLES_KEY: u8 = SERIES_SAMPLES as u8;
 const VALUE_KEY: u8 = SAMPLE_VALUE as u8;
 const TIMESTAMP_KEY: u8 = SAMPLE_TIMESTAMP as u8;
 
-fn sample_in_any_order(message: &[u8]) -> Result<Sample, ProtobufError> {
+/// A sample in any layout.
+fn sample(message: &[u8]) -> Result<Sample, ProtobufError> {
     let mut fields = Reader::new(message);
     let mut sample = Sample { timestamp: Timestamp(0), value: 0.0 };
     while !fields.is_empty() {

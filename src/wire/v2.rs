@@ -18,8 +18,9 @@ use super::batch::{Sample, WireKey};
 use super::error::DecodeError;
 use super::histogram;
 use super::limits::Limits;
-use super::protobuf::{NESTING_LIMIT, ProtobufError, Reader, delimited_key, fixed64_key, varint_key};
+use super::protobuf::{NESTING_LIMIT, ProtobufError, Reader, delimited_key, fixed64_key, six_byte_varint, varint_key};
 use super::symbols::Symbols;
+use super::v1::usual_sample;
 use crate::types::Timestamp;
 
 const REQUEST_SYMBOLS: u32 = delimited_key(4);
@@ -217,28 +218,20 @@ fn gather_references(message: &[u8], scattered: &mut Vec<u8>) -> Result<(), Prot
     Ok(())
 }
 
-/// The keys as the one byte they are in the usual layout.
-const VALUE_KEY: u8 = SAMPLE_VALUE as u8;
-const TIMESTAMP_KEY: u8 = SAMPLE_TIMESTAMP as u8;
+/// The key as the one byte it is in the usual layout.
 const START_KEY: u8 = SAMPLE_START as u8;
 
 #[inline]
 fn sample(message: &[u8]) -> Result<(Sample, Option<Timestamp>), ProtobufError> {
     // Every sender writes value, timestamp, and then nothing or a start timestamp.
-    if let Some((head, tail)) = message.split_first_chunk::<10>()
-        && let [VALUE_KEY, value @ .., TIMESTAMP_KEY] = head
-    {
-        let mut tail = Reader::new(tail);
-        let sample = Sample { timestamp: Timestamp(tail.varint()?.cast_signed()), value: f64::from_le_bytes(*value) };
-        if tail.is_empty() {
-            return Ok((sample, None));
-        }
-        if tail.varint()? == u64::from(START_KEY) {
-            let start = tail.varint()?;
-            if tail.is_empty() {
+    match usual_sample(message) {
+        Some((sample, [])) => return Ok((sample, None)),
+        Some((sample, [START_KEY, start @ ..])) => {
+            if let Some(start) = start.as_array().and_then(six_byte_varint) {
                 return Ok((sample, started(start)));
             }
         }
+        _ => {}
     }
     sample_in_any_order(message)
 }

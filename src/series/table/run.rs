@@ -28,6 +28,7 @@ impl Table {
 
     /// Puts a sample before its shard: of the series in this place of the batch, with its time, its value and when it
     /// began to count, if the sender says so.
+    #[inline]
     pub fn queue_sample(&mut self, id: SeriesId, source: u32, at: Timestamp, value: f64, start: Option<Timestamp>) {
         let order = self.route(id);
         self.shards[order.1].queue_sample((order.0, source), id, (at, value), start);
@@ -40,6 +41,7 @@ impl Table {
     }
 
     /// The place of a sample among all, and its shard.
+    #[inline]
     fn route(&mut self, id: SeriesId) -> (u32, usize) {
         let (order, count) = (self.queued, self.shards.len());
         self.queued += 1;
@@ -61,7 +63,7 @@ impl Table {
             return;
         }
         for shard in &mut self.shards {
-            (shard.step.now, shard.step.jobs) = (now, Some(Arc::clone(&self.jobs)));
+            shard.step.begin(now, Arc::clone(&self.jobs));
         }
         workers.run(&mut self.shards);
         let count = self.shards.len() as u32;

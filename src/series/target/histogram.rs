@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::sample::Arrival;
-use super::{Increment, NO_TWIN, Special, Target, seconds};
+use super::{Increment, NO_TWIN, Special, Target};
 use crate::series::index::Index;
 use crate::series::native::Position;
 use crate::series::shard::Step;
@@ -100,7 +100,7 @@ impl Target {
     ) -> Result<(), SampleError> {
         let at = histogram.timestamp;
         let series = &mut self.series[id.index as usize];
-        series.seen = seconds(step.now);
+        series.seen = step.seen;
         if histogram.is_stale() {
             self.end(id, at, step);
             return Ok(());

@@ -1,6 +1,6 @@
 //! What one sample of a float does to its series and its target: increases, births, the beginning and end of a series.
 
-use super::{Increment, Reading, Special, Target, seconds};
+use super::{Increment, Reading, Special, Target};
 use crate::series::counter::Placed;
 use crate::series::gauge::Taken;
 use crate::series::scrape::PreviousScrape;
@@ -31,6 +31,7 @@ impl Target {
     ///
     /// # Errors
     /// When the series has another value at the same time.
+    #[inline]
     pub(in crate::series) fn sample(
         &mut self,
         id: SeriesId,
@@ -40,11 +41,43 @@ impl Target {
         step: &mut Step,
     ) -> Result<(), SampleError> {
         let series = &mut self.series[id.index as usize];
-        series.seen = seconds(step.now);
+        series.seen = step.seen;
+        // Nearly every sample: the next one of a counter, and nothing else to say. What follows is what `begin` and
+        // `finish` do for it.
+        if series.special.is_none()
+            && let Some(change) = series.counter.append(at, value, start)
+        {
+            let (tag, target, metric) = (series.tag_at(at, &mut self.twins), id.target, series.metric);
+            let out = &mut step.out;
+            if !series.live {
+                series.live = true;
+                out.liveness.push(Liveness { tag: series.tag, live: true });
+            }
+            self.scrape.begin(at, step.now, &mut out.increments);
+            self.scrape.hold(Increment { tag, target, change, reading: None }, &mut out.increments);
+            if !self.births.was_live(metric, at) {
+                self.becomes_live(id, metric, at, step);
+            }
+            self.scrape.report(at, Some(change.since), false, &mut step.out.increments);
+            return Ok(());
+        }
+        self.any_sample(id, at, value, start, step)
+    }
+
+    #[inline(never)]
+    fn any_sample(
+        &mut self,
+        id: SeriesId,
+        at: Timestamp,
+        value: f64,
+        start: Option<Timestamp>,
+        step: &mut Step,
+    ) -> Result<(), SampleError> {
         if value.to_bits() == STALE_NAN_BITS {
             self.end(id, at, step);
             return Ok(());
         }
+        let series = &mut self.series[id.index as usize];
         let before = series.newest();
         let reading = match series.special.as_deref_mut() {
             None => None,
@@ -129,15 +162,22 @@ impl Target {
                 self.births.await_neighbour(id.index, metric);
             }
         }
-        if let Some(at) = arrival.live_at {
-            // A known series of the metric has a sample at this time: first samples at it were births.
-            let series = &self.series;
-            for index in self.births.mark_live(metric, at, |index| series[index as usize].first_at()) {
-                self.count_birth(SeriesId { index, ..id }, at, step);
-            }
+        if let Some(at) = arrival.live_at
+            && !self.births.was_live(metric, at)
+        {
+            self.becomes_live(id, metric, at, step);
         }
         if arrival.before.is_none_or(|b| b < at) {
             self.scrape.report(at, arrival.before, false, &mut step.out.increments);
+        }
+    }
+
+    /// A known series of the metric has a sample at this time: first samples at it were births.
+    #[inline(never)]
+    fn becomes_live(&mut self, id: SeriesId, metric: u32, at: Timestamp, step: &mut Step) {
+        let series = &self.series;
+        for index in self.births.mark_live(metric, at, |index| series[index as usize].first_at()) {
+            self.count_birth(SeriesId { index, ..id }, at, step);
         }
     }
 
