@@ -174,9 +174,19 @@ impl Server {
         Ok(ticks.iter().sum::<u64>() as f64 / 100.0)
     }
 
+    /// Of memory, now.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most that was ever resident.
+    pub fn peak_bytes(&self) -> anyhow::Result<u64> {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, field: &str) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
         Ok(1_024 * line.trim().trim_end_matches(" kB").parse::<u64>()?)
     }
 }

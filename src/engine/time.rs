@@ -87,7 +87,8 @@ impl Engine {
     }
 
     fn tick(&mut self, at: Timestamp, alerts: &mut Vec<Alert>) {
-        if at.since(self.time.swept_at) >= SWEEP_EVERY {
+        let sweeps = at.since(self.time.swept_at) >= SWEEP_EVERY;
+        if sweeps {
             self.time.swept_at = at;
             self.table.sweep(at, SWEEP_LIMIT_SERIES, &mut self.output);
         }
@@ -100,5 +101,8 @@ impl Engine {
         }
         self.docket.list_due(at);
         self.settle(at, at, alerts);
+        if sweeps {
+            self.free_unused_tags();
+        }
     }
 }
