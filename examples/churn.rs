@@ -2,10 +2,10 @@
 //!
 //! ```sh
 //! cargo run --release --example churn                 # 100,000 series of 1,000 SLOs
-//! cargo run --release --example churn -- 100          # 100 SLOs of 100 series each
+//! cargo run --release --example churn -- 100 48       # 100 SLOs of 100 series each, for two days
 //! ```
 //!
-//! An engine and a store live through six simulated hours, scraped every minute. Each minute two of a hundred pods are
+//! An engine and a store live through five simulated hours, scraped every minute. Each minute two of a hundred pods are
 //! replaced, with their series; every ten minutes each service gets a new version, by which its SLI is told apart. Resident
 //! memory (`VmRSS`, Linux) and sizes are printed every half an hour. Series stay for an hour after their last sample, and
 //! their places are used again when no sender can mean them any more, another hour later: then everything has to be level.
@@ -31,7 +31,9 @@ const POD_SERIES: usize = 10;
 /// One pod in so many is replaced each minute.
 const REPLACED_OF_PODS: usize = 50;
 const VERSION_MINUTES: usize = 10;
-const HOURS: usize = 6;
+const HOURS: usize = 5;
+/// The SLOs are as old as their period: every slice of every window has been written.
+const SCRAPED_DAYS_BEFORE: [i64; 2] = [30, 15];
 /// By then all that comes has gone once.
 const LEVEL_MINUTES: usize = 150;
 const FIGURE_MINUTES: usize = 30;
@@ -101,7 +103,7 @@ impl Churn {
         let settings = Settings { key: key.clone(), limits: Limits::default(), series_limit: 5_000_000, ha: None };
         let selector = Selector::new(vec![Matcher::equal(METRIC_NAME, METRIC)]);
         Self {
-            engine: Engine::new(&services, settings, START),
+            engine: Engine::new(&services, settings, START - Span::days(SCRAPED_DAYS_BEFORE[0])),
             store: Store::new(store::Settings::new(key.clone()), &[selector]),
             pods: (0..count * SERVICE_PODS).map(|number| Pod::new(number / SERVICE_PODS, number, 0)).collect(),
             born: count * SERVICE_PODS,
@@ -116,7 +118,10 @@ impl Churn {
             self.pods[place] = Pod::new(place / SERVICE_PODS, self.born, minute);
             self.born += 1;
         }
-        let at = START + Span::minutes(minute as i64);
+        self.scrape(minute, START + Span::minutes(minute as i64));
+    }
+
+    fn scrape(&mut self, minute: usize, at: Timestamp) {
         for pods in self.pods.chunks(REQUEST_SERIES / POD_SERIES) {
             self.batch.clear();
             pods.iter().for_each(|pod| pod.push(minute, at, &self.key, &mut self.batch));
@@ -156,16 +161,19 @@ fn main() -> ExitCode {
     if std::env::var_os(PURGE_DELAY).is_none() {
         return run_again();
     }
-    let count = std::env::args().nth(1).map_or(Ok(SERVICES), |count| count.parse());
-    let Ok(count @ 1..) = count else {
-        eprintln!("usage: churn [SLOS]");
+    let argument = |place, default| std::env::args().nth(place).map_or(Ok(default), |number| number.parse::<usize>());
+    let (Ok(count @ 1..), Ok(hours @ 3..)) = (argument(1, SERVICES), argument(2, HOURS)) else {
+        eprintln!("usage: churn [SLOS [HOURS]], of hours at least 3");
         return ExitCode::from(2);
     };
     let mut churn = Churn::new(count);
     println!("{} live series, {count} SLOs", churn.pods.len() * POD_SERIES);
     println!("simulated  resident MiB  series  wire keys  state MB | of the store: series  MB");
+    for days in SCRAPED_DAYS_BEFORE {
+        churn.scrape(0, START - Span::days(days));
+    }
     let (mut level, mut end) = (None, 0.0);
-    for minute in 0..=HOURS * 60 {
+    for minute in 0..=hours * 60 {
         churn.pass(minute);
         if minute == 0 || !minute.is_multiple_of(FIGURE_MINUTES) {
             continue;

@@ -39,9 +39,10 @@ pub struct Peer {
 pub struct Peers(Vec<Peer>);
 
 impl Peers {
-    /// sloburn, and what `PROMETHEUS` and `VICTORIA_METRICS` name.
+    /// sloburn, or another build of it that `SLOBURN` names, and what `PROMETHEUS` and `VICTORIA_METRICS` name.
     pub fn from_environment() -> anyhow::Result<Self> {
-        let mut peers = vec![Peer::new(Kind::Sloburn, env!("CARGO_BIN_EXE_sloburn").into())?];
+        let own = std::env::var_os("SLOBURN").unwrap_or_else(|| env!("CARGO_BIN_EXE_sloburn").into());
+        let mut peers = vec![Peer::new(Kind::Sloburn, own.into())?];
         for (variable, kind) in [("PROMETHEUS", Kind::Prometheus), ("VICTORIA_METRICS", Kind::VictoriaMetrics)] {
             match std::env::var_os(variable) {
                 Some(binary) => peers.push(Peer::new(kind, binary.into())?),
