@@ -120,6 +120,8 @@ impl Engine {
         let groups = &self.slos[slo].judges;
         let silent = groups.indices().position(|judge| self.judges[judge].is_forgotten(now))?;
         let (_, index) = self.slos[slo].judges.0.remove(silent);
+        // Whoever is like one of its series counted for the group that is gone.
+        self.alike.clear();
         Some(index as usize)
     }
 

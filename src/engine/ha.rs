@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::series::Heard;
-use crate::types::{Labels, Timestamp};
+use crate::types::{BorrowedLabels, Timestamp};
 use crate::wire::WireLabels;
 
 impl Engine {
@@ -11,11 +11,10 @@ impl Engine {
         self.ha.as_mut().map_or(Heard::Yes, |ha| ha.hears(wire_hash, labels, &self.settings.limits, now))
     }
 
-    /// The labels that the replicas of a pair have in common.
-    pub(super) fn common_labels(&self, labels: Labels) -> Labels {
-        match &self.ha {
-            Some(ha) => ha.common(labels),
-            None => labels,
+    /// Keeps the labels that the replicas of a pair have in common.
+    pub(super) fn keep_common(&self, labels: &mut BorrowedLabels<'_>) {
+        if let Some(ha) = &self.ha {
+            ha.keep_common(labels);
         }
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::engine::{Binding, Engine};
 use crate::series::{Heard, Lookup, REPLICAS_LIMIT_COUNT, Refused, SeriesId, Tag, identity_bytes};
-use crate::sli::Match;
+use crate::sli::{Match, PHASE};
 use crate::spec::Reads;
-use crate::types::{Labels, Span, Timestamp};
-use crate::wire::{Batch, LabelPairs, Sample, SeriesRef, WireLabels, decode_labels};
+use crate::types::{BorrowedLabels, Labels, METRIC_NAME, Span, Timestamp};
+use crate::wire::{Batch, LabelPairs, Sample, SeriesRef, WireLabels, read_labels};
 
 /// A sample further ahead of its arrival than this is refused.
 pub const FUTURE_LIMIT: Span = Span::minutes(10);
@@ -18,9 +18,6 @@ pub const PAST_LIMIT: Span = Span::days(92);
 
 /// A time further from now than this is not late or early but in another unit.
 const PLAUSIBLE: Span = Span::days(3_650);
-
-/// The label of `rollout_info` that says what a Rollout does.
-const PHASE: &str = "phase";
 
 /// Characters of a refused series' labels that are quoted back.
 const EXAMPLE_LIMIT_CHARS: usize = 400;
@@ -66,6 +63,7 @@ impl Engine {
 
     /// Finds out whose the samples are, and puts them before the shards.
     fn route_samples(&mut self, batch: &Batch, now: Timestamp, written: &mut Written) {
+        let mut labels = BorrowedLabels::default();
         for (source, series) in (0..).zip(batch.series()) {
             match self.hears(series.wire_hash, series.labels, now) {
                 Heard::Yes => {}
@@ -92,7 +90,7 @@ impl Engine {
                     written.samples += series.samples.len() as u64;
                     continue;
                 }
-                Lookup::Unknown => match self.meet(&series, now, written) {
+                Lookup::Unknown => match self.meet(&series, &mut labels, now, written) {
                     Some(id) => (id, true),
                     None => continue,
                 },
@@ -133,39 +131,57 @@ impl Engine {
     }
 
     /// A series whose label bytes were not seen lately: `None` when it is refused or of no interest.
-    fn meet(&mut self, series: &SeriesRef<'_>, now: Timestamp, written: &mut Written) -> Option<SeriesId> {
+    /// `labels` is to be read into.
+    fn meet<'a>(
+        &mut self,
+        series: &SeriesRef<'a>,
+        labels: &mut BorrowedLabels<'a>,
+        now: Timestamp,
+        written: &mut Written,
+    ) -> Option<SeriesId> {
         let samples = series.samples.len();
-        let labels = match decode_labels(series.labels, &self.settings.limits) {
-            Ok(labels) => self.common_labels(labels),
-            Err(error) => {
-                written.reject(error.reason(), samples, || format!("{error} in {}", shown(series.labels)));
-                return None;
-            }
-        };
-        let Some(tag) = self.bind(&labels, now) else {
+        if let Err(error) = read_labels(series.labels, &self.settings.limits, labels) {
+            written.reject(error.reason(), samples, || format!("{error} in {}", shown(series.labels)));
+            return None;
+        }
+        self.keep_common(labels);
+        let Some(tag) = self.bind(labels, now) else {
             self.table.ignore(series.wire_hash);
             written.samples += samples as u64;
             return None;
         };
-        identity_bytes(&labels, &mut self.identity_buffer);
+        identity_bytes(labels.iter(), &mut self.identity_buffer);
         let identity = self.settings.key.hash(&self.identity_buffer);
         let is_gauge = self.bindings[tag.0 as usize].is_gauge();
-        match self.table.register(series.wire_hash, identity, &labels, tag, is_gauge) {
+        match self.table.register(series.wire_hash, identity, labels, tag, is_gauge) {
             Ok(id) => {
-                self.give_way_to_native(id, &labels, tag, now);
+                self.give_way_to_native(id, labels, tag, now);
                 Some(id)
             }
             Err(error) => {
-                written.reject("series_limit", samples, || format!("{error}; the first refused is {labels}"));
+                written.reject("series_limit", samples, || {
+                    format!("{error}; the first refused is {}", labels.to_labels())
+                });
                 None
             }
         }
     }
 
     /// What a series counts for; `None` when no SLI is interested in it or its neighbours.
-    fn bind(&mut self, labels: &Labels, now: Timestamp) -> Option<Tag> {
-        let matches = self.catalog.find(labels)?;
-        Some(self.tag(matches, labels, now))
+    fn bind(&mut self, labels: &BorrowedLabels<'_>, now: Timestamp) -> Option<Tag> {
+        let deciding = self.catalog.deciding_labels(labels.get(METRIC_NAME).unwrap_or_default())?;
+        let hash = self.alike.hash(&self.settings.key, labels, deciding);
+        if let Some(known) = self.alike.get(hash) {
+            return known;
+        }
+        let labels = labels.to_labels();
+        let refused = self.stats.groups_refused_series;
+        let tag = self.catalog.find(&labels).map(|matches| self.tag(matches, &labels, now));
+        // What finds no room among its SLO's groups may find some later, and is counted each time.
+        if self.stats.groups_refused_series == refused {
+            self.alike.insert(hash, tag);
+        }
+        tag
     }
 
     /// The tag of a series with these uses and labels.

@@ -4,6 +4,7 @@
 //! returns what follows from them. The same events at the same times give the same effects, byte for byte, so
 //! one implementation serves the daemon, a backtest over recorded samples and a specification's own tests.
 
+mod alike;
 mod docket;
 mod groups;
 mod ha;
@@ -40,6 +41,7 @@ pub use reload::Reloaded;
 pub use state::{RestoreError, STATE_VERSION};
 pub use view::{RuleView, SloIdentity, SloState, SloView, Snapshot, Stats, TierView, VersionView};
 
+use alike::Alike;
 use docket::Docket;
 use groups::SloRun;
 use plan::Plan;
@@ -153,6 +155,8 @@ pub struct Engine {
     free_tags: Vec<Tag>,
     /// With more tags in use than this some may be left over.
     tags_limit: u32,
+    /// Tags of series, by what decides on them.
+    alike: Alike,
     /// By tag, whether the judge of releases looks at it.
     judged: Vec<bool>,
     /// By tag, what this step has added at one time. Most series of a scrape are bound to the same few SLIs: their
@@ -225,6 +229,7 @@ impl Engine {
             tags: BTreeMap::from([(nothing, Tag::NOTHING)]),
             free_tags: Vec::new(),
             tags_limit: tags::TAGS_LEAST_COUNT,
+            alike: Alike::default(),
             judged: vec![false],
             tallies: vec![None],
             tallied: Vec::new(),

@@ -7,8 +7,8 @@ use crate::engine::ingest::{Written, shown, time_hint, too_many_replicas, untime
 use crate::series::{Heard, Lookup, NativeUse, SeriesId, Tag, identity_bytes};
 use crate::sli::{Match, NativeMatch};
 use crate::spec::{Reads, Role};
-use crate::types::{Labels, METRIC_NAME, Timestamp};
-use crate::wire::{Batch, HISTOGRAM_HASH, Histogram, HistogramSeriesRef, ResetHint, decode_labels};
+use crate::types::{BorrowedLabels, Labels, METRIC_NAME, Timestamp};
+use crate::wire::{Batch, HISTOGRAM_HASH, Histogram, HistogramSeriesRef, ResetHint, read_labels};
 
 /// The label of a classic histogram's buckets.
 const BOUND: &str = "le";
@@ -91,13 +91,13 @@ impl Engine {
         written: &mut Written,
     ) -> Option<SeriesId> {
         let count = series.messages().len();
-        let labels = match decode_labels(series.labels, &self.settings.limits) {
-            Ok(labels) => self.common_labels(labels),
-            Err(error) => {
-                written.reject(error.reason(), count, || format!("{error} in {}", shown(series.labels)));
-                return None;
-            }
-        };
+        let mut labels = BorrowedLabels::default();
+        if let Err(error) = read_labels(series.labels, &self.settings.limits, &mut labels) {
+            written.reject(error.reason(), count, || format!("{error} in {}", shown(series.labels)));
+            return None;
+        }
+        self.keep_common(&mut labels);
+        let labels = labels.to_labels();
         let Some(matches) = self.catalog.find_native(&labels) else {
             self.table.ignore(series.wire_hash);
             written.histograms += count as u64;
@@ -138,11 +138,12 @@ impl Engine {
     }
 
     /// A series of a classic histogram counts for a latency SLI only what no native one of the same labels does.
-    pub(super) fn give_way_to_native(&mut self, id: SeriesId, labels: &Labels, tag: Tag, now: Timestamp) {
+    pub(super) fn give_way_to_native(&mut self, id: SeriesId, labels: &BorrowedLabels<'_>, tag: Tag, now: Timestamp) {
         let matches = &self.bindings[tag.0 as usize].matches;
         if !matches.iter().any(|m| m.is_classic) {
             return;
         }
+        let labels = &labels.to_labels();
         let beside = matches.iter().filter(|m| !m.is_classic).cloned().collect();
         let beside = self.tag(beside, labels, now);
         let name = labels.get(METRIC_NAME).unwrap_or_default();

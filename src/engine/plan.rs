@@ -115,7 +115,7 @@ impl Plan {
 
     /// The service's labels and the SLO's, and the group's.
     pub(super) fn labels(&self, group: &Labels) -> Labels {
-        self.service.labels.clone().merged(&self.slo().labels).merged(group).shrunk()
+        self.service.labels.clone().merged(&self.slo().labels).merged(group)
     }
 
     /// What the SLO counts, and in what units: equal text, equal history.

@@ -30,7 +30,7 @@ fn rule(
     Arc::new(AlertRule {
         slo: naming::slo_path(service, slo),
         group: group.clone(),
-        labels: labels.shrunk(),
+        labels,
         annotations,
         expr,
         for_: slo.alerting.for_,

@@ -64,6 +64,7 @@ impl Engine {
             self.judged[place] = false;
         }
         self.free_tags = free(&self.bindings);
+        self.alike.clear();
         self.tags_limit = (2 * self.tags.len() as u32).max(TAGS_LEAST_COUNT);
     }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::series::Cache;
-use crate::types::{Labels, Span, Timestamp};
+use crate::types::{BorrowedLabels, Labels, Span, Timestamp};
 use crate::wire::{Limits, WireLabels, decode_labels};
 
 /// Replicas known at most, of all clusters together; samples of further ones are refused. One that was not heard of for
@@ -103,10 +103,11 @@ impl Ha {
         if heard { Heard::Yes } else { Heard::No }
     }
 
-    /// The labels that both replicas of a pair send.
-    pub fn common(&self, labels: Labels) -> Labels {
-        let is_of_pair = labels.get(&self.pairs.cluster_label).is_some();
-        if is_of_pair { labels.with(&self.pairs.replica_label, "") } else { labels }
+    /// Keeps the labels that both replicas of a pair send.
+    pub fn keep_common(&self, labels: &mut BorrowedLabels<'_>) {
+        if labels.get(&self.pairs.cluster_label).is_some() {
+            labels.remove(&self.pairs.replica_label);
+        }
     }
 
     /// Forgets wire keys, a part of them in each call, that were not used since their part's last turn.

@@ -20,7 +20,7 @@ mod twin;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Labels, Span};
+use crate::types::Span;
 
 pub use crate::wire::STALE_NAN_BITS;
 pub use cache::Cache;
@@ -62,12 +62,10 @@ impl Tag {
 
 /// The canonical bytes of a label set, for hashing: names and values in order, each closed by a byte that
 /// UTF-8 never contains.
-pub fn identity_bytes(labels: &Labels, buffer: &mut Vec<u8>) {
+pub fn identity_bytes<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>, buffer: &mut Vec<u8>) {
     buffer.clear();
-    for (name, value) in labels {
-        buffer.extend_from_slice(name.as_bytes());
-        buffer.push(0xff);
-        buffer.extend_from_slice(value.as_bytes());
+    for text in labels.into_iter().flat_map(|(name, value)| [name, value]) {
+        buffer.extend_from_slice(text.as_bytes());
         buffer.push(0xff);
     }
 }

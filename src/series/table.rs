@@ -21,7 +21,7 @@ use crate::series::native::Native;
 use crate::series::shard::{Refused, Shard};
 use crate::series::target::{Increment, Key, Special, Target};
 use crate::series::{NativeUse, SeriesId, Tag};
-use crate::types::{Labels, METRIC_NAME};
+use crate::types::{LabelSet, Labels, METRIC_NAME};
 use crate::wire::Limits;
 
 pub use state::Saved;
@@ -88,6 +88,8 @@ pub struct Table {
     shards: Vec<Shard>,
     /// Follows from the targets.
     target_ids: BTreeMap<Arc<Key>, u32>,
+    /// The target whose series was met last, while it is there.
+    met_target: Option<u32>,
     /// Follows from the targets.
     series_count: usize,
     /// How many targets there are, free ones included.
@@ -118,6 +120,7 @@ impl Table {
             wire: Cache::new(limit_series.saturating_mul(2)),
             shards: vec![Shard::new(0, 1, limits)],
             target_ids: BTreeMap::new(),
+            met_target: None,
             series_count: 0,
             target_count: 0,
             free_targets: VecDeque::new(),
@@ -178,14 +181,13 @@ impl Table {
         &mut self,
         wire_key: u128,
         identity: u128,
-        labels: &Labels,
+        labels: &impl LabelSet,
         tag: Tag,
         is_gauge: bool,
     ) -> Result<SeriesId, RegisterError> {
-        let key = Key::of(labels);
-        let id = match self.find(identity, &key) {
+        let id = match self.find(identity, labels) {
             Some(id) => id,
-            None => self.add(identity, key, labels, None)?,
+            None => self.add(identity, labels, None)?,
         };
         let series = self.target_mut(id.target).series_mut(id.index);
         series.bind(tag);
@@ -209,8 +211,8 @@ impl Table {
         labels: &Labels,
         uses: NativeUse,
     ) -> Result<SeriesId, RegisterError> {
-        let (key, tag, uses) = (Key::of(labels), uses.total, Arc::new(uses));
-        let id = match self.find(identity, &key) {
+        let (tag, uses) = (uses.total, Arc::new(uses));
+        let id = match self.find(identity, labels) {
             Some(id) => {
                 if let Some(native) = self.target_mut(id.target).series_mut(id.index).native() {
                     native.uses(uses);
@@ -221,7 +223,7 @@ impl Table {
                 return Err(RegisterError::NativeFull(NATIVE_LIMIT_BYTES));
             }
             None => {
-                let id = self.add(identity, key, labels, Some(Special::Native(Native::new(uses))))?;
+                let id = self.add(identity, labels, Some(Special::Native(Native::new(uses))))?;
                 self.target_mut(id.target).is_native_form(id.index, histogram);
                 id
             }
@@ -237,23 +239,32 @@ impl Table {
         self.target_mut(id.target).give_way_to_native(id.index, histogram, beside_native);
     }
 
-    /// The series with this identity, if it is known, of the target with this key.
-    fn find(&self, identity: u128, key: &Key) -> Option<SeriesId> {
-        let target = *self.target_ids.get(key)?;
+    /// The series with this identity, if it is known.
+    fn find(&mut self, identity: u128, labels: &impl LabelSet) -> Option<SeriesId> {
+        let target = self.find_target(labels)?;
         Some(SeriesId { target, index: self.target(target).find(identity)? })
+    }
+
+    /// The target of a series with these labels, if it is known.
+    fn find_target(&mut self, labels: &impl LabelSet) -> Option<u32> {
+        // New series of a target mostly come behind each other.
+        if let Some(met) = self.met_target.filter(|met| self.target(*met).key.is_of(labels)) {
+            return Some(met);
+        }
+        self.met_target = self.target_ids.get(&Key::of(labels)).copied();
+        self.met_target
     }
 
     fn add(
         &mut self,
         identity: u128,
-        key: Key,
-        labels: &Labels,
+        labels: &impl LabelSet,
         special: Option<Special>,
     ) -> Result<SeriesId, RegisterError> {
         if self.series_count >= self.limit_series {
             return Err(RegisterError::Full(self.limit_series));
         }
-        let target = self.target_of(key);
+        let target = self.target_of(labels);
         let name = labels.get(METRIC_NAME).unwrap_or_default();
         let rotation = self.rotation;
         let index = self.target_mut(target).add(identity, name, special, rotation);
@@ -261,11 +272,11 @@ impl Table {
         Ok(SeriesId { target, index })
     }
 
-    fn target_of(&mut self, key: Key) -> u32 {
-        if let Some(&id) = self.target_ids.get(&key) {
+    fn target_of(&mut self, labels: &impl LabelSet) -> u32 {
+        if let Some(id) = self.find_target(labels) {
             return id;
         }
-        let key = Arc::new(key);
+        let key = Arc::new(Key::of(labels));
         let new = Target::new(Arc::clone(&key));
         Arc::make_mut(&mut self.jobs).add_target(&key.job);
         let id = if self.free_targets.front().is_some_and(|(from, _)| *from <= self.rotation) {
@@ -280,6 +291,7 @@ impl Table {
             id
         };
         self.target_ids.insert(key, id);
+        self.met_target = Some(id);
         id
     }
 

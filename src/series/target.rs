@@ -17,7 +17,7 @@ use crate::series::index::Identities;
 use crate::series::native::Native;
 use crate::series::scrape::Scrape;
 use crate::series::{Liveness, Output, SeriesId, Tag};
-use crate::types::{Labels, Timestamp};
+use crate::types::{LabelSet, Timestamp};
 
 use histogram::Twins;
 
@@ -51,9 +51,16 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub(super) fn of(labels: &Labels) -> Self {
-        let value = |name| labels.get(name).unwrap_or_default().into();
-        Self { job: value("job"), instance: value("instance") }
+    const LABELS: [&str; 2] = ["job", "instance"];
+
+    pub(super) fn of(labels: &impl LabelSet) -> Self {
+        let [job, instance] = Self::LABELS.map(|name| labels.get(name).unwrap_or_default().into());
+        Self { job, instance }
+    }
+
+    /// Whether these labels name it.
+    pub(super) fn is_of(&self, labels: &impl LabelSet) -> bool {
+        Self::LABELS.map(|name| labels.get(name).unwrap_or_default()) == [&*self.job, &*self.instance]
     }
 }
 

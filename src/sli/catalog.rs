@@ -1,8 +1,10 @@
 //! Which series count for which SLI.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Reads, Role, Service, Sli, Slo};
+use crate::spec::{Baseline, Reads, Role, Service, Sli, Slo};
 use crate::types::{Labels, METRIC_NAME, Matcher, Selector, Selectors};
 
 /// The labels that name a scrape target.
@@ -45,8 +47,12 @@ pub struct NativeMatch {
 /// last, and how many there are to each: those of schema 3, from microseconds to days.
 const JUDGED_POWERS: std::ops::Range<i32> = -17..17;
 const JUDGED_BOUNDS_PER_POWER: i32 = 8;
+/// In place of a metric name, which is never empty.
+const ANY_NAME: &str = "";
 /// The label of a classic histogram's buckets.
 const BOUND: &str = "le";
+/// The label of `rollout_info` that says what a Rollout does.
+pub const PHASE: &str = "phase";
 
 impl Match {
     /// Whether the series' samples show that the SLI has data: those of what is added up to the total do.
@@ -60,6 +66,9 @@ impl Match {
 pub struct Catalog {
     rules: Selectors<Match>,
     native: Selectors<NativeMatch>,
+    /// The labels on which it depends what a series of samples counts for, by the metric name that a selector pins;
+    /// under [`ANY_NAME`] those of selectors that pin none. Sorted.
+    deciding: BTreeMap<Box<str>, Vec<Box<str>>>,
 }
 
 impl Catalog {
@@ -67,28 +76,53 @@ impl Catalog {
     /// selectors of exclusions.
     pub fn new(services: &[Service]) -> Self {
         let mut catalog = Self::default();
-        for (id, sli) in services.iter().flat_map(|s| s.slis.iter()).enumerate() {
+        for (id, (service, sli)) in services.iter().flat_map(|s| s.slis.iter().map(move |sli| (s, sli))).enumerate() {
             let inputs = sli.inputs();
             let (sli, is_classic) = (SliId(id as u32), inputs.native.is_some());
             for (term, input) in (0..).zip(inputs.terms) {
                 let (role, negative, reads) = (input.role, input.negative, input.reads);
-                catalog.rules.add(input.selector, Match { sli, term, role, negative, reads, is_classic });
+                catalog.add(service, input.selector, Match { sli, term, role, negative, reads, is_classic });
             }
             if let Some(latency) = inputs.native {
                 let reads = Reads::Counter;
                 catalog.native.add(latency.histogram, NativeMatch { sli, threshold: latency.threshold, reads });
             }
         }
-        let signals = services.iter().flat_map(|s| s.slos.iter()).flat_map(Slo::signals);
+        let slos = services.iter().flat_map(|s| s.slos.iter().map(move |slo| (s, slo)));
+        let signals = slos.flat_map(|(service, slo)| slo.signals().map(move |selector| (service, selector)));
         let slis = services.iter().map(|s| s.slis.len()).sum::<usize>() as u32;
-        for (signal, selector) in (slis..).zip(signals) {
+        for (signal, (service, selector)) in (slis..).zip(signals) {
             let (role, reads) = (Role::Numerator, Reads::Signal);
             let sli = SliId(signal);
             let matched = Match { sli, term: 0, role, negative: false, reads, is_classic: false };
-            catalog.rules.add(selector.clone(), matched);
+            catalog.add(service, selector.clone(), matched);
         }
         catalog.add_releases(services);
+        // What has a name may also be of interest to those who name none.
+        let unnamed = catalog.deciding.get(ANY_NAME).cloned().unwrap_or_default();
+        for names in catalog.deciding.values_mut() {
+            names.extend_from_slice(&unnamed);
+            names.sort_unstable();
+            names.dedup();
+        }
         catalog
+    }
+
+    fn add(&mut self, service: &Service, selector: Selector, matched: Match) {
+        let deciding = self.deciding.entry(selector.metric_name().unwrap_or(ANY_NAME).into()).or_default();
+        let names = selector.matchers().iter().map(|matcher| &*matcher.name).chain(labels_read(service));
+        deciding.extend(names.map(Into::into));
+        // There are thousands of services of the same metric: the list is to stay short on the way, too.
+        deciding.sort_unstable();
+        deciding.dedup();
+        self.rules.add(selector, matched);
+    }
+
+    /// The labels on which it depends what a series of samples of this metric counts for, the metric's name aside; `None`
+    /// when it can count for nothing.
+    pub fn deciding_labels(&self, metric_name: &str) -> Option<&[Box<str>]> {
+        let deciding = self.deciding.get(metric_name).or_else(|| self.deciding.get(ANY_NAME))?;
+        Some(deciding)
     }
 
     /// What the judge of releases looks at, numbered on: the streams of every service's `canary` block, each followed by
@@ -99,7 +133,7 @@ impl Catalog {
         for service in services {
             let Some(canary) = &service.canary else { continue };
             for stream in canary.streams() {
-                self.add_stream(SliId(next), &service.slis[stream.sli], stream.is_latency);
+                self.add_stream(service, SliId(next), &service.slis[stream.sli], stream.is_latency);
                 next += 1;
             }
             let of_block = |reads| Match {
@@ -111,18 +145,18 @@ impl Catalog {
                 is_classic: false,
             };
             if let Some(weight) = &canary.weight {
-                self.rules.add(weight.clone(), of_block(Reads::Weight));
+                self.add(service, weight.clone(), of_block(Reads::Weight));
             }
             if let Some(argo) = &canary.argo {
                 let labels = [(METRIC_NAME, "rollout_info"), ("namespace", &*argo.namespace), ("name", &*argo.name)];
                 let info = Selector::new(labels.map(|(name, value)| Matcher::equal(name, value)).to_vec());
-                self.rules.add(info, of_block(Reads::Phase));
+                self.add(service, info, of_block(Reads::Phase));
             }
             next += 1;
         }
     }
 
-    fn add_stream(&mut self, sli: SliId, definition: &Sli, is_latency: bool) {
+    fn add_stream(&mut self, service: &Service, sli: SliId, definition: &Sli, is_latency: bool) {
         let inputs = definition.inputs();
         let is_classic = inputs.native.is_some();
         let Some(latency) = inputs.native.filter(|_| is_latency) else {
@@ -132,7 +166,7 @@ impl Catalog {
                     _ => Reads::Judged(None),
                 };
                 let (role, negative) = (input.role, input.negative);
-                self.rules.add(input.selector, Match { sli, term: 0, role, negative, reads, is_classic });
+                self.add(service, input.selector, Match { sli, term: 0, role, negative, reads, is_classic });
             }
             if let Some(latency) = definition.inputs().native {
                 let matched = NativeMatch { sli, threshold: latency.threshold, reads: Reads::Judged(None) };
@@ -144,7 +178,7 @@ impl Catalog {
         let buckets = latency.histogram.with_metric_name(&format!("{name}_bucket"));
         // The bound is the series' own.
         let (role, reads) = (Role::Numerator, Reads::Bucket(0));
-        self.rules.add(buckets, Match { sli, term: 0, role, negative: false, reads, is_classic: true });
+        self.add(service, buckets, Match { sli, term: 0, role, negative: false, reads, is_classic: true });
         let steps = JUDGED_POWERS.start * JUDGED_BOUNDS_PER_POWER..=JUDGED_POWERS.end * JUDGED_BOUNDS_PER_POWER;
         for step in steps {
             let threshold = 2.0_f64.powf(f64::from(step) / f64::from(JUDGED_BOUNDS_PER_POWER));
@@ -178,6 +212,20 @@ impl Catalog {
     }
 }
 
+/// The labels of a series that are looked at beside those of the selectors: for its version, its group, its cohort, the
+/// bound of its bucket and the phase of its Rollout.
+fn labels_read(service: &Service) -> impl Iterator<Item = &str> {
+    let groups = service.slos.iter().flat_map(|slo| &slo.accounting.group_by).map(String::as_str);
+    let canary = service.canary.as_deref().into_iter();
+    let cohorts = canary.clone().flat_map(|canary| &canary.checks).flat_map(|check| &check.strata).flatten();
+    let baseline = canary.flat_map(|canary| match &canary.baseline {
+        Baseline::Selector(matchers) => matchers.as_slice(),
+        Baseline::Stable | Baseline::Previous => &[],
+    });
+    let matched = cohorts.chain(baseline).map(|matcher| &*matcher.name);
+    service.version_label.as_deref().into_iter().chain(groups).chain(matched).chain([BOUND, PHASE])
+}
+
 /// What the selectors stand for that match a series; `None` where none can match a series of its metric and target.
 fn find<M: Clone>(selectors: &Selectors<M>, labels: &Labels) -> Option<Vec<M>> {
     let name = labels.get(METRIC_NAME).unwrap_or_default();
@@ -190,5 +238,5 @@ fn find<M: Clone>(selectors: &Selectors<M>, labels: &Labels) -> Option<Vec<M>> {
 /// Whether the selector can match some series of this one's target.
 fn on_same_target(selector: &Selector, labels: &Labels) -> bool {
     let of_target = selector.matchers().iter().filter(|m| matches!(&*m.name, JOB | INSTANCE));
-    of_target.into_iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
+    of_target.into_iter().all(|m| m.matches_in(labels))
 }

@@ -12,7 +12,7 @@ mod values;
 mod versions;
 
 pub use account::{Account, LOOKBACK, PeriodCounts, Rules, UNDECIDED};
-pub use catalog::{Catalog, Match, NativeMatch, SliId};
+pub use catalog::{Catalog, Match, NativeMatch, PHASE, SliId};
 pub use ledger::{Counts, Ledger};
 pub use signal::Signal;
 pub use slices::{SLICES_KEPT_COUNT, Slices};

@@ -112,7 +112,7 @@ pub struct Stream {
 impl Stream {
     /// The place of a series among the strata.
     pub fn stratum(&self, labels: &Labels) -> usize {
-        let is_in = |cohort: &[Matcher]| cohort.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")));
+        let is_in = |cohort: &[Matcher]| cohort.iter().all(|m| m.matches_in(labels));
         self.strata.iter().position(|cohort| is_in(cohort)).unwrap_or(self.strata.len())
     }
 

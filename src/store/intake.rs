@@ -4,13 +4,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hashbrown::HashTable;
+
 use crate::promql::{FloatHistogram, Value};
-use crate::series::{self, Cache, Ha, Heard, identity_bytes};
-use crate::store::recent::Recent;
+use crate::series::{Cache, Ha, Heard};
+use crate::store::labels::Pairs;
+use crate::store::recent::Recents;
 use crate::store::series::{Data, Fate, Message, Series};
 use crate::store::{Counters, Inner, OutOfOrder, Settings};
-use crate::types::{Labels, Selector, Selectors, Span, Timestamp};
-use crate::wire::{Batch, Histogram, WireLabels, decode_labels};
+use crate::types::{BorrowedLabels, Labels, Selector, Selectors, Span, Timestamp};
+use crate::wire::{Batch, Histogram, WireLabels, read_labels};
 
 /// In the cache of wire keys: a series that is not kept.
 const IGNORED: u32 = u32::MAX;
@@ -30,12 +33,12 @@ pub(super) struct Intake {
     selection: Selectors<()>,
     /// From wire key to place.
     wire: Cache<u32>,
-    /// From identity to place.
-    identities: series::Index,
+    pairs: Pairs,
+    /// Hashes of labels, each with the series' place.
+    places: HashTable<(u32, u32)>,
     /// As in the index, which this spares a lock.
-    slots: Vec<Option<Slot>>,
-    /// By place.
-    recents: Vec<Recent>,
+    slots: Vec<Option<Arc<Series>>>,
+    recents: Recents,
     /// Places to use again, with the rotation from which on no wire key stands for their last series.
     free: VecDeque<(u64, u32)>,
     rotation: u64,
@@ -43,26 +46,6 @@ pub(super) struct Intake {
     /// Counts how often room was made: then series that found none are looked at again.
     generation: u32,
     ha: Option<Ha>,
-    buffer: Vec<u8>,
-}
-
-#[derive(Clone, Debug)]
-struct Slot {
-    series: Arc<Series>,
-    identity: u128,
-}
-
-impl Slot {
-    /// Changes what is kept of the series, and accounts for what that takes.
-    fn change<R>(&self, inner: &Inner, change: impl FnOnce(&mut Data) -> R) -> R {
-        let mut data = self.series.lock();
-        let before = data.size_bytes();
-        let result = change(&mut data);
-        let after = data.size_bytes();
-        drop(data);
-        inner.resized(before, after);
-        result
-    }
 }
 
 impl Intake {
@@ -70,15 +53,15 @@ impl Intake {
         Self {
             selection: selection(selectors),
             wire: Cache::new(settings.series_limit.saturating_mul(2)),
-            identities: series::Index::default(),
+            pairs: Pairs::default(),
+            places: HashTable::new(),
             slots: Vec::new(),
-            recents: Vec::new(),
+            recents: Recents::default(),
             free: VecDeque::new(),
             rotation: 0,
             rotated_at: None,
             generation: 0,
             ha: settings.ha.clone().map(|pairs| Ha::new(pairs, settings.series_limit)),
-            buffer: Vec::new(),
         }
     }
 
@@ -93,12 +76,13 @@ impl Intake {
         if self.selection.is_empty() {
             return;
         }
-        let mut fates = Fates::default();
+        let (mut fates, mut labels) = (Fates::default(), BorrowedLabels::default());
         for series in batch.series() {
             if series.samples.is_empty() {
                 continue;
             }
-            let Some(slot) = self.place_of(inner, series.wire_hash, series.labels) else { continue };
+            let place = self.place_of(inner, series.wire_hash, series.labels, &mut labels);
+            let Some(slot) = place else { continue };
             if !self.hears(inner, series.wire_hash, series.labels, now) {
                 continue;
             }
@@ -112,7 +96,8 @@ impl Intake {
         inner.counters.count(fates, &inner.counters.floats);
         let mut fates = Fates::default();
         for series in batch.histogram_series() {
-            let Some(slot) = self.place_of(inner, series.wire_hash, series.labels) else { continue };
+            let place = self.place_of(inner, series.wire_hash, series.labels, &mut labels);
+            let Some(slot) = place else { continue };
             if !self.hears(inner, series.wire_hash, series.labels, now) {
                 continue;
             }
@@ -134,35 +119,38 @@ impl Intake {
         ha.hears(wire_hash, labels, &inner.settings.limits, now) == Heard::Yes
     }
 
-    /// The place of a series, if it is kept.
-    fn place_of(&mut self, inner: &Inner, wire_hash: u128, labels: WireLabels<'_>) -> Option<u32> {
+    /// The place of a series, if it is kept. `set` is to be read into.
+    fn place_of<'a>(
+        &mut self,
+        inner: &Inner,
+        wire_hash: u128,
+        labels: WireLabels<'a>,
+        set: &mut BorrowedLabels<'a>,
+    ) -> Option<u32> {
         match self.wire.get(wire_hash) {
             Some(IGNORED) => return None,
             Some(refused) if refused == self.refused() => return None,
             Some(slot) if self.slots.get(slot as usize).is_some_and(Option::is_some) => return Some(slot),
             _ => {}
         }
-        let labels = decode_labels(labels, &inner.settings.limits).ok();
-        let labels =
-            labels.map(|labels| self.ha.as_ref().map_or_else(|| labels.clone(), |ha| ha.common(labels.clone())));
-        let place = match labels {
-            Some(labels) if self.selects(&labels) => {
-                let identity = self.identity(inner, &labels);
-                let known = self.identities.get(identity);
-                if known.is_none() && inner.used_bytes() > share(inner.settings.limit_bytes, PARTS - 1) {
-                    inner.counters.refused.fetch_add(1, Ordering::Relaxed);
-                    self.refused()
-                } else {
-                    known.unwrap_or_else(|| self.add(inner, &labels, identity))
-                }
-            }
-            _ => IGNORED,
+        let is_valid = read_labels(labels, &inner.settings.limits, set).is_ok();
+        if let (true, Some(ha)) = (is_valid, &self.ha) {
+            ha.keep_common(set);
+        }
+        let place = if is_valid && self.selects(set) {
+            let has_room = inner.used_bytes() <= share(inner.settings.limit_bytes, PARTS - 1);
+            self.place(inner, set.iter(), has_room).unwrap_or_else(|| {
+                inner.counters.refused.fetch_add(1, Ordering::Relaxed);
+                self.refused()
+            })
+        } else {
+            IGNORED
         };
         self.wire.insert(wire_hash, place);
         (place < REFUSED).then_some(place)
     }
 
-    fn selects(&self, labels: &Labels) -> bool {
+    fn selects(&self, labels: &BorrowedLabels<'_>) -> bool {
         self.selection.candidates(labels).any(|(selector, ())| selector.matches(labels))
     }
 
@@ -171,44 +159,59 @@ impl Intake {
         REFUSED + self.generation % GENERATIONS
     }
 
-    fn identity(&mut self, inner: &Inner, labels: &Labels) -> u128 {
-        identity_bytes(labels, &mut self.buffer);
-        inner.settings.key.hash(&self.buffer)
+    /// The place of the series with these labels; where there is none, that of a new one, if it may be made.
+    fn place<'a>(
+        &mut self,
+        inner: &Inner,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        may_add: bool,
+    ) -> Option<u32> {
+        let before = self.pairs.size_bytes();
+        let hash = self.pairs.meet(&inner.settings.key, labels);
+        let is_same = |(other, place): &(u32, u32)| {
+            let series = self.slots[*place as usize].as_ref();
+            *other == hash && series.is_some_and(|series| self.pairs.are(&series.labels))
+        };
+        let known = self.places.find(spread(hash), is_same).map(|(_, place)| *place);
+        let place = known.or_else(|| may_add.then(|| self.add(inner, hash)));
+        if place.is_none() {
+            self.pairs.reject();
+        }
+        inner.resized(before, self.pairs.size_bytes());
+        place
     }
 
-    /// The place of a series with these labels, which is made if need be.
-    fn place(&mut self, inner: &Inner, labels: &Labels) -> u32 {
-        let identity = self.identity(inner, labels);
-        self.identities.get(identity).unwrap_or_else(|| self.add(inner, labels, identity))
+    /// The place of a series of our own.
+    fn own_place(&mut self, inner: &Inner, labels: &Labels) -> u32 {
+        self.place(inner, labels.iter(), true).unwrap_or(REFUSED)
     }
 
-    fn add(&mut self, inner: &Inner, labels: &Labels, identity: u128) -> u32 {
-        let slot = match self.free.front() {
-            Some((from, slot)) if *from <= self.rotation => {
-                let slot = *slot;
+    /// Adds a series with the labels that were met last.
+    fn add(&mut self, inner: &Inner, hash: u32) -> u32 {
+        let place = match self.free.front() {
+            Some((from, place)) if *from <= self.rotation => {
+                let place = *place;
                 self.free.pop_front();
-                slot
+                place
             }
             _ => self.slots.len() as u32,
         };
-        let series = Arc::new(Series::new(labels.clone(), slot));
-        let entry = Slot { series: Arc::clone(&series), identity };
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            (*place, self.recents[slot as usize]) = (Some(entry), Recent::default());
-        } else {
-            self.slots.push(Some(entry));
-            self.recents.push(Recent::default());
-        }
-        self.identities.insert(identity, slot);
+        let series = Arc::new(Series::new(self.pairs.bear(), place, hash));
         inner.grow(series.overhead_bytes());
-        inner.lock_index_to_change().add(slot, &series);
-        slot
+        inner.lock_unlisted().push(Arc::clone(&series));
+        if let Some(slot) = self.slots.get_mut(place as usize) {
+            *slot = Some(series);
+        } else {
+            self.slots.push(Some(series));
+        }
+        self.recents.reset(place);
+        self.places.insert_unique(spread(hash), (hash, place), |(hash, _)| spread(*hash));
+        place
     }
 
     #[inline]
     fn push(&mut self, inner: &Inner, slot: u32, at: Timestamp, value: f64, fates: &mut Fates) {
-        let is_taken = self.recents.get_mut(slot as usize).is_some_and(|recent| recent.push(at.0, value));
-        if is_taken {
+        if self.recents.push(slot, at.0, value) {
             fates.stored += 1;
         } else {
             self.push_past_recent(inner, slot, at, value, fates);
@@ -219,26 +222,24 @@ impl Intake {
         self.settle(inner, slot);
         let window = inner.settings.out_of_order_window;
         self.change(inner, slot, fates, |data| data.push(at.0, value, window));
-        self.recents[slot as usize].passed(at.0);
+        self.recents.passed(slot, at.0);
     }
 
     fn push_histogram(&mut self, inner: &Inner, slot: u32, at: Timestamp, message: Message, fates: &mut Fates) {
         self.settle(inner, slot);
         let window = inner.settings.out_of_order_window;
         self.change(inner, slot, fates, |data| data.push_histogram(at.0, message, window));
-        self.recents[slot as usize].passed(at.0);
+        self.recents.passed(slot, at.0);
     }
 
     /// Compresses what waits of a series.
     fn settle(&mut self, inner: &Inner, slot: u32) {
-        let Some((Some(slot), recent)) = self.slots.get(slot as usize).zip(self.recents.get_mut(slot as usize)) else {
-            return;
-        };
-        if recent.is_empty() {
+        if self.recents.is_empty(slot) {
             return;
         }
-        slot.change(inner, |data| {
-            for (at, value) in recent.take() {
+        let Some(series) = &self.slots[slot as usize] else { return };
+        inner.change(series, |data| {
+            for (at, value) in self.recents.take(slot) {
                 // Later than all before it: nothing is refused.
                 data.push(at, value, inner.settings.out_of_order_window);
             }
@@ -249,15 +250,15 @@ impl Intake {
     pub fn settle_all(&mut self, inner: &Inner, all: &[Arc<Series>]) {
         for series in all {
             let is_there = self.slots.get(series.place as usize).and_then(Option::as_ref);
-            if is_there.is_some_and(|slot| Arc::ptr_eq(&slot.series, series)) {
+            if is_there.is_some_and(|own| Arc::ptr_eq(own, series)) {
                 self.settle(inner, series.place);
             }
         }
     }
 
     fn change(&mut self, inner: &Inner, slot: u32, fates: &mut Fates, push: impl FnOnce(&mut Data) -> Fate) {
-        let Some(Some(slot)) = self.slots.get(slot as usize) else { return };
-        match slot.change(inner, push) {
+        let Some(Some(series)) = self.slots.get(slot as usize) else { return };
+        match inner.change(series, push) {
             Fate::Stored => fates.stored += 1,
             Fate::Duplicate => fates.duplicates += 1,
             Fate::Late => fates.late += 1,
@@ -266,7 +267,7 @@ impl Intake {
 
     /// Adds a sample of a series of our own, selected or not.
     pub fn push_own(&mut self, inner: &Inner, labels: &Labels, at: Timestamp, value: f64) {
-        let (slot, mut fates) = (self.place(inner, labels), Fates::default());
+        let (slot, mut fates) = (self.own_place(inner, labels), Fates::default());
         self.push(inner, slot, at, value, &mut fates);
         inner.counters.count(fates, &inner.counters.floats);
         self.make_room(inner);
@@ -280,7 +281,7 @@ impl Intake {
         at: Timestamp,
         histogram: Arc<FloatHistogram>,
     ) {
-        let (slot, mut fates) = (self.place(inner, labels), Fates::default());
+        let (slot, mut fates) = (self.own_place(inner, labels), Fates::default());
         self.push_histogram(inner, slot, at, Message::Result(histogram), &mut fates);
         inner.counters.count(fates, &inner.counters.histograms);
         self.make_room(inner);
@@ -294,17 +295,16 @@ impl Intake {
         at: Timestamp,
         value: &Value,
     ) -> Result<(), OutOfOrder> {
-        let slot = self.place(inner, labels);
+        let slot = self.own_place(inner, labels);
         self.settle(inner, slot);
-        if let Some(Some(entry)) = self.slots.get(slot as usize) {
-            let data = entry.series.lock();
-            let newest = data.newest();
+        if let Some(Some(series)) = self.slots.get(slot as usize) {
+            let (newest, newest_float) = series.look(|data| (data.newest(), data.newest_float()));
             if newest.is_some_and(|newest| at.0 < newest) {
                 return Err(OutOfOrder::Late);
             }
             if newest == Some(at.0) {
                 let same = match value {
-                    Value::Float(value) => data.newest_float().is_some_and(|f| f.value.to_bits() == value.to_bits()),
+                    Value::Float(value) => newest_float.is_some_and(|f| f.value.to_bits() == value.to_bits()),
                     Value::Histogram(_) => false,
                 };
                 return if same { Ok(()) } else { Err(OutOfOrder::Duplicate) };
@@ -351,11 +351,13 @@ impl Intake {
         let target = share(limit, PARTS - 2);
         (0..self.slots.len() as u32).for_each(|slot| self.settle(inner, slot));
         let mut parts: Vec<(i64, usize)> = Vec::new();
-        for slot in self.slots.iter().flatten() {
-            let data = slot.series.lock();
-            data.parts(|last, bytes| parts.push((last, bytes)));
+        for series in self.slots.iter().flatten() {
             // Without samples the series goes, too.
-            parts.push((data.newest().unwrap_or(i64::MIN), slot.series.overhead_bytes()));
+            let bytes = series.overhead_bytes() + self.pairs.own_bytes(&series.labels);
+            series.look(|data| {
+                data.parts(|last, bytes| parts.push((last, bytes)));
+                parts.push((data.newest().unwrap_or(i64::MIN), bytes));
+            });
         }
         parts.sort_unstable();
         let mut left = used;
@@ -371,31 +373,46 @@ impl Intake {
 
     fn drop_before(&mut self, inner: &Inner, cutoff: i64) -> u64 {
         let mut dropped = 0;
-        let mut emptied = Vec::new();
-        for slot in 0..self.slots.len() as u32 {
-            if self.recents[slot as usize].newest() < cutoff {
-                self.settle(inner, slot);
+        let (mut emptied, mut gone) = (Vec::new(), Vec::new());
+        for place in 0..self.slots.len() as u32 {
+            if self.slots[place as usize].is_none() {
+                continue;
             }
-            let (place, recent) = (&mut self.slots[slot as usize], &self.recents[slot as usize]);
-            let Some(entry) = place else { continue };
-            let (gone, is_empty) = entry.change(inner, |data| (data.drop_before(cutoff), data.is_empty()));
-            dropped += gone;
-            let is_empty = is_empty && recent.is_empty();
-            if is_empty {
-                inner.resized(entry.series.overhead_bytes(), 0);
-                self.identities.remove(entry.identity);
-                *place = None;
-                emptied.push(slot);
+            if self.recents.is_before(place, cutoff) {
+                self.settle(inner, place);
+            }
+            let Some(series) = &self.slots[place as usize] else { continue };
+            if series.look(Data::oldest).is_some_and(|oldest| oldest < cutoff) {
+                dropped += inner.change(series, |data| data.drop_before(cutoff));
+            }
+            if self.recents.is_empty(place) && series.look(Data::is_empty) {
+                gone.extend(self.slots[place as usize].take());
+                emptied.push(place);
             }
         }
         self.generation = self.generation.wrapping_add(u32::from(dropped > 0));
         if !emptied.is_empty() {
             inner.lock_index_to_change().remove(&emptied);
+            let before = self.pairs.size_bytes();
+            for series in gone {
+                inner.resized(series.overhead_bytes(), 0);
+                self.pairs.release(&series.labels);
+                let is_it = |(_, place): &(u32, u32)| *place == series.place;
+                if let Ok(found) = self.places.find_entry(spread(series.hash), is_it) {
+                    found.remove();
+                }
+            }
+            inner.resized(before, self.pairs.size_bytes());
             // By then no wire key stands for the place; one used meanwhile finds it empty.
             let from = self.rotation + Cache::<u32>::LIFE_ROTATIONS;
             self.free.extend(emptied.iter().map(|slot| (from, *slot)));
         }
         dropped
+    }
+
+    /// Series.
+    pub fn len(&self) -> usize {
+        self.places.len()
     }
 
     pub fn wire_keys(&self) -> usize {
@@ -409,6 +426,11 @@ fn selection(selectors: &[Selector]) -> Selectors<()> {
         selection.add(selector.clone(), ());
     }
     selection
+}
+
+/// A hash of 32 bits as one of 64 whose upper bits matter, too.
+const fn spread(hash: u32) -> u64 {
+    (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// So many of [`PARTS`] parts of a size.

@@ -14,7 +14,7 @@
 //! for a reader, before they are compressed. Each series has a lock of its own, which is held for the few
 //! microseconds that it takes to append a sample, or to unpack its samples for a reader; so a query that reads ten
 //! thousand series delays a writer by one of them. The index of labels has a read-write lock: readers hold it while they
-//! look for series, and only a new or a vanished series needs it whole. A reader holds on to the series that it has found
+//! look for series, the first to look puts new series into it, and only vanished ones make a writer wait for it. A reader holds on to the series that it has found
 //! and takes one lock at a time. A query may therefore see one series a sample further than another, as in Prometheus.
 //!
 //! After a restart the store is empty until new samples arrive: the journal is read for the engine only, whose
@@ -24,6 +24,7 @@ mod bits;
 mod chunk;
 mod index;
 mod intake;
+mod labels;
 mod read;
 mod recent;
 mod series;
@@ -40,6 +41,7 @@ pub use read::float_histogram;
 
 use index::Index;
 use intake::Intake;
+use series::{Data, Series};
 
 /// How long samples are kept by default.
 pub const DEFAULT_RETENTION: Span = Span::hours(1);
@@ -98,6 +100,8 @@ struct Inner {
     settings: Settings,
     intake: Mutex<Intake>,
     index: RwLock<Index>,
+    /// New series that are not in the index yet: nobody has looked since.
+    unlisted: Mutex<Vec<Arc<Series>>>,
     used_bytes: AtomicUsize,
     counters: Counters,
 }
@@ -170,6 +174,7 @@ impl Store {
             intake: Mutex::new(Intake::new(&settings, selectors)),
             settings,
             index: RwLock::default(),
+            unlisted: Mutex::default(),
             used_bytes: AtomicUsize::default(),
             counters: Counters::default(),
         }))
@@ -217,9 +222,12 @@ impl Store {
     pub fn stats(&self) -> Stats {
         let counters = &self.0.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let intake = self.0.lock_intake();
+        let (series, wire_keys) = (intake.len(), intake.wire_keys());
+        drop(intake);
         Stats {
-            series: self.0.lock_index().len(),
-            wire_keys: self.0.lock_intake().wire_keys(),
+            series,
+            wire_keys,
             used_bytes: self.0.used_bytes(),
             limit_bytes: self.0.settings.limit_bytes,
             floats: read(&counters.floats),
@@ -235,13 +243,13 @@ impl Store {
 
     /// Looks at every series.
     pub fn extent(&self) -> Extent {
-        let all: Vec<_> = self.0.lock_index().all().map(|(_, series)| Arc::clone(series)).collect();
+        let all: Vec<_> = self.0.lock_index().all().cloned().collect();
         self.0.lock_intake().settle_all(&self.0, &all);
         let mut extent = Extent { series: all.len(), ..Extent::default() };
         for series in all {
-            let data = series.lock();
-            extent.chunks += data.chunk_count();
-            if let Some((oldest, newest)) = data.bounds() {
+            let (chunks, bounds) = series.look(|data| (data.chunk_count(), data.bounds()));
+            extent.chunks += chunks;
+            if let Some((oldest, newest)) = bounds {
                 let (from, to) = extent.bounds.unwrap_or((Timestamp(oldest), Timestamp(newest)));
                 extent.bounds = Some((from.min(Timestamp(oldest)), to.max(Timestamp(newest))));
             }
@@ -255,20 +263,26 @@ impl Inner {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// With its lists in order.
+    /// With all series in it.
     fn lock_index(&self) -> RwLockReadGuard<'_, Index> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        if index.is_in_order() {
+        if self.lock_unlisted().is_empty() {
             return index;
         }
         drop(index);
-        let mut index = self.lock_index_to_change();
-        index.put_in_order();
-        RwLockWriteGuard::downgrade(index)
+        RwLockWriteGuard::downgrade(self.lock_index_to_change())
     }
 
+    /// The same, for who holds the intake or no other lock.
     fn lock_index_to_change(&self) -> RwLockWriteGuard<'_, Index> {
-        self.index.write().unwrap_or_else(PoisonError::into_inner)
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.add(std::mem::take(&mut *self.lock_unlisted()));
+        index
+    }
+
+    /// The last lock: who holds it takes no other.
+    fn lock_unlisted(&self) -> MutexGuard<'_, Vec<Arc<Series>>> {
+        self.unlisted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn used_bytes(&self) -> usize {
@@ -287,6 +301,17 @@ impl Inner {
             // Nearly always.
             std::cmp::Ordering::Equal => {}
         }
+    }
+
+    /// Changes what is kept of a series, and accounts for what that takes.
+    fn change<R>(&self, series: &Series, change: impl FnOnce(&mut Data) -> R) -> R {
+        let (before, result, after) = series.change(|data| {
+            let before = data.size_bytes();
+            let result = change(data);
+            (before, result, data.size_bytes())
+        });
+        self.resized(before, after);
+        result
     }
 
     fn is_timely(&self, at: Timestamp, now: Timestamp) -> bool {

@@ -9,7 +9,7 @@ use crate::promql::{
     Storage, StorageError,
 };
 use crate::store::Store;
-use crate::store::series::{Message, Series};
+use crate::store::series::{Data, Message, Series};
 use crate::types::{Labels, Matcher, Timestamp};
 use crate::wire::{self, Histogram, Limits};
 
@@ -26,7 +26,7 @@ impl Storage for Store {
             floats.clear();
             messages.clear();
             histograms.clear();
-            series.lock().read(after, until, &mut floats, &mut messages);
+            series.look(|data| data.read(after, until, &mut floats, &mut messages));
             for (at, message) in &messages {
                 let histogram = decoded(message, &self.0.settings.limits)?;
                 histograms.push(HistogramSample { at: *at, start: None, histogram });
@@ -34,8 +34,8 @@ impl Storage for Store {
             if floats.is_empty() && histograms.is_empty() {
                 continue;
             }
-            let view =
-                SeriesView { labels: &series.labels, floats: &floats, float_starts: &[], histograms: &histograms };
+            let labels = &series.labels.to_labels();
+            let view = SeriesView { labels, floats: &floats, float_starts: &[], histograms: &histograms };
             if visit(view).is_break() {
                 break;
             }
@@ -93,8 +93,8 @@ impl Store {
     /// The label sets of series that satisfy all matchers and have samples between these times, sorted.
     pub fn label_sets(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<Arc<Labels>> {
         let found = self.found(matchers);
-        let live = found.iter().filter(|series| series.lock().overlaps(from.0.saturating_sub(1), to.0));
-        live.map(|series| Arc::clone(&series.labels)).collect()
+        let is_live = |series: &&Arc<Series>| series.look(|data| data.overlaps(from.0.saturating_sub(1), to.0));
+        found.iter().filter(is_live).map(|series| series.labels.to_labels()).collect()
     }
 
     /// The names of all labels.
@@ -114,7 +114,7 @@ impl Store {
 
     /// The newest value of each series that satisfies all matchers, if it is a float.
     pub fn newest(&self, matchers: &[Matcher]) -> Vec<(Arc<Labels>, FloatSample)> {
-        let found = self.found(matchers);
-        found.iter().filter_map(|series| Some((Arc::clone(&series.labels), series.lock().newest_float()?))).collect()
+        let newest = |series: &Arc<Series>| Some((series.labels.to_labels(), series.look(Data::newest_float)?));
+        self.found(matchers).iter().filter_map(newest).collect()
     }
 }

@@ -1,75 +1,118 @@
-//! The latest floats of a series before they are compressed.
+//! The latest floats of all series before they are compressed.
 //!
-//! Compressing a float touches several places in memory that belong to its series alone. So some are gathered first, in a
-//! list of all series in order of their places, which is the order in which requests name them.
+//! Compressing a float touches several places in memory that belong to its series alone. So some are gathered first, the
+//! n-th of all series behind each other in the order of their places, which is the order in which requests name them:
+//! a scrape is written to memory in its order, and a series that was met once takes a fraction of the room.
 
-/// Floats that wait at most. With the rest it is two cache lines.
+/// Floats of a series that wait at most.
 const ROOM_COUNT: usize = 7;
+/// Series in a block.
+const BLOCK_SERIES: usize = 1 << 10;
 
-/// Of one series.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Recent {
-    /// The newest time of the series, whether or not it waits here.
-    newest: i64,
-    count: u32,
-    floats: [(i64, f64); ROOM_COUNT],
+/// By place.
+#[derive(Debug, Default)]
+pub(super) struct Recents {
+    blocks: Vec<Block>,
+    places: usize,
 }
 
-impl Default for Recent {
-    fn default() -> Self {
-        Self { newest: i64::MIN, count: 0, floats: [(0, 0.0); ROOM_COUNT] }
+/// Of some series. Zero is the state of a series that nothing has happened to, so that memory which nobody has touched
+/// need not be written.
+#[derive(Debug)]
+struct Block {
+    /// The newest time of the series, whether or not it waits here, as [`key`].
+    newest: Box<[u64]>,
+    counts: Box<[u8]>,
+    /// The first of each series, then the second of each.
+    floats: Box<[(i64, f64)]>,
+}
+
+/// Times in their order, from zero.
+const fn key(at: i64) -> u64 {
+    (at as u64) ^ (1 << 63)
+}
+
+impl Recents {
+    /// Room for one more series, or for another in this place.
+    pub fn reset(&mut self, place: u32) {
+        let place = place as usize;
+        while place >= self.blocks.len() * BLOCK_SERIES {
+            self.blocks.push(Block {
+                newest: vec![0; BLOCK_SERIES].into_boxed_slice(),
+                counts: vec![0; BLOCK_SERIES].into_boxed_slice(),
+                floats: vec![(0, 0.0); ROOM_COUNT * BLOCK_SERIES].into_boxed_slice(),
+            });
+        }
+        if place < self.places {
+            let (block, at) = (&mut self.blocks[place / BLOCK_SERIES], place % BLOCK_SERIES);
+            (block.newest[at], block.counts[at]) = (0, 0);
+        }
+        self.places = self.places.max(place + 1);
     }
-}
 
-impl Recent {
     /// Takes a float that is later than everything of its series, if there is room; whether it did.
     #[inline]
-    pub fn push(&mut self, at: i64, value: f64) -> bool {
-        let is_taken = at > self.newest && (self.count as usize) < ROOM_COUNT;
+    pub fn push(&mut self, place: u32, at: i64, value: f64) -> bool {
+        let (block, place) = (&mut self.blocks[place as usize / BLOCK_SERIES], place as usize % BLOCK_SERIES);
+        let count = usize::from(block.counts[place]);
+        let is_taken = key(at) > block.newest[place] && count < ROOM_COUNT;
         if is_taken {
-            self.floats[self.count as usize] = (at, value);
-            (self.newest, self.count) = (at, self.count + 1);
+            block.floats[count * BLOCK_SERIES + place] = (at, value);
+            block.newest[place] = key(at);
+            block.counts[place] = count as u8 + 1;
         }
         is_taken
     }
 
     /// Something of this time went to the series another way.
-    pub fn passed(&mut self, at: i64) {
-        self.newest = self.newest.max(at);
+    pub fn passed(&mut self, place: u32, at: i64) {
+        let newest = &mut self.blocks[place as usize / BLOCK_SERIES].newest[place as usize % BLOCK_SERIES];
+        *newest = key(at).max(*newest);
     }
 
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
+    /// Whether nothing waits.
+    pub fn is_empty(&self, place: u32) -> bool {
+        self.blocks[place as usize / BLOCK_SERIES].counts[place as usize % BLOCK_SERIES] == 0
     }
 
-    pub const fn newest(&self) -> i64 {
-        self.newest
+    /// Whether everything of the series is older.
+    pub fn is_before(&self, place: u32, at: i64) -> bool {
+        self.blocks[place as usize / BLOCK_SERIES].newest[place as usize % BLOCK_SERIES] < key(at)
     }
 
-    /// What waits, in order; nothing does afterwards.
-    pub fn take(&mut self) -> impl Iterator<Item = (i64, f64)> {
-        let count = std::mem::take(&mut self.count) as usize;
-        self.floats.into_iter().take(count)
+    /// What waits of a series, in order; nothing does afterwards.
+    pub fn take(&mut self, place: u32) -> impl Iterator<Item = (i64, f64)> {
+        let (block, place) = (&mut self.blocks[place as usize / BLOCK_SERIES], place as usize % BLOCK_SERIES);
+        let count = usize::from(std::mem::take(&mut block.counts[place]));
+        let floats = &block.floats;
+        (0..count).map(move |number| floats[number * BLOCK_SERIES + place])
     }
 }
+
+/// Memory of a series here.
+pub(super) const RECENT_SIZE_BYTES: usize = size_of::<u64>() + 1 + ROOM_COUNT * size_of::<(i64, f64)>();
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn it_takes_two_cache_lines() {
-        assert_eq!(size_of::<Recent>(), 128);
-    }
-
-    #[test]
     fn only_what_is_later_waits() {
-        let mut recent = Recent::default();
-        assert!(recent.push(5, 1.0) && !recent.push(5, 2.0) && !recent.push(4, 2.0) && recent.push(6, 3.0));
-        recent.passed(9);
-        assert!(!recent.push(8, 4.0) && recent.push(10, 5.0));
-        assert_eq!(recent.take().collect::<Vec<_>>(), [(5, 1.0), (6, 3.0), (10, 5.0)]);
-        assert!(recent.is_empty() && !recent.push(10, 6.0));
-        assert_eq!((11..30).take_while(|at| recent.push(*at, 0.0)).count(), ROOM_COUNT);
+        let mut recents = Recents::default();
+        let other = BLOCK_SERIES as u32 + 3;
+        recents.reset(other);
+        recents.reset(2);
+        assert!(recents.is_before(2, i64::MIN + 1) && recents.push(other, 100, 9.0));
+        let mut push = |at, value| recents.push(2, at, value);
+        assert!(push(-5, 1.0) && !push(-5, 2.0) && !push(-6, 2.0) && push(6, 3.0));
+        recents.passed(2, 9);
+        assert!(!recents.push(2, 8, 4.0) && recents.push(2, 10, 5.0));
+        assert!(recents.is_before(2, 11) && !recents.is_before(2, 10));
+        assert_eq!(recents.take(2).collect::<Vec<_>>(), [(-5, 1.0), (6, 3.0), (10, 5.0)]);
+        assert!(recents.is_empty(2) && !recents.push(2, 10, 6.0));
+        assert_eq!((11..30).take_while(|at| recents.push(2, *at, 0.0)).count(), ROOM_COUNT);
+        recents.reset(2);
+        assert!(recents.is_empty(2) && recents.push(2, 1, 1.0));
+        assert_eq!(recents.take(other).collect::<Vec<_>>(), [(100, 9.0)]);
     }
 }

@@ -1,28 +1,32 @@
 //! One series' samples: finished chunks, the open one, and native histograms as they came.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::promql::{FloatHistogram, FloatSample};
 use crate::store::chunk::{Chunk, Head};
-use crate::store::recent::Recent;
-use crate::types::{Labels, Span, Timestamp};
+use crate::store::labels::SharedLabels;
+use crate::store::recent::RECENT_SIZE_BYTES;
+use crate::types::{Span, Timestamp};
 
 /// An open chunk is finished at this size, and dropped as a whole when all of it is too old.
 pub(super) const CHUNK_LIMIT_SAMPLES: u32 = 120;
 /// What a series takes besides its labels and samples: its places in the index and in the cache of wire keys, and what
 /// the allocator adds.
 const BOOKKEEPING_BYTES: usize = 160;
-/// A label in the index, besides its text.
-const POSTING_BYTES: usize = 24;
+/// A label of a series: a reference to it, and the series in its list.
+const LABEL_BYTES: usize = 16;
 
 /// A series.
 #[derive(Debug)]
 pub(super) struct Series {
-    pub labels: Arc<Labels>,
+    pub labels: SharedLabels,
     /// Among all series.
     pub place: u32,
-    data: Mutex<Data>,
+    /// Of the labels, as [`Pairs`](crate::store::labels::Pairs) have it.
+    pub hash: u32,
+    /// None until something is compressed: many series are gone before.
+    data: Mutex<Option<Box<Data>>>,
 }
 
 /// What became of a sample.
@@ -64,26 +68,38 @@ pub(super) struct Data {
     bytes: usize,
 }
 
+/// Of a series of which nothing is compressed.
+static NOTHING: Data = Data::new();
+
 impl Series {
-    pub fn new(labels: Labels, place: u32) -> Self {
-        Self { labels: Arc::new(labels), place, data: Mutex::default() }
+    pub fn new(labels: SharedLabels, place: u32, hash: u32) -> Self {
+        Self { labels, place, hash, data: Mutex::default() }
     }
 
-    /// What it takes besides its samples.
+    /// What it takes besides its samples, and besides labels that it shares.
     pub fn overhead_bytes(&self) -> usize {
-        let label = |(name, value): (&str, &str)| {
-            // Both boxed, with what the allocator adds, and the value once more where it is new to the index.
-            size_of::<(Box<str>, Box<str>)>() + name.len() + 2 * value.len() + 2 * 8 + POSTING_BYTES
-        };
-        size_of::<Self>() + size_of::<Recent>() + BOOKKEEPING_BYTES + self.labels.iter().map(label).sum::<usize>()
+        let labels_bytes = LABEL_BYTES * self.labels.pairs().len();
+        size_of::<Self>() + size_of::<Data>() + RECENT_SIZE_BYTES + BOOKKEEPING_BYTES + labels_bytes
     }
 
-    pub fn lock(&self) -> MutexGuard<'_, Data> {
-        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Looks at what is compressed.
+    pub fn look<R>(&self, look: impl FnOnce(&Data) -> R) -> R {
+        let data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        look(data.as_deref().unwrap_or(&NOTHING))
+    }
+
+    /// Changes what is compressed.
+    pub fn change<R>(&self, change: impl FnOnce(&mut Data) -> R) -> R {
+        let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        change(data.get_or_insert_default())
     }
 }
 
 impl Data {
+    const fn new() -> Self {
+        Self { sealed: VecDeque::new(), head: Head::new(), histograms: VecDeque::new(), bytes: 0 }
+    }
+
     pub const fn size_bytes(&self) -> usize {
         self.bytes
     }
@@ -105,7 +121,7 @@ impl Data {
         self.last_float().max(self.last_histogram())
     }
 
-    fn oldest(&self) -> Option<i64> {
+    pub fn oldest(&self) -> Option<i64> {
         let float = self.sealed.front().map(Chunk::first).or_else(|| self.head.first());
         let histogram = self.histograms.front().map(|(at, _)| *at);
         match (float, histogram) {

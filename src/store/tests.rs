@@ -299,7 +299,7 @@ proptest! {
             let selector = selector(text);
             let expected: Found = list
                 .iter()
-                .filter(|(labels, _)| selector.matches(labels))
+                .filter(|(labels, _)| selector.matches(*labels))
                 .map(|(labels, samples)| {
                     let inside = samples.range(after + 1..=until).map(|(at, value)| (*at, *value)).collect::<Vec<_>>();
                     (labels.to_string(), inside)

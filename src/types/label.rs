@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::ser::SerializeMap as _;
+
 use crate::types::quote;
 
 /// The label that holds a metric's name.
@@ -9,8 +11,22 @@ pub const METRIC_NAME: &str = "__name__";
 
 /// A series' identity, or any other set of labels: sorted by name, each name once, no empty values
 /// (to Prometheus an empty value is an absent label).
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Labels(Vec<(Box<str>, Box<str>)>);
+///
+/// One piece of text, each name and each value behind its length in bytes, which is itself written as a character or
+/// two: there are millions of label sets, and a list of texts would take several times the room and the time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Labels(Box<str>);
+
+/// A label set whose names and values are elsewhere, in a request that is being taken: for those who need not keep it.
+/// Made to be used again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BorrowedLabels<'a>(Vec<(&'a str, &'a str)>);
+
+/// Whatever has values of labels.
+pub trait LabelSet {
+    /// The value of `name`, if present.
+    fn get(&self, name: &str) -> Option<&str>;
+}
 
 /// Why a list of pairs is not a label set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,10 +39,16 @@ pub enum LabelError {
     EmptyName,
 }
 
+/// Names and values, in order of name.
+#[derive(Clone, Debug)]
+pub struct Pairs<'a> {
+    rest: &'a str,
+}
+
 impl Labels {
     /// No labels.
-    pub const fn new() -> Self {
-        Self(Vec::new())
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Sorts the pairs and drops empty values.
@@ -34,30 +56,36 @@ impl Labels {
     /// # Errors
     /// On an empty name, and on a name that occurs twice (with or without a value).
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, LabelError> {
-        let mut pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
-        pairs.sort_unstable();
-        if pairs.first().is_some_and(|(name, _)| name.is_empty()) {
-            return Err(LabelError::EmptyName);
+        let mut labels = BorrowedLabels::default();
+        labels.extend(pairs);
+        labels.sort()?;
+        Ok(labels.to_labels())
+    }
+
+    /// From sorted pairs without duplicates and empty values.
+    fn from_sorted(pairs: &[(&str, &str)]) -> Self {
+        let size = |text: &str| text.len() + length_chars(text.len()).map(char::len_utf8).sum::<usize>();
+        let mut text = String::with_capacity(pairs.iter().map(|(name, value)| size(name) + size(value)).sum());
+        for part in pairs.iter().flat_map(|(name, value)| [name, value]) {
+            text.extend(length_chars(part.len()));
+            text.push_str(part);
         }
-        if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
-            return Err(LabelError::Duplicate(twice[0].0.to_owned()));
-        }
-        Ok(Self(pairs.into_iter().filter(|(_, value)| !value.is_empty()).map(|(n, v)| (n.into(), v.into())).collect()))
+        Self(text.into_boxed_str())
     }
 
     /// The value of `name`, if present.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.binary_search_by(|(n, _)| (**n).cmp(name)).ok().map(|at| &*self.0[at].1)
+        self.iter().find(|(own, _)| *own == name).map(|(_, value)| value)
     }
 
     /// Sets `name` to `value`, replacing what was there; an empty value removes the label.
     pub fn set(&mut self, name: &str, value: &str) {
-        match (self.0.binary_search_by(|(n, _)| (**n).cmp(name)), value.is_empty()) {
-            (Ok(at), true) => drop(self.0.remove(at)),
-            (Ok(at), false) => self.0[at].1 = value.into(),
-            (Err(_), true) => {}
-            (Err(at), false) => self.0.insert(at, (name.into(), value.into())),
+        let mut pairs: Vec<(&str, &str)> = self.iter().filter(|(own, _)| *own != name).collect();
+        if !value.is_empty() {
+            let at = pairs.partition_point(|(other, _)| *other < name);
+            pairs.insert(at, (name, value));
         }
+        *self = Self::from_sorted(&pairs);
     }
 
     /// The same labels with `name` set to `value`.
@@ -76,37 +104,148 @@ impl Labels {
         self
     }
 
-    /// The same labels in no more memory than they need: for those that stay.
-    #[must_use]
-    pub fn shrunk(self) -> Self {
-        // Into new memory: an allocator may leave as it is what shrinks by less than half.
-        let mut exact = Vec::with_capacity(self.0.len());
-        exact.extend(self.0);
-        Self(exact)
-    }
-
     /// Pairs in order of name.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+    pub fn iter(&self) -> Pairs<'_> {
+        Pairs { rest: &self.0 }
     }
 
     /// How many labels there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.iter().count()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Bytes of memory behind it.
+    pub fn size_bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl LabelSet for Labels {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.get(name)
+    }
+}
+
+impl<'a> BorrowedLabels<'a> {
+    /// Removes all.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Adds a pair; they are a set again after [`Self::sort`].
+    pub fn push(&mut self, name: &'a str, value: &'a str) {
+        self.0.push((name, value));
+    }
+
+    /// Puts them in order and drops empty values.
+    ///
+    /// # Errors
+    /// As of [`Labels::from_pairs`].
+    pub fn sort(&mut self) -> Result<(), LabelError> {
+        // Most senders have done so.
+        let is_set = self.0.is_sorted_by(|(before, _), (name, _)| before < name);
+        if !is_set {
+            self.0.sort_unstable();
+        }
+        if self.0.first().is_some_and(|(name, _)| name.is_empty()) {
+            return Err(LabelError::EmptyName);
+        }
+        if let Some(twice) = self.0.windows(2).find(|w| !is_set && w[0].0 == w[1].0) {
+            return Err(LabelError::Duplicate(twice[0].0.to_owned()));
+        }
+        self.0.retain(|(_, value)| !value.is_empty());
+        Ok(())
+    }
+
+    /// Removes `name`, if it is there.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(own, _)| *own != name);
+    }
+
+    /// The value of `name`, if present.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(own, _)| *own == name).map(|(_, value)| *value)
+    }
+
+    /// Pairs in order of name.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'a str, &'a str)> {
+        self.0.iter().copied()
+    }
+
+    /// The same labels, to be kept.
+    pub fn to_labels(&self) -> Labels {
+        Labels::from_sorted(&self.0)
+    }
+}
+
+impl<'a> Extend<(&'a str, &'a str)> for BorrowedLabels<'a> {
+    fn extend<I: IntoIterator<Item = (&'a str, &'a str)>>(&mut self, pairs: I) {
+        self.0.extend(pairs);
+    }
+}
+
+impl LabelSet for BorrowedLabels<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.get(name)
+    }
+}
+
+/// A length up to this is one character, which is one byte for most; a longer one has its upper bits in front.
+const LENGTH_BITS: u32 = 15;
+/// Of the character for the upper bits.
+const UPPER: u32 = 1 << 16;
+
+fn length_chars(length: usize) -> impl Iterator<Item = char> {
+    let (upper, lower) = ((length >> LENGTH_BITS) as u32, length as u32 & ((1 << LENGTH_BITS) - 1));
+    let upper = (upper > 0).then(|| char::from_u32(UPPER + upper).expect("texts of labels are shorter than 32 GiB"));
+    upper.into_iter().chain(char::from_u32(lower))
+}
+
+impl<'a> Pairs<'a> {
+    fn text(&mut self) -> Option<&'a str> {
+        let mut chars = self.rest.chars();
+        let mut length = u32::from(chars.next()?) as usize;
+        if length > UPPER as usize {
+            length = (length - UPPER as usize) << LENGTH_BITS | u32::from(chars.next()?) as usize;
+        }
+        let (text, rest) = chars.as_str().split_at(length);
+        self.rest = rest;
+        Some(text)
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a str, &'a str);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.text()?, self.text()?))
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// By the pairs in their order.
+impl Ord for Labels {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.iter().cmp(other.iter())
+    }
 }
 
 impl<'a> IntoIterator for &'a Labels {
     type Item = (&'a str, &'a str);
-    type IntoIter =
-        std::iter::Map<std::slice::Iter<'a, (Box<str>, Box<str>)>, fn(&'a (Box<str>, Box<str>)) -> (&'a str, &'a str)>;
+    type IntoIter = Pairs<'a>;
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+        self.iter()
     }
 }
 
@@ -124,7 +263,11 @@ impl fmt::Display for Labels {
 
 impl serde::Serialize for Labels {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self)
+        let mut map = serializer.serialize_map(Some(self.len()))?;
+        for (name, value) in self {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
     }
 }
 
@@ -176,6 +319,27 @@ mod tests {
         let labels = Labels::new().with("b", "2").with("a", "1").with("b", "3");
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "3")]);
         assert!(labels.with("a", "").with("b", "").is_empty());
+    }
+
+    #[test]
+    fn texts_of_any_length_come_back() {
+        let long = ["", "\u{e9}", "x"].map(|text| text.repeat(40_000));
+        for length in [1, 127, 128, 0x7ff, 0x800, 0x7fff, 0x8000, 0x8001, 0xd800, 100_000] {
+            let value = "v".repeat(length);
+            let pairs = [("a", value.as_str()), (&long[1], "2"), ("z", &long[2]), (&long[2], &long[1])];
+            let labels = Labels::from_pairs(pairs).unwrap();
+            assert_eq!(labels.len(), 4);
+            assert!(pairs.iter().all(|(name, value)| labels.get(name) == Some(*value)), "{length}");
+        }
+    }
+
+    #[test]
+    fn labels_are_ordered_by_their_pairs() {
+        let labels = |value: &str| Labels::new().with("a", value).with("b", "1");
+        // By the text as it is kept a shorter value would come first.
+        assert!(labels("10") < labels("9") && labels("1") < labels("10"));
+        assert!(Labels::new() < Labels::new().with("a", "1"));
+        assert!(Labels::new().with("a", "1") < labels("1"));
     }
 
     #[test]

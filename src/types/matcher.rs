@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::types::pattern::anchored;
-use crate::types::{Labels, METRIC_NAME, format_value_exponent, is_label_name, is_metric_name, quote};
+use crate::types::{LabelSet, METRIC_NAME, format_value_exponent, is_label_name, is_metric_name, quote};
 
 /// How a matcher compares a label's value. An absent label has the value `""`.
 #[derive(Clone, Debug)]
@@ -83,6 +83,11 @@ impl Matcher {
         Self { name: name.into(), op: MatchOp::Number(number) }
     }
 
+    /// Whether a series with these labels satisfies the condition.
+    pub fn matches_in(&self, labels: &impl LabelSet) -> bool {
+        self.matches(labels.get(&self.name).unwrap_or_default())
+    }
+
     /// Whether a label with this value (empty when absent) satisfies the condition.
     pub fn matches(&self, value: &str) -> bool {
         match &self.op {
@@ -144,8 +149,8 @@ impl Selector {
     }
 
     /// Whether a series with these labels satisfies every condition.
-    pub fn matches(&self, labels: &Labels) -> bool {
-        self.matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
+    pub fn matches(&self, labels: &impl LabelSet) -> bool {
+        self.matchers.iter().all(|matcher| matcher.matches_in(labels))
     }
 
     /// Whether a metric of this name can satisfy the conditions on `__name__`.
@@ -245,6 +250,7 @@ impl PartialEq for Selector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Labels;
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
         Labels::from_pairs(pairs.iter().copied()).unwrap()

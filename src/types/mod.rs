@@ -14,7 +14,7 @@ mod quote;
 mod selectors;
 mod time;
 
-pub use label::{LabelError, Labels, METRIC_NAME, is_label_name, is_metric_name};
+pub use label::{BorrowedLabels, LabelError, LabelSet, Labels, METRIC_NAME, Pairs, is_label_name, is_metric_name};
 pub use matcher::{MatchOp, Matcher, MatcherError, Selector};
 pub use number::{format_value, format_value_exponent};
 pub use objective::{Objective, ObjectiveError};

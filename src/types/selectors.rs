@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::types::{Labels, METRIC_NAME, Selector};
+use crate::types::{LabelSet, METRIC_NAME, Selector};
 
 /// The label that tells services apart which share a metric's name: there are thousands of them.
 const JOB: &str = "job";
@@ -48,7 +48,7 @@ impl<M> Selectors<M> {
     }
 
     /// Those that pin neither another metric name nor another job than these labels have.
-    pub fn candidates<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = &'a (Selector, M)> {
+    pub fn candidates<'a>(&'a self, labels: &'a impl LabelSet) -> impl Iterator<Item = &'a (Selector, M)> {
         let job = labels.get(JOB).unwrap_or_default();
         let named = self.by_name.get(labels.get(METRIC_NAME).unwrap_or_default());
         let by_job = named.into_iter().chain([&self.unnamed]);
@@ -61,7 +61,7 @@ impl<M> Selectors<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Matcher;
+    use crate::types::{Labels, Matcher};
 
     #[test]
     fn no_selector_that_matches_is_left_out() {

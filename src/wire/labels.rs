@@ -5,11 +5,15 @@ use super::limits::Limits;
 use super::protobuf::{ProtobufError, Reader, delimited_key};
 use super::symbols::SymbolTable;
 use super::v1::LABEL_NESTING;
-use crate::types::{LabelError, Labels, METRIC_NAME};
+use crate::types::{BorrowedLabels, LabelError, Labels, METRIC_NAME};
 
 const LABEL: u32 = delimited_key(1);
 const NAME: u32 = delimited_key(1);
 const VALUE: u32 = delimited_key(2);
+/// The keys as the one byte they are in the usual layout.
+const LABEL_KEY: u8 = LABEL as u8;
+const NAME_KEY: u8 = NAME as u8;
+const VALUE_KEY: u8 = VALUE as u8;
 
 /// Names and values of a series' labels, in their order on the wire; unsorted, duplicates and empty values
 /// included, no limits applied.
@@ -19,6 +23,9 @@ const VALUE: u32 = delimited_key(2);
 pub struct LabelPairs<'a> {
     rest: Reader<'a>,
     symbols: Option<SymbolTable<'a>>,
+    /// All label fields of remote write 1.0, lengths and keys included, if they happen to be UTF-8: short labels are,
+    /// and then their texts need no check of their own.
+    text: Option<&'a str>,
 }
 
 /// A series' labels as they came: label fields one after the other (remote write 1.0), or references into the
@@ -46,7 +53,22 @@ impl<'a> LabelPairs<'a> {
     /// The labels of a series.
     pub fn new(labels: impl Into<WireLabels<'a>>) -> Self {
         let WireLabels { bytes, symbols } = labels.into();
-        Self { rest: Reader::new(bytes), symbols }
+        let text = if symbols.is_none() { std::str::from_utf8(bytes).ok() } else { None };
+        Self { rest: Reader::new(bytes), symbols, text }
+    }
+
+    /// The next label if it is laid out as all senders do it, and all of it shorter than 128 bytes.
+    fn short(&mut self) -> Option<(&'a str, &'a str)> {
+        let text = self.text?;
+        let start = text.len() - self.rest.remaining();
+        let [LABEL_KEY, length, NAME_KEY, name_length] = *text.as_bytes()[start..].first_chunk()? else { return None };
+        let (name_start, name_end) = (start + 4, start + 4 + usize::from(name_length));
+        let [VALUE_KEY, value_length] = *text.as_bytes().get(name_end..)?.first_chunk()? else { return None };
+        let (value_start, value_end) = (name_end + 2, name_end + 2 + usize::from(value_length));
+        let is_short = (length | name_length | value_length) < 0x80 && value_end == start + 2 + usize::from(length);
+        let pair = (text.get(name_start..name_end)?, text.get(value_start..value_end)?);
+        is_short.then(|| self.rest = Reader::new(&text.as_bytes()[value_end..]))?;
+        Some(pair)
     }
 
     fn read(&mut self) -> Result<(&'a str, &'a str), SeriesError> {
@@ -56,6 +78,9 @@ impl<'a> LabelPairs<'a> {
                 return Err(SeriesError::OddReferences);
             }
             return Ok((text(name)?, text(symbols.get(self.rest.varint()? as u32)?)?));
+        }
+        if let Some(pair) = self.short() {
+            return Ok(pair);
         }
         let key = self.rest.key()?;
         if key != LABEL {
@@ -97,26 +122,40 @@ fn text(bytes: &[u8]) -> Result<&str, SeriesError> {
     std::str::from_utf8(bytes).map_err(|_| SeriesError::NotUtf8)
 }
 
-/// The label set of a new series.
+/// The label set of a new series, to be kept.
 ///
 /// # Errors
-/// When the labels are malformed, have no metric name, repeat a name, or are over a limit.
+/// As of [`read_labels`].
 pub fn decode_labels<'a>(labels: impl Into<WireLabels<'a>>, limits: &Limits) -> Result<Labels, SeriesError> {
-    let mut pairs = Vec::new();
+    let mut set = BorrowedLabels::default();
+    read_labels(labels, limits, &mut set)?;
+    Ok(set.to_labels())
+}
+
+/// Replaces `set` with the label set of a new series.
+///
+/// # Errors
+/// When the labels are malformed, have no metric name, repeat a name, or are over a limit; `set` is of no use then.
+pub fn read_labels<'a>(
+    labels: impl Into<WireLabels<'a>>,
+    limits: &Limits,
+    set: &mut BorrowedLabels<'a>,
+) -> Result<(), SeriesError> {
+    set.clear();
     for pair in LabelPairs::new(labels) {
         let (name, value) = pair?;
-        if pairs.len() == limits.labels_per_series_limit {
+        if set.iter().len() == limits.labels_per_series_limit {
             return Err(SeriesError::TooManyLabels { limit: limits.labels_per_series_limit });
         }
         check_lengths(name, value, limits)?;
-        pairs.push((name, value));
+        set.push(name, value);
     }
-    let labels = Labels::from_pairs(pairs).map_err(|error| match error {
+    set.sort().map_err(|error| match error {
         LabelError::Duplicate(name) => SeriesError::DuplicateLabelName(name),
         LabelError::EmptyName => SeriesError::EmptyLabelName,
     })?;
     // An empty value is an absent label, the metric's name included.
-    if labels.get(METRIC_NAME).is_none() { Err(SeriesError::MissingMetricName) } else { Ok(labels) }
+    if set.get(METRIC_NAME).is_none() { Err(SeriesError::MissingMetricName) } else { Ok(()) }
 }
 
 fn check_lengths(name: &str, value: &str, limits: &Limits) -> Result<(), SeriesError> {
@@ -134,10 +173,10 @@ fn check_lengths(name: &str, value: &str, limits: &Limits) -> Result<(), SeriesE
 /// Appends labels to `bytes` as a sender would write them, so that they hash the same.
 pub(super) fn encode_labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>, bytes: &mut Vec<u8>) {
     for (name, value) in labels {
-        bytes.push(LABEL as u8);
+        bytes.push(LABEL_KEY);
         encode_length(text_field_bytes(name) + text_field_bytes(value), bytes);
-        encode_text(NAME as u8, name, bytes);
-        encode_text(VALUE as u8, value, bytes);
+        encode_text(NAME_KEY, name, bytes);
+        encode_text(VALUE_KEY, value, bytes);
     }
 }
 
@@ -177,6 +216,20 @@ mod tests {
         let labels = decoded(&[("__name__", "up"), ("zone", ""), ("job", "api"), ("émoji", "🔥")]).unwrap();
         let expected = [("__name__", "up"), ("job", "api"), ("émoji", "🔥")];
         assert_eq!(labels.iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn long_labels_and_those_of_many_letters_come_whole() {
+        for length in [1_usize, 61, 62, 63, 119, 120, 121, 127, 128, 129, 500] {
+            for letter in ["x", "\u{e9}", "\u{1f525}"] {
+                let value = letter.repeat(length.div_ceil(letter.len()));
+                let labels = decoded(&[("__name__", "up"), ("a", &value), ("b", "2"), ("c", &value)]).unwrap();
+                assert_eq!(
+                    [labels.get("a"), labels.get("b"), labels.get("c")],
+                    [Some(&*value), Some("2"), Some(&*value)]
+                );
+            }
+        }
     }
 
     #[test]
