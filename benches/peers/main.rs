@@ -14,11 +14,13 @@
 //! - `rules`: Prometheus evaluates N SLOs as the rules that `sloburn generate` writes for them, beside what the engine
 //!   takes for the same SLOs, samples included.
 //! - `promql`: queries over an hour of data (needs a Prometheus 3).
+//! - `memory`: what each takes with a million series, sloburn with 10,000 SLOs on them; fails if that is over 1 GiB.
 
 #![expect(clippy::print_stdout, reason = "its report")]
 #![expect(clippy::disallowed_methods, reason = "it measures")]
 
 mod ingest;
+mod memory;
 mod promql;
 mod rules;
 mod sender;
@@ -33,7 +35,7 @@ use server::Peers;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const PARTS: [&str; 4] = ["ingest", "cores", "rules", "promql"];
+const PARTS: [&str; 5] = ["ingest", "cores", "rules", "promql", "memory"];
 
 fn main() -> anyhow::Result<ExitCode> {
     // `cargo bench` passes `--bench`.
@@ -47,13 +49,15 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let peers = Peers::from_environment()?;
     println!("{}\n", server::machine());
+    let mut is_within = true;
     for part in asked {
         match part.as_str() {
             "ingest" => ingest::run(&peers)?,
             "cores" => ingest::cores(&peers)?,
             "rules" => rules::run(&peers)?,
+            "memory" => is_within = memory::run(&peers)?,
             _ => promql::run(&peers)?,
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(u8::from(!is_within)))
 }

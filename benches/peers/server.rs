@@ -39,9 +39,10 @@ pub struct Peer {
 pub struct Peers(Vec<Peer>);
 
 impl Peers {
-    /// sloburn, and what `PROMETHEUS` and `VICTORIA_METRICS` name.
+    /// sloburn, or another build of it that `SLOBURN` names, and what `PROMETHEUS` and `VICTORIA_METRICS` name.
     pub fn from_environment() -> anyhow::Result<Self> {
-        let mut peers = vec![Peer::new(Kind::Sloburn, env!("CARGO_BIN_EXE_sloburn").into())?];
+        let own = std::env::var_os("SLOBURN").unwrap_or_else(|| env!("CARGO_BIN_EXE_sloburn").into());
+        let mut peers = vec![Peer::new(Kind::Sloburn, own.into())?];
         for (variable, kind) in [("PROMETHEUS", Kind::Prometheus), ("VICTORIA_METRICS", Kind::VictoriaMetrics)] {
             match std::env::var_os(variable) {
                 Some(binary) => peers.push(Peer::new(kind, binary.into())?),
@@ -174,9 +175,19 @@ impl Server {
         Ok(ticks.iter().sum::<u64>() as f64 / 100.0)
     }
 
+    /// Of memory, now.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most that was ever resident.
+    pub fn peak_bytes(&self) -> anyhow::Result<u64> {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, field: &str) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
         Ok(1_024 * line.trim().trim_end_matches(" kB").parse::<u64>()?)
     }
 }

@@ -165,7 +165,9 @@ impl Engine {
                 Some(id)
             }
             Err(error) => {
-                written.reject("series_limit", samples, || format!("{error}; the first refused is {}", labels.to_labels()));
+                written.reject("series_limit", samples, || {
+                    format!("{error}; the first refused is {}", labels.to_labels())
+                });
                 None
             }
         }
@@ -218,12 +220,7 @@ impl Engine {
         if let Some(&tag) = self.tags.get(&binding) {
             return tag;
         }
-        let tag = Tag(self.bindings.len() as u32);
-        self.judged.push(binding.is_judged());
-        self.bindings.push(Arc::clone(&binding));
-        self.tallies.push(None);
-        self.tags.insert(binding, tag);
-        tag
+        self.new_tag(binding)
     }
 }
 

@@ -15,6 +15,7 @@ mod reload;
 mod rules;
 mod slo;
 mod state;
+mod tags;
 mod time;
 mod view;
 
@@ -148,6 +149,10 @@ pub struct Engine {
     /// By tag.
     bindings: Vec<Arc<Binding>>,
     tags: BTreeMap<Arc<Binding>, Tag>,
+    /// Follows from the bindings: those of free tags are nothing.
+    free_tags: Vec<Tag>,
+    /// With more tags in use than this some may be left over.
+    tags_limit: u32,
     /// Tags of series, by what decides on them.
     alike: Alike,
     /// By tag, whether the judge of releases looks at it.
@@ -211,7 +216,7 @@ impl Engine {
             }
         }
         let slis_and_signals = slis.len() + signal_slos.len();
-        let nothing = Arc::new(Binding { matches: Vec::new(), versions: Vec::new(), judges: Vec::new() });
+        let nothing = Arc::new(Binding::nothing());
         let ha = settings.ha.clone().map(|pairs| Ha::new(pairs, settings.series_limit));
         let mut engine = Self {
             table: Table::new(settings.series_limit, &settings.limits),
@@ -220,6 +225,8 @@ impl Engine {
             catalog: Catalog::new(services),
             bindings: vec![Arc::clone(&nothing)],
             tags: BTreeMap::from([(nothing, Tag::NOTHING)]),
+            free_tags: Vec::new(),
+            tags_limit: tags::TAGS_LEAST_COUNT,
             alike: Alike::default(),
             judged: vec![false],
             tallies: vec![None],

@@ -14,7 +14,7 @@ use crate::engine::releases::Saved;
 use crate::engine::slo::Saved as SavedJudge;
 use crate::engine::time::Time;
 use crate::engine::{Binding, Engine, Settings};
-use crate::series::{self, Elections, Table, Tag};
+use crate::series::{self, Elections, Table};
 use crate::sli::{Signal, Values, Versions};
 use crate::spec::Service;
 use crate::types::Labels;
@@ -44,6 +44,7 @@ struct State<'a> {
     time: Cow<'a, Time>,
     table: series::Saved<'a>,
     bindings: Cow<'a, [Arc<Binding>]>,
+    tags_limit: u32,
     versions: Vec<Cow<'a, Versions>>,
     values: Vec<Option<Cow<'a, Values>>>,
     judges: Vec<SavedJudge<'a>>,
@@ -61,6 +62,7 @@ impl Engine {
             time: Cow::Borrowed(&self.time),
             table: self.table.saved(),
             bindings: Cow::Borrowed(&self.bindings),
+            tags_limit: self.tags_limit,
             versions: self.slis.iter().map(|sli| Cow::Borrowed(&sli.versions)).collect(),
             values: self.slis.iter().map(|sli| sli.values.as_ref().map(Cow::Borrowed)).collect(),
             judges: self.judges.iter().zip(&self.judge_slos).map(|(judge, slo)| judge.saved(*slo)).collect(),
@@ -90,10 +92,8 @@ impl Engine {
         }
         engine.time = state.time.into_owned();
         engine.table = Table::restored(state.table, settings.series_limit, &settings.limits);
-        engine.bindings = state.bindings.into_owned();
-        engine.judged = engine.bindings.iter().map(|binding| binding.is_judged()).collect();
-        engine.tallies = vec![None; engine.bindings.len()];
-        engine.tags = (0..).zip(&engine.bindings).map(|(tag, binding)| (Arc::clone(binding), Tag(tag))).collect();
+        engine.adopt_bindings(state.bindings.into_owned())?;
+        engine.tags_limit = state.tags_limit;
         for ((sli, versions), values) in engine.slis.iter_mut().zip(state.versions).zip(state.values) {
             sli.versions = versions.into_owned();
             sli.values = values.map(Cow::into_owned);

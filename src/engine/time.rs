@@ -31,11 +31,13 @@ pub(super) struct Time {
     pub(super) written_at: Timestamp,
     rotated_at: Timestamp,
     swept_at: Timestamp,
+    /// When unused tags were looked for.
+    pub(super) freed_at: Timestamp,
 }
 
 impl Time {
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { now, written_at: now, rotated_at: now, swept_at: now }
+        Self { now, written_at: now, rotated_at: now, swept_at: now, freed_at: now }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -87,7 +89,8 @@ impl Engine {
     }
 
     fn tick(&mut self, at: Timestamp, alerts: &mut Vec<Alert>) {
-        if at.since(self.time.swept_at) >= SWEEP_EVERY {
+        let sweeps = at.since(self.time.swept_at) >= SWEEP_EVERY;
+        if sweeps {
             self.time.swept_at = at;
             self.table.sweep(at, SWEEP_LIMIT_SERIES, &mut self.output);
         }
@@ -100,5 +103,8 @@ impl Engine {
         }
         self.docket.list_due(at);
         self.settle(at, at, alerts);
+        if sweeps {
+            self.free_unused_tags(at);
+        }
     }
 }

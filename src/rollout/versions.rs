@@ -174,6 +174,10 @@ impl Versions {
             }
             Some(target) => target.previous.filter(|_| at == target.latest),
             None if known < TARGETS_LIMIT_COUNT => {
+                if known.is_power_of_two() {
+                    // Nobody may look at the version for long, and its targets come and go.
+                    version.forget_targets(at);
+                }
                 version.targets.insert(target, Target { latest: at, previous: None });
                 None
             }
@@ -252,10 +256,14 @@ impl Version {
         self.lanes.get(&(stream, stratum))
     }
 
+    fn forget_targets(&mut self, newest: Timestamp) {
+        self.targets.retain(|_, target| newest.since(target.latest) < TARGET_IDLE);
+    }
+
     /// Up to when all its targets have been seen, those that no longer answer left out.
     pub fn watermark(&mut self) -> Option<Timestamp> {
         let newest = self.targets.values().map(|target| target.latest).max()?;
-        self.targets.retain(|_, target| newest.since(target.latest) < TARGET_IDLE);
+        self.forget_targets(newest);
         let is_awaited = |target: &&Target| {
             let interval = target.previous.map_or(INTERVAL_UNKNOWN, |previous| target.latest.since(previous));
             newest.since(target.latest).as_millis() <= MISSED_SCRAPES * interval.as_millis() + MISSED_SLACK.as_millis()

@@ -20,6 +20,8 @@ pub const DELAY: Span = Span::seconds(10);
 const CATCH_UP_LIMIT_SLOTS: i64 = 20;
 /// Counters of one SLI; further ones are not kept.
 const COUNTERS_LIMIT_COUNT: usize = 10_000;
+/// A counter without a sample for this long is forgotten, as by the engine; it begins anew when it comes back.
+const COUNTER_IDLE: Span = Span::hours(1);
 
 /// A counter's labels, and its new samples in order.
 pub type Counted = (Labels, Vec<(Timestamp, f64)>);
@@ -33,7 +35,8 @@ struct Run {
     sli: QueryEvents,
     revision: String,
     next: Timestamp,
-    counters: BTreeMap<Labels, f64>,
+    /// With their latest slots.
+    counters: BTreeMap<Labels, (f64, Timestamp)>,
 }
 
 /// What a step led to.
@@ -116,12 +119,14 @@ fn first(now: Timestamp, every: Span) -> Timestamp {
 
 impl Run {
     fn count(&mut self, slot: Timestamp, found: BTreeMap<Labels, f64>, counted: &mut Vec<Counted>) {
+        self.counters.retain(|_, (_, last)| slot.since(*last) < COUNTER_IDLE);
         for (labels, amount) in found {
             let is_known = self.counters.contains_key(&labels);
             if !is_known && self.counters.len() == COUNTERS_LIMIT_COUNT {
                 continue;
             }
-            let counter = self.counters.entry(labels.clone()).or_default();
+            let (counter, last) = self.counters.entry(labels.clone()).or_insert((0.0, slot));
+            *last = slot;
             let mut samples = Vec::new();
             if !is_known {
                 samples.push((slot - Span::millis(1), 0.0));

@@ -23,7 +23,9 @@ pub(super) struct Births {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Metric {
-    name: u32,
+    name: Box<str>,
+    /// Without any its place may be another's.
+    series: u32,
     /// A ring of the latest times at which a known series had a sample.
     live: [Timestamp; LIVE_LIMIT_TIMES],
     next: u8,
@@ -37,14 +39,26 @@ struct Birth {
 }
 
 impl Births {
-    /// The place of the metric with this name.
-    pub(super) fn metric(&mut self, name: u32) -> u32 {
-        let known = self.metrics.iter().position(|m| m.name == name);
-        let index = known.unwrap_or_else(|| {
-            self.metrics.push(Metric { name, live: [Timestamp::MIN; LIVE_LIMIT_TIMES], next: 0 });
-            self.metrics.len() - 1
+    /// One more series of the metric with this name; the metric's place.
+    pub(super) fn join(&mut self, name: &str) -> u32 {
+        let known = self.metrics.iter().position(|metric| &*metric.name == name);
+        let place = known.unwrap_or_else(|| {
+            let new = Metric { name: name.into(), series: 0, live: [Timestamp::MIN; LIVE_LIMIT_TIMES], next: 0 };
+            let left = self.metrics.iter().position(|metric| metric.series == 0);
+            match left {
+                Some(place) => self.metrics[place] = new,
+                None => self.metrics.push(new),
+            }
+            left.unwrap_or(self.metrics.len() - 1)
         });
-        index as u32
+        self.metrics[place].series += 1;
+        place as u32
+    }
+
+    /// A series of the metric in this place is forgotten.
+    pub(super) fn leave(&mut self, series: u32, metric: u32) {
+        self.metrics[metric as usize].series -= 1;
+        self.waiting.retain(|birth| birth.series != series);
     }
 
     /// Whether a known series of `metric` had a sample at `at`, as far as is remembered.
@@ -95,5 +109,27 @@ impl Births {
             self.waiting.reserve_exact((self.waiting.len() / 8).max(4));
         }
         self.waiting.push(Birth { series, metric });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_come_and_go_take_no_room() {
+        let mut births = Births::default();
+        let kept = births.join("kept_total");
+        births.mark_live(kept, Timestamp(15), |_| None);
+        for number in 0..100 {
+            let metric = births.join(&format!("m{number}_total"));
+            assert!(!births.was_live(metric, Timestamp(15)), "that was another");
+            births.mark_live(metric, Timestamp(15), |_| None);
+            births.await_neighbour(number, metric);
+            births.leave(number, metric);
+        }
+        assert_eq!((births.metrics.len(), births.waiting.len()), (2, 0));
+        assert!(births.was_live(kept, Timestamp(15)));
+        assert_eq!(births.join("kept_total"), kept);
     }
 }

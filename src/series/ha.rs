@@ -14,7 +14,8 @@ use crate::series::Cache;
 use crate::types::{BorrowedLabels, Labels, Span, Timestamp};
 use crate::wire::{Limits, WireLabels, decode_labels};
 
-/// Replicas known at most, of all clusters together; samples of further ones are refused.
+/// Replicas known at most, of all clusters together; samples of further ones are refused. One that was not heard of for
+/// an hour or two makes room for another.
 pub const REPLICAS_LIMIT_COUNT: usize = 10_000;
 /// In the cache: a series without the two labels.
 const ALONE: u32 = u32::MAX;
@@ -41,8 +42,16 @@ impl Default for HaPairs {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Elections {
     clusters: BTreeMap<Box<str>, Elected>,
-    /// Cluster and replica.
-    replicas: Vec<(Box<str>, Box<str>)>,
+    replicas: Vec<Replica>,
+    rotation: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Replica {
+    cluster: Box<str>,
+    name: Box<str>,
+    /// The rotation in which it was heard of last.
+    heard: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,9 +110,10 @@ impl Ha {
         }
     }
 
-    /// Forgets wire keys not used since the last rotation.
+    /// Forgets wire keys, a part of them in each call, that were not used since their part's last turn.
     pub fn rotate(&mut self) {
         self.keys.rotate();
+        self.elections.rotation += 1;
     }
 }
 
@@ -114,20 +124,32 @@ impl Elections {
         else {
             return Some(ALONE);
         };
-        let known = self.replicas.iter().position(|(c, r)| &**c == cluster && &**r == replica);
-        if known.is_none() && self.replicas.len() == REPLICAS_LIMIT_COUNT {
-            return None;
+        let known = self.replicas.iter().position(|known| &*known.cluster == cluster && &*known.name == replica);
+        if let Some(known) = known {
+            return Some(known as u32);
         }
-        let number = known.unwrap_or_else(|| {
-            self.replicas.push((cluster.into(), replica.into()));
+        let new = Replica { cluster: cluster.into(), name: replica.into(), heard: self.rotation };
+        // By then no wire key stands for it.
+        let silent = |known: &Replica| self.rotation - known.heard > Cache::<u32>::LIFE_ROTATIONS;
+        let number = if let Some(place) = self.replicas.iter().position(silent) {
+            let left = std::mem::replace(&mut self.replicas[place], new);
+            if self.clusters.get(&left.cluster).is_some_and(|elected| elected.replica as usize == place) {
+                self.clusters.remove(&left.cluster);
+            }
+            place
+        } else if self.replicas.len() < REPLICAS_LIMIT_COUNT {
+            self.replicas.push(new);
             self.replicas.len() - 1
-        });
+        } else {
+            return None;
+        };
         Some(number as u32)
     }
 
     /// Whether the replica is the one its cluster listens to; it becomes so when the other one has been silent.
     fn elects(&mut self, replica: u32, failover: Span, now: Timestamp) -> bool {
-        let cluster = &self.replicas[replica as usize].0;
+        let Replica { cluster, heard, .. } = &mut self.replicas[replica as usize];
+        *heard = self.rotation;
         if let Some(elected) = self.clusters.get_mut(cluster) {
             if elected.replica != replica && now.since(elected.seen) < failover {
                 return false;
@@ -156,5 +178,21 @@ mod tests {
         assert!(!heard(b, 44), "29 s of silence");
         assert!(heard(b, 45) && !heard(a, 46) && heard(b, 60));
         assert_eq!(elections.replica(&pairs, &Labels::new().with("cluster", "eu")), Some(ALONE));
+    }
+
+    #[test]
+    fn replicas_that_come_and_go_take_no_room() {
+        let pairs = HaPairs::default();
+        let mut ha = Ha::new(pairs.clone(), 100);
+        let labels = |name: &str| Labels::new().with("cluster", "eu").with("__replica__", name);
+        let mut heard = 0;
+        for minute in 0..REPLICAS_LIMIT_COUNT as i64 {
+            let name = format!("prometheus-{}", minute / 10);
+            let replica = ha.elections.replica(&pairs, &labels(&name)).unwrap();
+            heard += u64::from(ha.elections.elects(replica, pairs.failover, Timestamp(60_000 * minute)));
+            ha.rotate();
+        }
+        assert_eq!((heard, ha.elections.replicas.len()), (REPLICAS_LIMIT_COUNT as u64, 8));
+        assert_eq!(ha.elections.clusters.len(), 1);
     }
 }

@@ -65,6 +65,12 @@ impl Native {
         self.uses = uses;
     }
 
+    /// Tells every tag that it counts for.
+    pub(super) fn each_tag(&self, tell: &mut impl FnMut(Tag)) {
+        tell(self.uses.total);
+        self.uses.within.iter().for_each(|(_, tag)| tell(*tag));
+    }
+
     /// Counts for nothing until it is bound anew.
     pub(super) fn unbind(&mut self) {
         self.uses = Arc::new(NativeUse { total: Tag::NOTHING, within: Vec::new() });

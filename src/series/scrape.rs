@@ -142,6 +142,11 @@ impl Scrape {
         }
     }
 
+    /// The changes that are held.
+    pub(super) fn held(&self) -> &[Increment] {
+        &self.held
+    }
+
     /// Whether changes are held.
     pub(super) fn is_holding(&self) -> bool {
         !self.held.is_empty()

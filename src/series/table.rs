@@ -99,7 +99,6 @@ pub struct Table {
     rotation: u64,
     /// Shared with the shards while they run.
     jobs: Arc<Jobs>,
-    metric_ids: BTreeMap<Box<str>, u32>,
     /// Follows from the series.
     native_bytes: usize,
     limits: Limits,
@@ -127,7 +126,6 @@ impl Table {
             free_targets: VecDeque::new(),
             rotation: 0,
             jobs: Arc::default(),
-            metric_ids: BTreeMap::new(),
             native_bytes: 0,
             limits: *limits,
             limit_series,
@@ -269,11 +267,6 @@ impl Table {
         }
         let target = self.target_of(labels);
         let name = labels.get(METRIC_NAME).unwrap_or_default();
-        let next_metric = self.metric_ids.len() as u32;
-        let name = match self.metric_ids.get(name) {
-            Some(&id) => id,
-            None => *self.metric_ids.entry(name.into()).or_insert(next_metric),
-        };
         let rotation = self.rotation;
         let index = self.target_mut(target).add(identity, name, special, rotation);
         self.series_count += 1;

@@ -190,8 +190,8 @@ impl Target {
     }
 
     /// Adds a series of the metric with this name; the index of its place.
-    pub(super) fn add(&mut self, identity: u128, name: u32, special: Option<Special>, rotation: u64) -> u32 {
-        let series = Series::new(identity, self.births.metric(name), special);
+    pub(super) fn add(&mut self, identity: u128, name: &str, special: Option<Special>, rotation: u64) -> u32 {
+        let series = Series::new(identity, self.births.join(name), special);
         self.used_count += 1;
         let index = if self.free.front().is_some_and(|(from, _)| *from <= rotation) {
             let (_, index) = self.free.pop_front().unwrap_or_default();
@@ -264,6 +264,7 @@ impl Target {
             _ => 0,
         };
         self.twins.leave(forgotten.twin);
+        self.births.leave(index, forgotten.metric);
         self.identities.remove(forgotten.identity(), index);
         self.used_count -= 1;
         self.free.push_back((rotation, index));
@@ -283,6 +284,18 @@ impl Target {
     /// Passes on what an incomplete scrape has held for too long.
     pub(super) fn settle(&mut self, now: Timestamp, out: &mut Output) {
         self.scrape.settle(now, &mut out.increments);
+    }
+
+    /// Tells every tag that something of it refers to.
+    pub(super) fn each_tag(&self, tell: &mut impl FnMut(Tag)) {
+        for series in &self.series {
+            tell(series.tag);
+            tell(series.beside_native);
+            if let Some(Special::Native(native)) = series.special.as_deref() {
+                native.each_tag(tell);
+            }
+        }
+        self.scrape.held().iter().for_each(|increment| tell(increment.tag));
     }
 
     /// Binds every series to nothing.

@@ -224,7 +224,10 @@ mod tests {
             for letter in ["x", "\u{e9}", "\u{1f525}"] {
                 let value = letter.repeat(length.div_ceil(letter.len()));
                 let labels = decoded(&[("__name__", "up"), ("a", &value), ("b", "2"), ("c", &value)]).unwrap();
-                assert_eq!([labels.get("a"), labels.get("b"), labels.get("c")], [Some(&*value), Some("2"), Some(&*value)]);
+                assert_eq!(
+                    [labels.get("a"), labels.get("b"), labels.get("c")],
+                    [Some(&*value), Some("2"), Some(&*value)]
+                );
             }
         }
     }

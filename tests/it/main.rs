@@ -4,6 +4,7 @@ mod architecture;
 mod audit;
 mod canaries;
 mod canary;
+mod churn;
 mod cli;
 mod counting;
 mod daemon;

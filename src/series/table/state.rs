@@ -1,7 +1,7 @@
 //! The table as it is stored, and dealt out: the same for every number of shards, and good for any.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,6 @@ pub struct Saved<'a> {
     free_targets: Cow<'a, VecDeque<(u64, u32)>>,
     rotation: u64,
     jobs: Cow<'a, Jobs>,
-    metric_ids: Cow<'a, BTreeMap<Box<str>, u32>>,
     sweep_next: SeriesId,
 }
 
@@ -32,7 +31,6 @@ impl Table {
             free_targets: Cow::Borrowed(&self.free_targets),
             rotation: self.rotation,
             jobs: Cow::Borrowed(&self.jobs),
-            metric_ids: Cow::Borrowed(&self.metric_ids),
             sweep_next: self.sweep_next,
         }
     }
@@ -44,7 +42,6 @@ impl Table {
             free_targets: saved.free_targets.into_owned(),
             rotation: saved.rotation,
             jobs: Arc::new(saved.jobs.into_owned()),
-            metric_ids: saved.metric_ids.into_owned(),
             sweep_next: saved.sweep_next,
             ..Self::new(limit_series, limits)
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Output, Table};
 use crate::series::cache::Cache;
 use crate::series::target::Target;
-use crate::series::{IDLE, SeriesId};
+use crate::series::{IDLE, SeriesId, Tag};
 use crate::types::Timestamp;
 
 /// Rotations after which no wire key stands for a series that is not there any more.
@@ -91,6 +91,11 @@ impl Table {
     /// Whether a scrape waits for its rest.
     pub fn is_holding(&self) -> bool {
         self.shards.iter().any(|shard| !shard.holding.is_empty())
+    }
+
+    /// Tells every tag that something here refers to, as often as it does.
+    pub fn each_tag(&self, mut tell: impl FnMut(Tag)) {
+        self.shards.iter().flat_map(|shard| &shard.targets).for_each(|target| target.each_tag(&mut tell));
     }
 
     /// Binds every series to nothing and forgets every wire key, so that each series is registered anew with its

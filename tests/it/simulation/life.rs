@@ -124,6 +124,10 @@ impl Metric {
             0 => {
                 self.value = 0.0;
                 self.start = self.start.map(|_| scraped - Span::millis(rng.random_range(0..20_000)));
+                if let Some((_, version)) = self.labels.iter_mut().find(|(name, _)| *name == "version") {
+                    // Most likely one that there has not been.
+                    *version = format!("v{}", rng.random_range(1..60));
+                }
             }
             1 => self.is_exposed = !self.is_exposed,
             _ => {}
