@@ -38,7 +38,7 @@ pub struct Cache<V> {
     limit_entries: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Entry<V> {
     /// Small words, so that an entry needs no padding.
     key: Key,
@@ -70,7 +70,7 @@ impl<V> Entry<V> {
     }
 }
 
-impl<V: Copy> Cache<V> {
+impl<V: Copy + Default> Cache<V> {
     /// After so many rotations nothing is left of an entry that was not used.
     pub const LIFE_ROTATIONS: u64 = 2 * PARTS as u64;
 
@@ -132,9 +132,8 @@ impl<V: Copy> Cache<V> {
             self.entries.push(entry);
             self.entries.len() - 1
         };
-        if let Some(before) = self.entries.get_mut(self.last) {
-            before.next = place as u32;
-        }
+        // The first of all comes after itself, which says nothing.
+        self.entries[self.last].next = place as u32;
         self.last = place;
         self.tables[table(key)].insert_unique(position(key[0]), (key[0], place as u32), |(word, _)| position(*word));
     }

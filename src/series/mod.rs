@@ -40,7 +40,7 @@ pub use target::{Increment, Reading};
 pub const IDLE: Span = Span::hours(1);
 
 /// A tracked series: its target and its place there. Both are given in the order in which series are met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesId {
     /// The target's number among all.
     pub target: u32,

@@ -167,21 +167,20 @@ impl Shard {
     /// Takes the samples that wait.
     pub fn run(&mut self) {
         let items = std::mem::take(&mut self.items);
+        // Most requests have neither.
+        let is_plain = self.starts.is_empty() && self.histograms.is_empty();
         for (number, &Item { order, source, id, at, value }) in items.iter().enumerate() {
             let place = if self.count == 1 { id.target } else { id.target / self.count };
             let target = &mut self.targets[place as usize];
             let was_holding = target.is_holding();
-            let histogram = self.histograms.pop_front_if(|(of, _)| *of == number);
+            let histogram = if is_plain { None } else { self.histograms.pop_front_if(|(of, _)| *of == number) };
             let is_histogram = histogram.is_some();
-            let taken = match histogram {
-                None => {
-                    let start = self.starts.get(number).copied().flatten();
-                    target.sample(id, at, value, start, &mut self.step)
-                }
-                Some((_, message)) => {
-                    let (histogram, bytes) = *message;
-                    target.histogram(id, &histogram, &bytes, &mut self.step)
-                }
+            let taken = if let Some((_, message)) = histogram {
+                let (histogram, bytes) = *message;
+                target.histogram(id, &histogram, &bytes, &mut self.step)
+            } else {
+                let start = if is_plain { None } else { self.starts.get(number).copied().flatten() };
+                target.sample(id, at, value, start, &mut self.step)
             };
             if target.is_holding() && !was_holding {
                 self.holding.push(id.target);

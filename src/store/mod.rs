@@ -10,6 +10,8 @@
 //! one time the first stays. Where senders come in pairs, only those of the elected replica are kept, by an election of
 //! our own with the engine's rules: it sees the same requests, a moment later.
 //!
+//! Labels repeat: each pair of a name and a value is kept once (`labels`), and put together again for a reader.
+//!
 //! **Concurrency.** Writers take turns (`intake`). The latest floats of a series wait there for a few more (`recent`), or
 //! for a reader, before they are compressed. Each series has a lock of its own, which is held for the few
 //! microseconds that it takes to append a sample, or to unpack its samples for a reader; so a query that reads ten

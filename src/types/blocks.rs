@@ -8,7 +8,8 @@ const BLOCK_COUNT: usize = 1 << 10;
 /// Blocks of elements: to grow costs one more block, however long the list is, and never twice its memory.
 #[derive(Clone, Debug)]
 pub struct Blocks<T> {
-    blocks: Vec<Vec<T>>,
+    /// The last one is filled up with defaults.
+    blocks: Vec<Box<[T; BLOCK_COUNT]>>,
     count: usize,
 }
 
@@ -18,7 +19,7 @@ impl<T> Default for Blocks<T> {
     }
 }
 
-impl<T> Blocks<T> {
+impl<T: Copy + Default> Blocks<T> {
     /// How many there are.
     pub const fn len(&self) -> usize {
         self.count
@@ -32,33 +33,27 @@ impl<T> Blocks<T> {
     /// The element in this place.
     #[inline]
     pub fn get(&self, place: usize) -> Option<&T> {
-        self.blocks.get(place / BLOCK_COUNT)?.get(place % BLOCK_COUNT)
-    }
-
-    /// The same, to be changed.
-    #[inline]
-    pub fn get_mut(&mut self, place: usize) -> Option<&mut T> {
-        self.blocks.get_mut(place / BLOCK_COUNT)?.get_mut(place % BLOCK_COUNT)
+        if place < self.count { Some(&self[place]) } else { None }
     }
 
     /// Adds one at the end.
     pub fn push(&mut self, element: T) {
-        if self.count.is_multiple_of(BLOCK_COUNT) {
-            self.blocks.push(Vec::with_capacity(BLOCK_COUNT));
-        }
-        if let Some(block) = self.blocks.last_mut() {
-            block.push(element);
+        if self.count == self.blocks.len() * BLOCK_COUNT {
+            let block = vec![T::default(); BLOCK_COUNT].try_into();
+            self.blocks.push(block.unwrap_or_else(|_| unreachable!("a block has its length")));
         }
         self.count += 1;
+        let last = self.count - 1;
+        self[last] = element;
     }
 
     /// All in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.blocks.iter().flatten()
+        self.blocks.iter().flat_map(|block| block.iter()).take(self.count)
     }
 }
 
-impl<T> FromIterator<T> for Blocks<T> {
+impl<T: Copy + Default> FromIterator<T> for Blocks<T> {
     fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
         let mut blocks = Self::default();
         elements.into_iter().for_each(|element| blocks.push(element));
@@ -66,6 +61,7 @@ impl<T> FromIterator<T> for Blocks<T> {
     }
 }
 
+/// Panics where there is no block.
 impl<T> Index<usize> for Blocks<T> {
     type Output = T;
 
@@ -93,11 +89,10 @@ mod tests {
             assert_eq!((blocks.len(), blocks.is_empty()), (count, count == 0));
             assert!((0..count).all(|i| blocks.get(i) == Some(&i) && blocks[i] == i));
             assert_eq!(blocks.get(count), None);
-            assert_eq!(blocks.get_mut(count), None);
             assert!(blocks.iter().copied().eq(0..count));
             if count > 0 {
                 blocks[count - 1] = 9;
-                assert_eq!(blocks.get_mut(count - 1), Some(&mut 9));
+                assert_eq!(blocks.get(count - 1), Some(&9));
             }
         }
     }

@@ -93,9 +93,29 @@ pub struct Batch {
 #[derive(Clone, Debug)]
 struct Entry {
     wire_hash: u128,
-    labels: Range<usize>,
+    labels: Place,
     /// Of the samples, or of the histograms.
-    values: Range<usize>,
+    values: Place,
+}
+
+/// A range in half the room: a request and what it holds is far smaller than 4 GiB.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    start: u32,
+    end: u32,
+}
+
+impl From<Range<usize>> for Place {
+    fn from(range: Range<usize>) -> Self {
+        let end = u32::try_from(range.end).expect("a batch has less than 4 GiB of anything");
+        Self { start: range.start as u32, end }
+    }
+}
+
+impl Place {
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
 }
 
 /// The same labels name a counter and a native histogram: two series, with a wire key and an identity each. This is
@@ -223,20 +243,21 @@ impl Batch {
                 self.empty_series += 1;
             }
             if !series.histograms.is_empty() {
-                let (labels, values) = (series.labels.clone(), series.histograms);
+                let (labels, values) = (series.labels.clone().into(), series.histograms.into());
                 self.histogram_series.push(Entry { wire_hash: 0, labels, values });
             }
             if !series.samples.is_empty() {
-                self.series.push(Entry { wire_hash: 0, labels: series.labels, values: series.samples });
+                let (labels, values) = (series.labels.into(), series.samples.into());
+                self.series.push(Entry { wire_hash: 0, labels, values });
             }
         }
         self.bytes.append(&mut self.scattered);
         // On their own: finding where labels end waits for one byte after the other, and hashing need not wait for that.
         for entry in &mut self.series {
-            entry.wire_hash = key.hash(&self.bytes[entry.labels.clone()]);
+            entry.wire_hash = key.hash(&self.bytes[entry.labels.range()]);
         }
         for entry in &mut self.histogram_series {
-            entry.wire_hash = key.hash(&self.bytes[entry.labels.clone()]) ^ HISTOGRAM_HASH;
+            entry.wire_hash = key.hash(&self.bytes[entry.labels.range()]) ^ HISTOGRAM_HASH;
         }
         Ok(())
     }
@@ -263,11 +284,12 @@ impl Batch {
             self.exemplars += series.exemplars;
             let has_histograms = !series.histograms.is_empty();
             if has_histograms {
-                let (wire_hash, labels) = (wire_hash ^ HISTOGRAM_HASH, series.references.clone());
-                self.histogram_series.push(Entry { wire_hash, labels, values: series.histograms });
+                let (labels, values) = (series.references.clone().into(), series.histograms.into());
+                self.histogram_series.push(Entry { wire_hash: wire_hash ^ HISTOGRAM_HASH, labels, values });
             }
             if !has_histograms || !series.samples.is_empty() {
-                self.series.push(Entry { wire_hash, labels: series.references, values: series.samples });
+                let (labels, values) = (series.references.into(), series.samples.into());
+                self.series.push(Entry { wire_hash, labels, values });
             }
         }
         if !self.starts.is_empty() {
@@ -296,7 +318,7 @@ impl Batch {
         self.samples.extend_from_slice(samples);
         let wire_hash = key.hash(&self.bytes[first_byte..]);
         let (labels, values) = (first_byte..self.bytes.len(), first_sample..self.samples.len());
-        self.series.push(Entry { wire_hash, labels, values });
+        self.series.push(Entry { wire_hash, labels: labels.into(), values: values.into() });
     }
 
     /// Keeps the label bytes of a series that is to be pushed again and again, until the batch is cleared. For
@@ -311,7 +333,8 @@ impl Batch {
     pub fn push_interned(&mut self, series: &Interned, sample: Sample) {
         let values = self.samples.len()..self.samples.len() + 1;
         self.samples.push(sample);
-        self.series.push(Entry { wire_hash: series.wire_hash, labels: series.labels.clone(), values });
+        let (labels, values) = (series.labels.clone().into(), values.into());
+        self.series.push(Entry { wire_hash: series.wire_hash, labels, values });
     }
 
     /// Removes all series and keeps the label bytes of interned ones.
@@ -343,8 +366,8 @@ impl Batch {
         self.series.iter().map(|entry| SeriesRef {
             wire_hash: entry.wire_hash,
             labels: self.labels(entry),
-            samples: &self.samples[entry.values.clone()],
-            starts: if self.starts.is_empty() { &[] } else { &self.starts[entry.values.clone()] },
+            samples: &self.samples[entry.values.range()],
+            starts: if self.starts.is_empty() { &[] } else { &self.starts[entry.values.range()] },
         })
     }
 
@@ -354,12 +377,12 @@ impl Batch {
             wire_hash: entry.wire_hash,
             labels: self.labels(entry),
             bytes: &self.bytes,
-            histograms: &self.histograms[entry.values.clone()],
+            histograms: &self.histograms[entry.values.range()],
         })
     }
 
     fn labels(&self, entry: &Entry) -> WireLabels<'_> {
-        let bytes = &self.bytes[entry.labels.clone()];
+        let bytes = &self.bytes[entry.labels.range()];
         if self.is_symbolic { WireLabels::references(bytes, self.symbols.table(&self.bytes)) } else { bytes.into() }
     }
 
