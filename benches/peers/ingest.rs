@@ -7,7 +7,7 @@ use sloburn::clock;
 use sloburn::types::Span;
 use sloburn::wire::proto::WriteRequest;
 
-use crate::sender::{self, Sent, V1, V2};
+use crate::sender::{self, CONNECTIONS, Sent, V1, V2};
 use crate::server::{BOTH_CORES, Kind, Peer, Peers, SERVER_CORE, Server, pin, pin_sender};
 use crate::support::{Fleet, Floor, INTERVAL, Request, Size, in_v2, specs_text};
 
@@ -67,7 +67,7 @@ impl Used {
     fn of(server: &Server, content_type: &str, requests: &[Request]) -> anyhow::Result<Self> {
         let messages: Vec<_> = requests.iter().map(|r| sender::message(content_type, &r.body)).collect();
         let before = server.cpu()?;
-        let sent = sender::send(server.address, &messages)?;
+        let sent = sender::send(server.address, &messages, CONNECTIONS)?;
         std::thread::sleep(AFTERWARDS);
         Ok(Self { samples: samples(requests), cpu_seconds: server.cpu()? - before, sent })
     }

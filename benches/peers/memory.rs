@@ -10,7 +10,7 @@ use std::time::Duration;
 use sloburn::clock;
 use sloburn::types::{Span, Timestamp};
 
-use crate::sender::{self, V1};
+use crate::sender::{self, CONNECTIONS, V1};
 use crate::server::{BOTH_CORES, Kind, Peer, Peers, Server};
 use crate::support::{Fleet, INTERVAL, REQUEST_SERIES, Size, specs_text};
 
@@ -81,6 +81,6 @@ fn measure(peer: &Peer, name: &str, args: &[&str], afterwards: Duration) -> anyh
 fn send(server: &Server, fleet: &mut Fleet, series: &[usize], at: Timestamp) -> anyhow::Result<()> {
     let bodies = series.chunks(REQUEST_SERIES).map(|chunk| fleet.request(chunk.iter().copied(), |_, _| at));
     let messages: Vec<_> = bodies.map(|body| sender::message(V1, &body)).collect();
-    sender::send(server.address, &messages)?;
+    sender::send(server.address, &messages, CONNECTIONS)?;
     Ok(())
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
 
-/// As many requests are on their way at once.
-const CONNECTIONS: usize = 8;
+/// As many requests are on their way at once where a scrape has more than these.
+pub const CONNECTIONS: usize = 8;
 
 pub const V1: &str = "application/x-protobuf";
 pub const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
@@ -31,8 +31,8 @@ pub fn message(content_type: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// Sends every message once, in their order over the connections, and waits for the answers, all of them 2xx.
-pub fn send(address: SocketAddr, messages: &[Vec<u8>]) -> anyhow::Result<Sent> {
+/// Sends every message once, in their order over so many connections, and waits for the answers, all of them 2xx.
+pub fn send(address: SocketAddr, messages: &[Vec<u8>], connections: usize) -> anyhow::Result<Sent> {
     let (next, start) = (AtomicUsize::new(0), Instant::now());
     let connection = || -> anyhow::Result<Histogram<u64>> {
         let mut latencies = Histogram::new(3)?;
@@ -49,7 +49,7 @@ pub fn send(address: SocketAddr, messages: &[Vec<u8>]) -> anyhow::Result<Sent> {
         Ok(latencies)
     };
     let latencies = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(connection)).collect();
+        let threads: Vec<_> = (0..connections).map(|_| scope.spawn(connection)).collect();
         let mut all = Histogram::new(3)?;
         for thread in threads {
             all.add(thread.join().expect("a connection's thread ends")?)?;
