@@ -27,8 +27,8 @@ const VACANT: u32 = 1 << 30;
 #[derive(Clone, Debug)]
 pub struct Cache<V> {
     entries: Blocks<Entry<V>>,
-    /// Places in the list, each with the first word of its key, so that a table that grows need not read the list.
-    tables: Vec<HashTable<(u32, u32)>>,
+    /// Places in the list.
+    tables: Vec<HashTable<u32>>,
     /// Places without an entry.
     vacant: Vec<u32>,
     /// The place that was found last.
@@ -55,9 +55,8 @@ fn key_of(hash: u128) -> Key {
     [word(0), word(1), (word(2) | USED) & !VACANT]
 }
 
-/// Where a table has a key: its lower bits decide on the place, its upper bits are compared before the key is.
-const fn position(word: u32) -> u64 {
-    (word as u64) << 32 | word as u64
+const fn position(key: Key) -> u64 {
+    (key[1] as u64) << 32 | key[0] as u64
 }
 
 const fn table(key: Key) -> usize {
@@ -109,8 +108,7 @@ impl<V: Copy + Default> Cache<V> {
     }
 
     fn find(&self, key: Key) -> Option<usize> {
-        let is_it = |(word, place): &(u32, u32)| *word == key[0] && self.entries[*place as usize].is(key);
-        let (_, place) = self.tables[table(key)].find(position(key[0]), is_it)?;
+        let place = self.tables[table(key)].find(position(key), |place| self.entries[*place as usize].is(key))?;
         Some(*place as usize)
     }
 
@@ -135,7 +133,9 @@ impl<V: Copy + Default> Cache<V> {
         // The first of all comes after itself, which says nothing.
         self.entries[self.last].next = place as u32;
         self.last = place;
-        self.tables[table(key)].insert_unique(position(key[0]), (key[0], place as u32), |(word, _)| position(*word));
+        let entries = &self.entries;
+        let position_of = |place: &u32| position(entries[*place as usize].key);
+        self.tables[table(key)].insert_unique(position(key), place as u32, position_of);
     }
 
     /// Forgets `hash`.
@@ -147,8 +147,7 @@ impl<V: Copy + Default> Cache<V> {
 
     fn vacate(&mut self, place: usize) {
         let key = self.entries[place].key;
-        let is_it = |(_, other): &(u32, u32)| *other as usize == place;
-        if let Ok(found) = self.tables[table(key)].find_entry(position(key[0]), is_it) {
+        if let Ok(found) = self.tables[table(key)].find_entry(position(key), |other| *other as usize == place) {
             found.remove();
         }
         self.entries[place].key = [0, 0, VACANT];
@@ -185,8 +184,10 @@ impl<V: Copy + Default> Cache<V> {
         self.vacant = Vec::new();
         self.last = 0;
         self.tables = (0..TABLES).map(|_| HashTable::new()).collect();
-        for (place, Entry { key, .. }) in (0..).zip(self.entries.iter()) {
-            self.tables[table(*key)].insert_unique(position(key[0]), (key[0], place), |(word, _)| position(*word));
+        let entries = &self.entries;
+        for (place, Entry { key, .. }) in (0..).zip(entries.iter()) {
+            let position_of = |place: &u32| position(entries[*place as usize].key);
+            self.tables[table(*key)].insert_unique(position(*key), place, position_of);
         }
     }
 
