@@ -98,7 +98,10 @@ mod tests {
         deciding.add(&selector(vec![Matcher::regex(METRIC_NAME, "u.*").unwrap(), Matcher::not_equal("zone", "")]), []);
         let deciding = deciding.done();
         let list = |name| deciding.of(name).unwrap().iter().map(|name| &**name).collect::<Vec<_>>();
-        assert_eq!((list("up"), list("down")), (vec![METRIC_NAME, "job", "version", "zone"], vec![METRIC_NAME, "zone"]));
+        assert_eq!(
+            (list("up"), list("down")),
+            (vec![METRIC_NAME, "job", "version", "zone"], vec![METRIC_NAME, "zone"])
+        );
 
         let (mut alike, key) = (Alike::default(), WireKey::new([7; 192]));
         let mut hash = |pairs: &[(&'static str, &'static str)]| {

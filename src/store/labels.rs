@@ -137,8 +137,9 @@ impl Pairs {
 
     /// Forgets what is new in the labels met last: there is no series of them.
     pub fn reject(&mut self) {
-        let met = std::mem::take(&mut self.met);
-        met.iter().for_each(|pair| self.forget_unused(pair.id));
+        for pair in std::mem::take(&mut self.met) {
+            self.forget_unused(pair.id);
+        }
     }
 
     /// A series is gone.

@@ -94,8 +94,10 @@ fn any_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 
 /// The varint that these bytes are as a whole, as a time in ms is from 1971 to 2109.
 #[inline]
-pub(super) fn six_byte_varint(&[a, b, c, d, e, f]: &[u8; 6]) -> Option<u64> {
-    let word = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+pub(super) fn six_byte_varint(bytes: [u8; 6]) -> Option<u64> {
+    let mut padded = [0; 8];
+    padded[..6].copy_from_slice(&bytes);
+    let word = u64::from_le_bytes(padded);
     (word & 0x8080_8080_8080 == 0x0080_8080_8080).then(|| joined(word))
 }
 

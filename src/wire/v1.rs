@@ -238,7 +238,7 @@ pub(super) fn usual_sample(message: &[u8]) -> Option<(Sample, &[u8])> {
     };
     let (timestamp, rest) = rest.split_first_chunk::<7>()?;
     let &[TIMESTAMP_KEY, ref timestamp @ ..] = timestamp else { return None };
-    Some((Sample { timestamp: Timestamp(six_byte_varint(timestamp)?.cast_signed()), value }, rest))
+    Some((Sample { timestamp: Timestamp(six_byte_varint(*timestamp)?.cast_signed()), value }, rest))
 }
 
 /// The keys as the one byte they are in the usual layout.

@@ -227,7 +227,7 @@ fn sample(message: &[u8]) -> Result<(Sample, Option<Timestamp>), ProtobufError> 
     match usual_sample(message) {
         Some((sample, [])) => return Ok((sample, None)),
         Some((sample, [START_KEY, start @ ..])) => {
-            if let Some(start) = start.as_array().and_then(six_byte_varint) {
+            if let Some(start) = start.as_array().copied().and_then(six_byte_varint) {
                 return Ok((sample, started(start)));
             }
         }
