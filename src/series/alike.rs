@@ -20,7 +20,7 @@ pub struct Alike {
 }
 
 /// The labels on which it depends which of some selectors match a series, by the metric name that a selector pins;
-/// under [`ANY_NAME`] those of selectors that pin none.
+/// under an empty one those of selectors that pin none.
 #[derive(Clone, Debug, Default)]
 pub struct Deciding(BTreeMap<Box<str>, Vec<Box<str>>>);
 
