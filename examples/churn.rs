@@ -15,13 +15,13 @@
 #[path = "../benches/support/mod.rs"]
 mod support;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use sloburn::engine::{Engine, Event, Settings};
 use sloburn::store::{self, Store};
 use sloburn::types::{METRIC_NAME, Matcher, Selector, Span, Timestamp};
 use sloburn::wire::{Batch, Limits, Sample, WireKey};
-use support::{METRIC, REQUEST_SERIES, START, service_name, services, wire_key};
+use support::{METRIC, REQUEST_SERIES, START, resident_bytes, run_again, service_name, services, wire_key};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -39,9 +39,7 @@ const SCRAPED_DAYS_BEFORE: [i64; 2] = [30, 15];
 const LEVEL_MINUTES: usize = 360;
 const FIGURE_MINUTES: usize = 30;
 const LIMIT: f64 = 1.05;
-
-/// mimalloc's setting for how long it keeps freed memory, in milliseconds.
-const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
+const MIB: f64 = (1 << 20) as f64;
 
 /// What the series of one pod have in common, and since when they count.
 struct Pod {
@@ -139,32 +137,10 @@ impl Churn {
     }
 }
 
-fn resident_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok().map(|kib| kib / 1_024.0)
-}
-
-/// Runs this program again with an allocator that gives back what is freed at once, so that only what is in use counts.
-#[expect(clippy::print_stderr, reason = "for people")]
-fn run_again() -> ExitCode {
-    let arguments = std::env::args_os().skip(1);
-    let again = std::env::current_exe()
-        .and_then(|program| Command::new(program).args(arguments).env(PURGE_DELAY, "0").status());
-    match again {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: cannot run this program again: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the table is the result")]
 fn main() -> ExitCode {
-    if std::env::var_os(PURGE_DELAY).is_none() {
-        return run_again();
+    if let Some(done) = run_again() {
+        return done;
     }
     let argument = |place, default| std::env::args().nth(place).map_or(Ok(default), |number| number.parse::<usize>());
     let (Ok(count @ 1..), Ok(hours @ 7..)) = (argument(1, SERVICES), argument(2, HOURS)) else {
@@ -184,7 +160,7 @@ fn main() -> ExitCode {
             continue;
         }
         let snapshot = churn.engine.snapshot(churn.engine.now());
-        let Some(resident) = resident_mib() else {
+        let Some(resident) = resident_bytes().map(|bytes| bytes as f64 / MIB) else {
             eprintln!("error: no VmRSS in /proc/self/status: this measurement needs Linux");
             return ExitCode::FAILURE;
         };

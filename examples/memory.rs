@@ -14,13 +14,13 @@
 #[path = "../benches/support/mod.rs"]
 mod support;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use sloburn::engine::{Engine, Event, Settings, Snapshot};
 use sloburn::spec::Service;
 use sloburn::types::{Span, Timestamp};
 use sloburn::wire::{Batch, Limits, Sample, WireKey};
-use support::{INTERVAL, METRIC, REQUEST_SERIES, START, service_name, services, wire_key};
+use support::{INTERVAL, METRIC, REQUEST_SERIES, START, resident_bytes, run_again, service_name, services, wire_key};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,9 +34,6 @@ const SCRAPES: usize = 6;
 const JUMPS: i64 = 2;
 /// Events of a scrape: more than 2^16, as an hour of a busy service has.
 const EVENTS: usize = 100_000;
-
-/// mimalloc's setting for how long it keeps freed memory, in milliseconds.
-const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
 
 /// Bytes at most: of a series that counts, of one that does not, of an SLO.
 const AIMS: [usize; 3] = [200, 64, 32 << 10];
@@ -106,31 +103,10 @@ fn two_series(i: usize) -> [(&'static str, String); 4] {
     ]
 }
 
-fn resident_bytes() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok().map(|kib| kib * 1024)
-}
-
-/// Runs this program again with an allocator that gives back what is freed at once: otherwise the tables that grew
-/// out of use count as in use, or hide what took their place.
-#[expect(clippy::print_stderr, reason = "for people")]
-fn run_again() -> ExitCode {
-    let again = std::env::current_exe().and_then(|program| Command::new(program).env(PURGE_DELAY, "0").status());
-    match again {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: cannot run this program again: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the table is the result")]
 fn main() -> ExitCode {
-    if std::env::var_os(PURGE_DELAY).is_none() {
-        return run_again();
+    if let Some(done) = run_again() {
+        return done;
     }
     let (one, other) = (services(1, METRIC), services(1, "grpc_server_handled_total"));
     let period = [Span(Span::days(30).as_millis() / JUMPS); JUMPS as usize];

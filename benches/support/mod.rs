@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each bench and example includes this module and uses its part")]
 
 mod floor;
+mod resident;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use sloburn::wire::{WIRE_KEY_SIZE_BYTES, WireKey};
 
 #[allow(unused_imports, reason = "as above")]
 pub use floor::Floor;
+#[allow(unused_imports, reason = "as above")]
+pub use resident::{resident_bytes, run_again};
 
 /// Series in one request: Prometheus' `max_samples_per_send`.
 pub const REQUEST_SERIES: usize = 2_000;

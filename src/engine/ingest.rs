@@ -67,7 +67,6 @@ impl Engine {
     /// Finds out whose the samples are, and puts them before the shards.
     fn route_samples(&mut self, batch: &Batch, now: Timestamp, written: &mut Written) {
         let mut labels = BorrowedLabels::default();
-        let (earliest, latest) = (now - PAST_LIMIT, now + FUTURE_LIMIT);
         for (source, series) in (0..).zip(batch.series()) {
             match self.hears(series.wire_hash, series.labels, now) {
                 Heard::Yes => {}
@@ -100,9 +99,7 @@ impl Engine {
                 },
             };
             for (i, Sample { timestamp: at, value }) in series.samples.iter().copied().enumerate() {
-                if (at < earliest || at > latest)
-                    && let Some(reason) = untimely(at, now)
-                {
+                if let Some(reason) = untimely(at, now) {
                     written.reject(reason, 1, || time_hint(series.labels, at, now));
                     continue;
                 }

@@ -11,10 +11,6 @@ pub(super) struct Bits {
 }
 
 impl Bits {
-    pub const fn new() -> Self {
-        Self { bytes: Vec::new(), tail: 0, used: 0 }
-    }
-
     pub fn capacity_bytes(&self) -> usize {
         self.bytes.capacity()
     }

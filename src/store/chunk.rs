@@ -41,11 +41,6 @@ pub(super) struct Chunk {
 }
 
 impl Head {
-    pub const fn new() -> Self {
-        let state = State { at: 0, distance: 0, value: 0, leading: 0, length: 0 };
-        Self { bits: Bits::new(), state, first: 0, count: 0 }
-    }
-
     pub const fn count(&self) -> u32 {
         self.count
     }

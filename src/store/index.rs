@@ -18,13 +18,13 @@ pub(super) struct Index {
     lists: Vec<Vec<u32>>,
     /// The pairs with a list, by name and value.
     labels: BTreeMap<Box<str>, BTreeMap<Box<str>, u32>>,
-    /// Those of metric names whose lists are not in order.
-    grown: BTreeSet<u32>,
 }
 
 impl Index {
     /// Adds new series, and puts the lists in order.
     pub fn add(&mut self, new: Vec<Arc<Series>>) {
+        // The lists of metric names that are not in order any more.
+        let mut grown = BTreeSet::new();
         for series in new {
             let (slot, place) = (series.place, series.place as usize);
             if place >= self.slots.len() {
@@ -41,7 +41,7 @@ impl Index {
                 }
                 if pair.name() == METRIC_NAME {
                     list.push(slot);
-                    self.grown.insert(pair.id);
+                    grown.insert(pair.id);
                 } else {
                     let at = list.partition_point(|other| *other < slot);
                     list.insert(at, slot);
@@ -49,7 +49,7 @@ impl Index {
             }
             self.slots[place] = Some(series);
         }
-        for id in std::mem::take(&mut self.grown) {
+        for id in grown {
             let labels_of = |slot: &u32| self.slots[*slot as usize].as_ref().map(|series| &series.labels);
             // Most of it is: this takes about as long as to look at it.
             self.lists[id as usize].sort_by(|a, b| match (labels_of(a), labels_of(b)) {

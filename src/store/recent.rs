@@ -13,7 +13,6 @@ const BLOCK_SERIES: usize = 1 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Recents {
     blocks: Vec<Block>,
-    places: usize,
 }
 
 /// Of some series.
@@ -37,11 +36,8 @@ impl Recents {
                 floats: Vec::new(),
             });
         }
-        if place < self.places {
-            let (block, at) = (&mut self.blocks[place / BLOCK_SERIES], place % BLOCK_SERIES);
-            (block.newest[at], block.counts[at]) = (i64::MIN, 0);
-        }
-        self.places = self.places.max(place + 1);
+        let (block, at) = (&mut self.blocks[place / BLOCK_SERIES], place % BLOCK_SERIES);
+        (block.newest[at], block.counts[at]) = (i64::MIN, 0);
     }
 
     /// Takes a float that is later than everything of its series, if there is room; whether it did.

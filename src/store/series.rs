@@ -68,9 +68,6 @@ pub(super) struct Data {
     bytes: usize,
 }
 
-/// Of a series of which nothing is compressed.
-static NOTHING: Data = Data::new();
-
 impl Series {
     pub fn new(labels: SharedLabels, place: u32, hash: u32) -> Self {
         Self { labels, place, hash, data: Mutex::default() }
@@ -85,7 +82,10 @@ impl Series {
     /// Looks at what is compressed.
     pub fn look<R>(&self, look: impl FnOnce(&Data) -> R) -> R {
         let data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        look(data.as_deref().unwrap_or(&NOTHING))
+        match data.as_deref() {
+            Some(data) => look(data),
+            None => look(&Data::default()),
+        }
     }
 
     /// Changes what is compressed.
@@ -96,10 +96,6 @@ impl Series {
 }
 
 impl Data {
-    const fn new() -> Self {
-        Self { sealed: VecDeque::new(), head: Head::new(), histograms: VecDeque::new(), bytes: 0 }
-    }
-
     pub const fn size_bytes(&self) -> usize {
         self.bytes
     }

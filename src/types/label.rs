@@ -118,11 +118,6 @@ impl Labels {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// Bytes of memory behind it.
-    pub fn size_bytes(&self) -> usize {
-        self.0.len()
-    }
 }
 
 impl LabelSet for Labels {
