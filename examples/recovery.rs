@@ -52,7 +52,7 @@ fn settings() -> Settings {
 async fn recover(folder: &Path, specs: &Specs) -> anyhow::Result<(EngineHandle, std::thread::JoinHandle<()>, f64)> {
     let durability = Durability { journal: journal(folder), checkpoint_every: Span::hours(1) };
     let start = now();
-    let (engine, thread) = EngineHandle::recover(specs.clone(), settings(), 1, durability, |_| {});
+    let (engine, thread) = EngineHandle::recover(specs.clone(), settings(), 1, durability, |_| {}, Arc::new(|| {}));
     tokio::select! {
         () = async { engine.observer().running().await } => {}
         reason = engine.failed() => anyhow::bail!(reason),

@@ -211,7 +211,9 @@ impl Daemon {
         let (lock, (engine, thread)) = if let Some(((lock, durability), storage)) = opened {
             let specs = Specs { services: services.to_vec(), sources: storage.sources };
             let on_news = move |news: News<'_>| tell(&sink, news);
-            (Some(lock), EngineHandle::recover(specs, engine_settings, settings.shards, durability, on_news))
+            let sink = Arc::clone(&notifier);
+            let flush = Arc::new(move || sink.flush_blocking());
+            (Some(lock), EngineHandle::recover(specs, engine_settings, settings.shards, durability, on_news, flush))
         } else {
             let mut engine = Engine::new(services, engine_settings, clock::now());
             live::spread(&mut engine, settings.shards);

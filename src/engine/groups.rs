@@ -98,13 +98,14 @@ impl Engine {
             return Some(judge);
         }
         let index = if self.slos[slo].judges.0.len() < GROUPS_LIMIT_COUNT {
-            let judge = self.make_judge(slo, group.clone(), now);
+            let judge = self.make_judge(slo, group.clone(), now).beside(self.table.current_save());
             self.judges.push(judge);
             self.docket.add();
             self.judge_slos.push(slo);
             self.judges.len() - 1
         } else if let Some(index) = self.forget_group(slo, now) {
-            self.judges[index] = self.make_judge(slo, group.clone(), now);
+            let judge = self.make_judge(slo, group.clone(), now);
+            self.judges[index].replace(judge, slo, self.table.current_save());
             self.docket.list(index);
             index
         } else {
@@ -138,15 +139,12 @@ impl Engine {
         Judge::new(&self.slos[slo].plan, group, now)
     }
 
-    /// What every SLO and group looks like, in the order of the specs and then of the groups' labels.
-    pub(super) fn views(&mut self) -> Vec<Arc<SloView>> {
-        let mut views = Vec::with_capacity(self.judges.len());
-        for slo in &mut self.slos {
-            match &mut slo.blank {
-                Some(blank) if slo.judges.0.is_empty() => views.push(blank.view(&self.slis)),
-                _ => views.extend(slo.judges.indices().map(|judge| self.judges[judge].view(&self.slis))),
-            }
+    /// What an SLO and its groups look like, in the order of the groups' labels.
+    pub(super) fn views(&mut self, slo: usize, views: &mut Vec<Arc<SloView>>) {
+        let slo = &mut self.slos[slo];
+        match &mut slo.blank {
+            Some(blank) if slo.judges.0.is_empty() => views.push(blank.view(&self.slis)),
+            _ => views.extend(slo.judges.indices().map(|judge| self.judges[judge].view(&self.slis))),
         }
-        views
     }
 }

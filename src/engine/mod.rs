@@ -5,6 +5,7 @@
 //! one implementation serves the daemon, a backtest over recorded samples and a specification's own tests.
 
 mod docket;
+mod draft;
 mod groups;
 mod ha;
 mod ingest;
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
 use crate::rollout::{Command, CommandError, Record};
-use crate::series::{Alike, Change, Ha, Increment, Output, Reading, STALE_NAN_BITS, Table, Tag};
+use crate::series::{Alike, Aside, Change, Ha, Increment, Output, Reading, STALE_NAN_BITS, Save, Table, Tag, encode};
 use crate::sli::{Catalog, Counts, Match, Signal, Values, Versions};
 use crate::spec::{Counting, Reads, Role, Service};
 use crate::types::Timestamp;
@@ -41,10 +42,12 @@ pub use state::{RestoreError, STATE_VERSION};
 pub use view::{RuleView, SloIdentity, SloState, SloView, Snapshot, Stats, TierView, VersionView};
 
 use docket::Docket;
+use draft::Draft;
 use groups::SloRun;
 use plan::Plan;
 use releases::Releases;
 use slo::Judge;
+use state::Saving;
 use time::Time;
 
 /// Something that happens to the engine.
@@ -136,6 +139,32 @@ struct SliRun {
     values: Option<Values>,
     /// Indices of the SLOs that use it.
     slos: Vec<usize>,
+    aside: Aside,
+}
+
+impl SliRun {
+    /// To be called before what is saved changes: the save in progress gets the SLI as it is now.
+    #[inline]
+    fn before_change(&mut self, save: Save) {
+        if self.aside.is_due(save) {
+            let mut bytes = Vec::new();
+            encode(&self.saved(), &mut bytes);
+            self.aside.put(save, bytes);
+        }
+    }
+
+    /// Its bytes as of the beginning of the save, which then has it.
+    fn save(&mut self, save: Save, bytes: &mut Vec<u8>) {
+        match self.aside.take(save) {
+            Some(aside) => bytes.extend_from_slice(&aside),
+            None => encode(&self.saved(), bytes),
+        }
+    }
+
+    /// What has to be kept to go on later.
+    fn saved(&self) -> (&Versions, &Option<Values>) {
+        (&self.versions, &self.values)
+    }
 }
 
 /// The state machine.
@@ -183,6 +212,10 @@ pub struct Engine {
     time: Time,
     /// Where pairs of senders are told apart.
     ha: Option<Ha>,
+    /// The save in progress.
+    saving: Option<Saving>,
+    /// The snapshot that is being made.
+    draft: Draft,
 }
 
 impl Engine {
@@ -203,6 +236,7 @@ impl Engine {
                     versions: Versions::default(),
                     values: inputs.shows_values.then(Values::new),
                     slos: Vec::new(),
+                    aside: Aside::default(),
                 });
             }
             for (at, slo) in service.slos.iter().enumerate() {
@@ -245,6 +279,8 @@ impl Engine {
             stats: Stats::default(),
             time: Time::new(now),
             ha,
+            saving: None,
+            draft: Draft::default(),
         };
         engine.make_judges(now);
         engine
@@ -307,9 +343,10 @@ impl Engine {
         for event in output.liveness.drain(..) {
             let binding = &self.bindings[event.tag.0 as usize];
             for (_, _, judges) in binding.uses().filter(|(matched, ..)| matched.is_watched()) {
-                for &judge in judges {
-                    self.judges[judge as usize].series_changed(event.live);
-                    self.docket.list(judge as usize);
+                for judge in judges.iter().map(|judge| *judge as usize) {
+                    self.judges[judge].before_change(self.judge_slos[judge], self.table.current_save());
+                    self.judges[judge].series_changed(event.live);
+                    self.docket.list(judge);
                 }
             }
         }
@@ -360,7 +397,11 @@ impl Engine {
             match matched.reads {
                 Reads::Gauge(good) if value.to_bits() != STALE_NAN_BITS => {
                     // A group's series is fed once for each SLI, whatever it groups by.
-                    if let (Role::Total, Some(values)) = (matched.role, &mut self.slis[matched.sli.0 as usize].values) {
+                    let sli = &mut self.slis[matched.sli.0 as usize];
+                    if matched.role == Role::Total && sli.values.is_some() {
+                        sli.before_change(self.table.current_save());
+                    }
+                    if let (Role::Total, Some(values)) = (matched.role, &mut sli.values) {
                         values.add(at, value);
                     }
                     let counts = Counts { numerator: f64::from(!good.holds(value)), total: 1.0 };
@@ -371,6 +412,7 @@ impl Engine {
                     self.signals[signal].take(series, at, value == 1.0);
                     let slo = &self.slos[self.signal_slos[signal].0];
                     for judge in slo.judges() {
+                        self.judges[judge].before_change(self.judge_slos[judge], self.table.current_save());
                         self.judges[judge].decide(now, slo.is_signalled(&self.signals));
                         self.docket.list(judge);
                     }
@@ -394,11 +436,16 @@ impl Engine {
         counts: Counts,
         now: Timestamp,
     ) {
+        let save = self.table.current_save();
         if let Some(version) = version {
-            self.slis[matched.sli.0 as usize].versions.add(version, at, now, counts);
+            let sli = &mut self.slis[matched.sli.0 as usize];
+            sli.before_change(save);
+            sli.versions.add(version, at, now, counts);
         }
         for judge in judges.iter().map(|judge| *judge as usize) {
-            let signalled = self.slos[self.judge_slos[judge]].is_signalled(&self.signals);
+            let slo = self.judge_slos[judge];
+            let signalled = self.slos[slo].is_signalled(&self.signals);
+            self.judges[judge].before_change(slo, save);
             self.judges[judge].count(matched.is_watched(), at, counts, now, signalled);
             self.docket.list(judge);
         }
@@ -406,16 +453,12 @@ impl Engine {
 
     /// Judges every SLO listed in this step.
     fn judge(&mut self, now: Timestamp, alerts: &mut Vec<Alert>) {
-        self.docket.clear(now, |slo| {
-            self.judges[slo].judge(now, alerts);
-            self.judges[slo].is_active()
+        let save = self.table.current_save();
+        self.docket.clear(now, |at| {
+            let judge = &mut self.judges[at];
+            judge.before_change(self.judge_slos[at], save);
+            judge.judge(now, alerts);
+            judge.is_active()
         });
-    }
-
-    /// What every SLO looks like since it was last judged; unchanged ones are shared with earlier snapshots.
-    pub fn snapshot(&mut self, now: Timestamp) -> Snapshot {
-        let (views, services) = (self.views(), self.service_views());
-        let (series, wire_keys) = (self.table.len(), self.table.wire_keys());
-        Snapshot { at: now, slos: views, services, stats: Stats { series, wire_keys, ..self.stats.clone() } }
     }
 }

@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::engine::Engine;
 use crate::rollout::{Command, CommandError, NUMERATOR, Observed, Record, ServiceView, Stage, StageState, TOTAL};
-use crate::series::{Change, Reading, STALE_NAN_BITS, Tag};
+use crate::series::{Aside, Change, Reading, STALE_NAN_BITS, Save, Tag, encode};
 use crate::sli::{Match, SliId};
 use crate::spec::{BudgetPolicy, Origin, Reads, Role, Service, Stream};
 use crate::types::{Labels, Timestamp};
@@ -24,6 +22,8 @@ pub(super) struct Releases {
     touched: Vec<usize>,
     /// When time alone may lead to something, by service; those that never are left out.
     dues: BTreeSet<(Timestamp, usize)>,
+    /// The one in progress.
+    save: Save,
 }
 
 #[derive(Debug)]
@@ -39,15 +39,29 @@ struct Release {
     is_touched: bool,
     /// As listed among all dues.
     due: Timestamp,
+    aside: Aside,
 }
 
 /// Of a service that waits for nothing.
 const NEVER: Timestamp = Timestamp(i64::MAX);
 
-/// What outlives the process.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Saved {
-    states: Vec<Option<StageState>>,
+/// What outlives the process of a service.
+pub(super) type SavedRelease = Option<StageState>;
+
+impl Release {
+    /// What is judged, which is to change.
+    fn stage_mut(&mut self, save: Save) -> Option<&mut Stage> {
+        if self.aside.is_due(save) {
+            let mut bytes = Vec::new();
+            encode(&self.state(), &mut bytes);
+            self.aside.put(save, bytes);
+        }
+        self.stage.as_mut()
+    }
+
+    fn state(&self) -> Option<&StageState> {
+        self.stage.as_ref().map(Stage::state)
+    }
 }
 
 impl Releases {
@@ -75,6 +89,7 @@ impl Releases {
                 view: None,
                 is_touched: false,
                 due: NEVER,
+                aside: Aside::default(),
             });
         }
         releases
@@ -87,7 +102,7 @@ impl Releases {
             release.view = None;
             self.touched.push(service);
         }
-        Some((release.stage.as_mut()?, stream))
+        Some((release.stage_mut(self.save)?, stream))
     }
 
     /// Puts a service on the list for the time at which it is due now.
@@ -149,22 +164,38 @@ impl Releases {
         self.dues.first().map_or(NEVER, |(due, _)| *due)
     }
 
-    /// The judge's state of every service.
-    pub(super) fn save(&self) -> Saved {
-        let state = |release: &Release| release.stage.as_ref().map(|stage| stage.state().clone());
-        Saved { states: self.services.iter().map(state).collect() }
+    /// How many services there are to save.
+    pub(super) fn len(&self) -> usize {
+        self.services.len()
     }
 
-    /// Goes on from what was saved under the same specs; whether it was.
-    pub(super) fn restore(&mut self, saved: Saved) -> bool {
-        let fits = saved.states.len() == self.services.len();
-        for (release, state) in self.services.iter_mut().zip(saved.states) {
+    /// From here on services put aside what they are before they change, until there is no save any more.
+    pub(super) fn saves(&mut self, save: Save) {
+        self.save = save;
+    }
+
+    /// The judge's state of a service, as it is.
+    pub(super) fn saved(&self, at: usize) -> Option<&StageState> {
+        self.services[at].state()
+    }
+
+    /// A service's bytes as of the beginning of the save.
+    pub(super) fn save(&mut self, at: usize, bytes: &mut Vec<u8>) {
+        let release = &mut self.services[at];
+        match release.aside.take(self.save) {
+            Some(aside) => bytes.extend_from_slice(&aside),
+            None => encode(&release.state(), bytes),
+        }
+    }
+
+    /// Goes on from what was saved of every service, under the same specs.
+    pub(super) fn restore(&mut self, saved: Vec<SavedRelease>) {
+        for (release, state) in self.services.iter_mut().zip(saved) {
             if let (Some(stage), Some(state)) = (&mut release.stage, state) {
                 stage.restore(state);
             }
         }
         self.list_all();
-        fits
     }
 
     /// Goes on from what was known under other specs.
@@ -221,9 +252,10 @@ impl Engine {
         for at in self.releases.take_due(now) {
             if self.releases.services[at].stage.as_ref().is_some_and(|stage| stage.is_due(now)) {
                 let frozen = self.frozen(at);
+                let save = self.releases.save;
                 let release = &mut self.releases.services[at];
                 release.view = None;
-                if let Some(stage) = &mut release.stage {
+                if let Some(stage) = release.stage_mut(save) {
                     stage.step(now, frozen.as_deref(), &mut self.records);
                 }
             }
@@ -253,34 +285,31 @@ impl Engine {
             return Err(if is_known { CommandError::NoCanary(service) } else { CommandError::UnknownService(service) });
         };
         let frozen = self.frozen(at);
+        let save = self.releases.save;
         let release = &mut self.releases.services[at];
         release.view = None;
-        let stage = release.stage.as_mut().ok_or_else(|| CommandError::NoCanary(command.service.clone()))?;
+        let stage = release.stage_mut(save).ok_or_else(|| CommandError::NoCanary(command.service.clone()))?;
         let done = stage.command(command, now, frozen.as_deref(), &mut self.records);
         self.releases.list(at);
         done
     }
 
-    /// What is shown of every service that is released by the judge or the budget policy.
-    pub(super) fn service_views(&mut self) -> Vec<Arc<ServiceView>> {
-        let mut views = Vec::with_capacity(self.releases.services.len());
-        for at in 0..self.releases.services.len() {
-            let frozen = self.frozen(at);
-            let release = &mut self.releases.services[at];
-            let fresh = release.view.take().filter(|view| view.frozen == frozen);
-            let view = fresh.unwrap_or_else(|| {
-                Arc::new(ServiceView {
-                    name: release.name.clone(),
-                    origin: release.origin.clone(),
-                    freeze_below: release.policy.map(|policy| policy.freeze_below),
-                    frozen,
-                    canary: release.stage.as_ref().map(Stage::view),
-                })
-            });
-            release.view = Some(Arc::clone(&view));
-            views.push(view);
-        }
-        views
+    /// What is shown of a service that is released by the judge or the budget policy.
+    pub(super) fn service_view(&mut self, at: usize) -> Arc<ServiceView> {
+        let frozen = self.frozen(at);
+        let release = &mut self.releases.services[at];
+        let fresh = release.view.take().filter(|view| view.frozen == frozen);
+        let view = fresh.unwrap_or_else(|| {
+            Arc::new(ServiceView {
+                name: release.name.clone(),
+                origin: release.origin.clone(),
+                freeze_below: release.policy.map(|policy| policy.freeze_below),
+                frozen,
+                canary: release.stage.as_ref().map(Stage::view),
+            })
+        });
+        release.view = Some(Arc::clone(&view));
+        view
     }
 }
 

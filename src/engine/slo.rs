@@ -10,6 +10,7 @@ use crate::burn::{Budget, WindowBurn, is_tripped};
 use crate::engine::plan::{Condition, ConditionKind, Plan};
 use crate::engine::view::{RuleView, SloIdentity, SloState, SloView, TierView, VersionView};
 use crate::engine::{RestoreError, SliRun};
+use crate::series::{Aside, Save, encode};
 use crate::sli::{Account, Counts, LOOKBACK, Values};
 use crate::spec::NoData;
 use crate::types::{Labels, Span, Timestamp};
@@ -38,6 +39,7 @@ pub(super) struct Judge {
     identity: Arc<SloIdentity>,
     /// Of the plan's conditions.
     alert_rules: Box<[Arc<AlertRule>]>,
+    aside: Aside,
 }
 
 /// The part of a [`Judge`] that does not follow from its spec.
@@ -69,6 +71,7 @@ impl Judge {
             is_measured: false,
             is_view_old: true,
             view: None,
+            aside: Aside::default(),
             alert_rules: plan.alert_rules(&group),
             identity: Arc::new(SloIdentity {
                 id: plan.id(),
@@ -127,6 +130,36 @@ impl Judge {
     /// The id, and the group if it is one: `service/slo{region="eu"}`.
     pub(super) fn title(&self) -> String {
         self.identity.title()
+    }
+
+    /// To be called before what is saved changes: the save in progress gets the judge of this SLO as it is now.
+    #[inline]
+    pub(super) fn before_change(&mut self, slo: usize, save: Save) {
+        if self.aside.is_due(save) {
+            let mut bytes = Vec::new();
+            encode(&self.saved(slo), &mut bytes);
+            self.aside.put(save, bytes);
+        }
+    }
+
+    /// Its bytes as of the beginning of the save, which then has it.
+    pub(super) fn save(&mut self, slo: usize, save: Save, bytes: &mut Vec<u8>) {
+        match self.aside.take(save) {
+            Some(aside) => bytes.extend_from_slice(&aside),
+            None => encode(&self.saved(slo), bytes),
+        }
+    }
+
+    /// Another one takes its place, during this save.
+    pub(super) fn replace(&mut self, new: Self, slo: usize, save: Save) {
+        self.before_change(slo, save);
+        let aside = std::mem::take(&mut self.aside);
+        *self = Self { aside, ..new };
+    }
+
+    /// It comes while this save is in progress.
+    pub(super) fn beside(self, save: Save) -> Self {
+        Self { aside: Aside::beside(save), ..self }
     }
 
     /// What has to be kept to go on later.

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use crate::types::{Span, Timestamp};
 
-pub use checkpoint::{CHECKPOINT_VERSION, Checkpoint, CheckpointError, RestoreError};
+pub use checkpoint::{CHECKPOINT_VERSION, Checkpoint, CheckpointError, CheckpointWriter, RestoreError, Standing};
 pub use disk::{Disk, Folder};
 pub use format::{Kind, Record, body_sum};
 pub use log::{LogError, Progress, Reading, Segment};

@@ -44,7 +44,7 @@ fn recover(journal: &Journal) -> Option<(State, Reading)> {
         Ok(checkpoint.state.chunks(4).map(|n| u32::from_le_bytes(n.try_into().unwrap())).collect::<State>())
     };
     let (mut state, position, newest) = match journal.latest(restore).ok()? {
-        Some((state, checkpoint)) => (state, checkpoint.position, checkpoint.newest),
+        Some((state, standing)) => (state, standing.position, standing.newest),
         None => (State::new(), Position::default(), Timestamp::MIN),
     };
     let visit = &mut |_: &Progress, record: Record<'_>| {
@@ -57,9 +57,14 @@ fn recover(journal: &Journal) -> Option<(State, Reading)> {
 
 fn checkpoint(journal: &Journal) -> Option<()> {
     let (state, reading) = recover(journal)?;
-    let state = state.iter().flat_map(|n| n.to_le_bytes()).collect();
+    let state: Vec<u8> = state.iter().flat_map(|n| n.to_le_bytes()).collect();
     let (position, newest, gaps) = (reading.end, reading.newest, reading.gaps);
-    journal.store(&Checkpoint { position, newest, specs: b"specs".to_vec(), gaps, state }).ok()?;
+    let standing = Standing { position, newest, specs: b"specs".to_vec(), gaps };
+    let mut writer = journal.begin_checkpoint(&standing).ok()?;
+    let (first, rest) = state.split_at(state.len() / 2);
+    writer.append(first).ok()?;
+    writer.append(rest).ok()?;
+    writer.finish().ok()?;
     journal.clean(newest).ok().map(drop)
 }
 

@@ -7,7 +7,7 @@ use super::disk::{Disk, DiskFile, is_full};
 use super::format::{self, Record, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::log::Segment;
 use super::sync::Syncer;
-use super::{Journal, Kind, Options, Reading};
+use super::{Journal, Kind, Options, Position, Reading};
 use crate::types::Timestamp;
 
 /// Room is looked up again after so many bytes, or a quarter of the floor.
@@ -148,6 +148,12 @@ impl Writer {
     /// The next record's sequence.
     pub fn next_sequence(&self) -> u64 {
         self.next_sequence
+    }
+
+    /// Where the next record will stand, or in a segment after that.
+    pub fn position(&self) -> Position {
+        let segment = self.next_segment - u64::from(self.segment.is_some());
+        Position { segment, sequence: self.next_sequence }
     }
 
     /// Why nothing is taken at the moment, if so.

@@ -5,23 +5,24 @@
 
 mod checkpoint;
 mod pool;
+mod publish;
 mod recovery;
+mod runner;
 mod specs;
 mod status;
 
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::alert::Alert;
 use crate::clock;
-use crate::engine::{self, Effects, Engine, Event, Reloaded, Snapshot, Written};
-use crate::journal::{AppendError, Entry, Journal, Kind, Progress, Writer, body_sum};
+use crate::engine::{self, Engine, Reloaded, Snapshot, Written};
+use crate::journal::{AppendError, Entry, Journal, Kind, Progress, body_sum};
 use crate::rollout::{self, CommandError, Record};
-use crate::types::{Span, Timestamp};
+use crate::types::Span;
 use crate::wire::{Batch, Protocol, WireKey};
 
 pub use pool::{INLINE_LIMIT_SAMPLES, Pool, spread};
@@ -30,17 +31,15 @@ pub use specs::Specs;
 pub use status::{CheckpointStatus, JournalStatus, Phase};
 
 use checkpoint::Keeper;
-use recovery::{Recovered, recover};
+use publish::Board;
+use recovery::recover;
+use runner::Begun;
 use status::Status;
 
 /// Decoded requests that may wait for the engine.
 pub const QUEUE_LIMIT_BATCHES: usize = 256;
 /// How often the engine is told that time passed.
 const TICK: Span = Span::millis(250);
-/// A new snapshot is taken this often at most, and never so often that taking them costs more than a
-/// twentieth of the time.
-const SNAPSHOT_EVERY: Span = Span::millis(100);
-const SNAPSHOT_SHARE: i64 = 20;
 
 enum Command {
     Write { batch: Batch, body: Body, reply: oneshot::Sender<Result<(Batch, Written), WriteError>> },
@@ -67,6 +66,9 @@ impl Body {
         Entry { kind: Kind::Write(self.protocol), body: &self.bytes, body_sum: self.sum }
     }
 }
+
+/// Returns once all news told so far is where it outlives the process.
+pub type Flush = Arc<dyn Fn() + Send + Sync>;
 
 /// A journal to come back from and to go on with.
 #[derive(Debug)]
@@ -137,7 +139,7 @@ pub enum News<'a> {
 #[derive(Clone, Debug)]
 pub struct EngineHandle {
     commands: mpsc::Sender<Command>,
-    snapshots: Arc<ArcSwap<Snapshot>>,
+    board: Arc<Board>,
     status: Arc<Status>,
     /// The engine's, once it is known.
     key: Arc<OnceLock<WireKey>>,
@@ -160,29 +162,29 @@ impl EngineHandle {
     pub fn start(mut engine: Engine, on_news: impl FnMut(News<'_>) + Send + 'static) -> (Self, JoinHandle<()>) {
         let first = engine.snapshot(clock::now());
         let begin = move |_: &Arc<Status>, _: &mut dyn FnMut(News<'_>)| {
-            Ok(Begun { engine, writer: None, specs_since: None, keeper: None })
+            Ok(Begun { engine, specs_since: None, log: None })
         };
         Self::spawn(first, Phase::Running, begin, on_news)
     }
 
     /// Starts an engine of so many shards that first comes back from its journal. Until then writes are refused, and
     /// readers find every SLO as if nothing had been counted. `on_news` is called on the engine's thread and must not
-    /// block.
+    /// block; `flush` is called on another, before a checkpoint is made from which no news would be told again.
     pub fn recover(
         specs: Specs,
         settings: engine::Settings,
         shards: usize,
         durability: Durability,
         on_news: impl FnMut(News<'_>) + Send + 'static,
+        flush: Flush,
     ) -> (Self, JoinHandle<()>) {
         let now = clock::now();
         let first = Engine::new(&specs.services, settings.clone(), now).snapshot(now);
         let begin = move |status: &Arc<Status>, on_news: &mut dyn FnMut(News<'_>)| {
             let Durability { journal, checkpoint_every } = durability;
-            let Recovered { engine, writer, specs_since } =
-                recover(&journal, &settings, shards, &specs, status, on_news)?;
-            let keeper = Keeper { journal, settings, specs, every: checkpoint_every, status: Arc::clone(status) };
-            Ok(Begun { engine, writer: Some(writer), specs_since, keeper: Some(keeper) })
+            let recovered = recover(&journal, &settings, shards, &specs, status, on_news)?;
+            let keeper = Keeper::new(journal, checkpoint_every, flush, Arc::clone(status));
+            Ok(recovered.begun(keeper))
         };
         Self::spawn(first, Phase::Recovering(Progress::default()), begin, on_news)
     }
@@ -195,15 +197,15 @@ impl EngineHandle {
     ) -> (Self, JoinHandle<()>) {
         let (commands, queue) = mpsc::channel(QUEUE_LIMIT_BATCHES);
         // Readers find every SLO from the first moment on.
-        let snapshots = Arc::new(ArcSwap::from_pointee(first));
-        let handle = Self { commands, snapshots, status: Arc::new(Status::new(phase)), key: Arc::default() };
+        let board = Arc::new(Board::new(first));
+        let handle = Self { commands, board, status: Arc::new(Status::new(phase)), key: Arc::default() };
         tokio::spawn(tick(handle.commands.downgrade(), handle.status.subscribe()));
-        let (snapshots, status) = (Arc::clone(&handle.snapshots), Arc::clone(&handle.status));
+        let (board, status) = (Arc::clone(&handle.board), Arc::clone(&handle.status));
         let key = Arc::clone(&handle.key);
         let run = move || match begin(&status, &mut on_news) {
             Ok(begun) => {
                 let _ = key.set(begun.engine.key().clone());
-                run(begun, snapshots, &status, on_news, queue);
+                runner::run(begun, board, &status, on_news, queue);
             }
             Err(RecoveryError::Interrupted) => {}
             Err(error) => status.enter(Phase::Failed(error.to_string())),
@@ -289,9 +291,9 @@ impl EngineHandle {
         self.key.get()
     }
 
-    /// The latest snapshot, at most a fraction of a second old.
+    /// The latest snapshot: a second old at most, and a fraction of one while somebody looks.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshots.load_full()
+        self.board.look()
     }
 
     /// Requests that wait for the engine now.
@@ -319,7 +321,7 @@ impl Observer {
         let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Running).await;
     }
 
-    /// Ends a recovery or a checkpoint that is going on. What has begun to run goes on.
+    /// Ends a recovery that is going on. What has begun to run goes on.
     pub fn interrupt(&self) {
         self.0.interrupt();
     }
@@ -337,169 +339,5 @@ async fn tick(commands: mpsc::WeakSender<Command>, mut phases: watch::Receiver<P
         let Some(commands) = commands.upgrade() else { return };
         // A full queue means that writes move the time on.
         let _ = commands.try_send(Command::Tick);
-    }
-}
-
-/// An engine ready to run.
-struct Begun {
-    engine: Engine,
-    writer: Option<Writer>,
-    /// To be written first.
-    specs_since: Option<(Timestamp, Vec<u8>)>,
-    keeper: Option<Keeper>,
-}
-
-/// Runs the engine and what makes its checkpoints until the queue ends or the journal fails.
-fn run(
-    begun: Begun,
-    snapshots: Arc<ArcSwap<Snapshot>>,
-    status: &Arc<Status>,
-    on_news: impl FnMut(News<'_>),
-    queue: mpsc::Receiver<Command>,
-) {
-    let Begun { engine, writer, specs_since, keeper } = begun;
-    let (stop, stopped) = std::sync::mpsc::channel();
-    let keeper = keeper.map(|keeper| {
-        let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || keeper.run(&stopped));
-        thread.expect("the system has a thread for checkpoints")
-    });
-    let status = Arc::clone(status);
-    let mut runner = Runner {
-        engine,
-        writer,
-        specs_since,
-        status: Arc::clone(&status),
-        snapshots,
-        on_news,
-        next_snapshot: Timestamp::MIN,
-    };
-    runner.publish();
-    status.enter(Phase::Running);
-    runner.run(queue);
-    // What was written is synced before the thread ends.
-    drop(runner);
-    drop(stop);
-    if keeper.is_some_and(|keeper| keeper.join().is_err()) {
-        tracing::error!("the thread that makes checkpoints ended in a panic");
-    }
-}
-
-struct Runner<F> {
-    engine: Engine,
-    writer: Option<Writer>,
-    specs_since: Option<(Timestamp, Vec<u8>)>,
-    status: Arc<Status>,
-    snapshots: Arc<ArcSwap<Snapshot>>,
-    on_news: F,
-    next_snapshot: Timestamp,
-}
-
-impl<F: FnMut(News<'_>)> Runner<F> {
-    fn run(&mut self, mut queue: mpsc::Receiver<Command>) {
-        while let Some(command) = queue.blocking_recv() {
-            let now = clock::now();
-            match command {
-                Command::Tick => _ = self.step(Event::Tick, now),
-                Command::Reload { specs, reply } => {
-                    // Into the log before the next write, at this time.
-                    self.specs_since = Some((now, specs.encode()));
-                    self.next_snapshot = now;
-                    // Whoever asked may have hung up; specs hold and samples are counted all the same.
-                    let _ = reply.send(self.step(Event::Reload(&specs.services), now).reloaded);
-                }
-                Command::Rollout { command, reply } => {
-                    let answer = self.rollout(&command, now);
-                    let stopped = answer == Err(WriteError::Stopped.into());
-                    let _ = reply.send(answer);
-                    if stopped {
-                        break;
-                    }
-                }
-                Command::Write { batch, body, reply } => {
-                    if let Err(error) = self.append(body.entry(), now) {
-                        let stopped = error == WriteError::Stopped;
-                        let _ = reply.send(Err(error));
-                        if stopped {
-                            break;
-                        }
-                        continue;
-                    }
-                    let written = self.step(Event::Write(&batch), now).written;
-                    let answer = move || _ = reply.send(Ok((batch, written)));
-                    match &self.writer {
-                        Some(writer) => writer.when_durable(answer),
-                        None => answer(),
-                    }
-                }
-            }
-        }
-        self.publish();
-    }
-
-    /// Takes a step, tells of alerts and shows what has changed.
-    fn step(&mut self, event: Event<'_>, now: Timestamp) -> Effects {
-        let effects = self.engine.step(event, now);
-        if !effects.alerts.is_empty() {
-            (self.on_news)(News::Changed(&effects.alerts));
-        }
-        if !effects.records.is_empty() {
-            (self.on_news)(News::Rollouts(&effects.records));
-        }
-        let is_news = !effects.alerts.is_empty() || !effects.records.is_empty();
-        if is_news || now >= self.next_snapshot || now + SNAPSHOT_EVERY < self.next_snapshot {
-            self.publish();
-        }
-        effects
-    }
-
-    /// Puts a command down and takes its step.
-    fn rollout(&mut self, command: &rollout::Command, now: Timestamp) -> Result<(), CommandFailure> {
-        let body = postcard::to_stdvec(command).expect("a vector takes everything");
-        self.append(Entry { kind: Kind::Rollout, body: &body, body_sum: body_sum(&body) }, now)?;
-        // A decision: it outlives the power too, before anybody hears of it.
-        if let Some(Err(error)) = self.writer.as_ref().map(Writer::sync) {
-            self.status.enter(Phase::Failed(error.to_string()));
-            return Err(WriteError::from(error).into());
-        }
-        self.next_snapshot = now;
-        self.step(Event::Rollout(command), now).refused.map_or(Ok(()), |error| Err(error.into()))
-    }
-
-    /// Writes to the journal, if there is one.
-    fn append(&mut self, entry: Entry<'_>, now: Timestamp) -> Result<(), WriteError> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        let noted = self.specs_since.as_ref().map_or(Ok(0), |(since, specs)| {
-            writer.append(Entry { kind: Kind::Specs, body: specs, body_sum: body_sum(specs) }, *since)
-        });
-        if noted.is_ok() {
-            self.specs_since = None;
-        }
-        let appended = noted.and_then(|_| writer.append(entry, now));
-        let mut shown = self.status.journal();
-        if shown.read_only.as_deref() != writer.read_only() {
-            shown.read_only = writer.read_only().map(str::to_owned);
-        }
-        match appended {
-            Ok(sequence) => {
-                shown.next_sequence = sequence + 1;
-                shown.written_bytes += entry.body.len() as u64;
-                Ok(())
-            }
-            Err(error) => {
-                shown.refused_requests += 1;
-                if let AppendError::Stopped(reason) = &error {
-                    self.status.enter(Phase::Failed(reason.clone()));
-                }
-                Err(error.into())
-            }
-        }
-    }
-
-    fn publish(&mut self) {
-        let start = clock::now();
-        self.snapshots.store(Arc::new(self.engine.snapshot(start)));
-        let end = clock::now();
-        let cost = Span(end.since(start).as_millis().max(0) * SNAPSHOT_SHARE);
-        self.next_snapshot = end + cost.max(SNAPSHOT_EVERY);
     }
 }

@@ -9,10 +9,12 @@ use crate::clock::{self, Steady};
 use crate::engine::{self, Effects, Engine, Event};
 use crate::journal::{
     Checkpoint, CheckpointError, Gap, Journal, Kind, LogError, Position, Progress, Reading, Record, RestoreError,
-    Writer,
+    Standing, Writer,
 };
 use crate::live::News;
+use crate::live::checkpoint::Keeper;
 use crate::live::pool::spread;
+use crate::live::runner::{Begun, Log};
 use crate::live::specs::Specs;
 use crate::live::status::{Phase, Status};
 use crate::types::{Span, Timestamp};
@@ -40,25 +42,25 @@ pub enum RecoveryError {
 }
 
 /// An engine that is being brought up to date.
-pub(super) struct Replayer<'a> {
+struct Replayer<'a> {
     settings: &'a engine::Settings,
     shards: usize,
     /// What holds if the journal does not say.
     fallback: &'a Specs,
-    pub(super) engine: Option<Engine>,
+    engine: Option<Engine>,
     /// Under which the engine runs.
-    pub(super) specs: Vec<u8>,
+    specs: Vec<u8>,
     batch: Batch,
-    pub(super) position: Position,
-    pub(super) newest: Timestamp,
-    pub(super) gaps: Vec<Gap>,
-    pub(super) samples: u64,
+    position: Position,
+    newest: Timestamp,
+    gaps: Vec<Gap>,
+    samples: u64,
     unreadable: u64,
 }
 
 impl<'a> Replayer<'a> {
     /// Starts from the newest checkpoint that can be used, or from nothing.
-    pub(super) fn start(
+    fn start(
         journal: &Journal,
         settings: &'a engine::Settings,
         shards: usize,
@@ -78,7 +80,7 @@ impl<'a> Replayer<'a> {
             unreadable: 0,
         };
         let restored = journal.latest(|checkpoint| restore(checkpoint, settings, fallback))?;
-        if let Some((mut engine, Checkpoint { position, newest, specs, gaps, .. })) = restored {
+        if let Some((mut engine, Standing { position, newest, specs, gaps })) = restored {
             spread(&mut engine, shards);
             replayer = Self { engine: Some(engine), specs, position, newest, gaps, ..replayer };
         }
@@ -86,7 +88,7 @@ impl<'a> Replayer<'a> {
     }
 
     /// Reads the log to its end, telling `progress` of every record and what followed from it.
-    pub(super) fn read(
+    fn read(
         &mut self,
         journal: &Journal,
         status: &Status,
@@ -169,7 +171,7 @@ fn new_engine(specs: &Specs, settings: &engine::Settings, shards: usize, now: Ti
 }
 
 fn restore(checkpoint: &Checkpoint, settings: &engine::Settings, fallback: &Specs) -> Result<Engine, RestoreError> {
-    let specs = Specs::decode(&checkpoint.specs).unwrap_or_else(|_| fallback.clone());
+    let specs = Specs::decode(&checkpoint.standing.specs).unwrap_or_else(|_| fallback.clone());
     Engine::restore(&specs.services, settings, &checkpoint.state).map_err(|error| match error {
         engine::RestoreError::Version(version) if version > engine::STATE_VERSION => {
             RestoreError::Newer(format!("{error}: it was written by a newer sloburn; run that one"))
@@ -180,10 +182,22 @@ fn restore(checkpoint: &Checkpoint, settings: &engine::Settings, fallback: &Spec
 
 /// An engine that is where it was, and the way to go on.
 pub(super) struct Recovered {
-    pub(super) engine: Engine,
-    pub(super) writer: Writer,
+    engine: Engine,
+    writer: Writer,
     /// Today's specs and since when they hold, if the log does not say so yet.
-    pub(super) specs_since: Option<(Timestamp, Vec<u8>)>,
+    specs_since: Option<(Timestamp, Vec<u8>)>,
+    /// What the log says.
+    specs: Vec<u8>,
+    gaps: Vec<Gap>,
+    newest: Timestamp,
+}
+
+impl Recovered {
+    /// Ready to run, with checkpoints by this keeper.
+    pub(super) fn begun(self, keeper: Keeper) -> Begun {
+        let Self { engine, writer, specs_since, specs, gaps, newest } = self;
+        Begun { engine, specs_since, log: Some(Log { writer, specs, gaps, newest, keeper }) }
+    }
 }
 
 /// Brings an engine back, under the specs of today.
@@ -242,11 +256,12 @@ pub(super) fn recover(
     }
     let mut shown = status.journal();
     shown.enabled = true;
-    shown.gaps = replayer.gaps;
+    shown.gaps.clone_from(&replayer.gaps);
     shown.recovered = Some(reading.progress);
     shown.next_sequence = writer.next_sequence();
     drop(shown);
-    Ok(Recovered { engine, writer, specs_since })
+    let Replayer { specs, gaps, newest, .. } = replayer;
+    Ok(Recovered { engine, writer, specs_since, specs, gaps, newest })
 }
 
 fn log_progress(progress: &Progress, samples: u64, elapsed: Span) {

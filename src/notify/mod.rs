@@ -254,6 +254,13 @@ impl Notifier {
         let _ = flushed.await;
     }
 
+    /// The same for threads that may wait.
+    pub fn flush_blocking(&self) {
+        let (done, flushed) = oneshot::channel();
+        self.ask(Command::Flush(done));
+        let _ = flushed.blocking_recv();
+    }
+
     /// Why alerts are no longer stored before they are sent, if so.
     pub fn outbox_failure(&self) -> Option<String> {
         self.failure.read().unwrap_or_else(PoisonError::into_inner).clone()

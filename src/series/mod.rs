@@ -4,6 +4,7 @@
 //! is a stream of [`Increment`]s whose sum over any set of series is the number of events that happened.
 
 mod alike;
+mod aside;
 mod birth;
 mod buckets;
 mod cache;
@@ -25,6 +26,7 @@ use crate::types::Span;
 
 pub use crate::wire::STALE_NAN_BITS;
 pub use alike::{Alike, Deciding};
+pub use aside::{Aside, Save, Saves, encode};
 pub use cache::Cache;
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
 pub use gauge::{Gauge, READINGS_LIMIT_SAMPLES, Taken};
@@ -33,8 +35,8 @@ pub use index::Index;
 pub use native::NativeUse;
 pub use scrape::SETTLE;
 pub use shard::{Inline, Refused, Shard, Workers};
-pub use table::{Liveness, Lookup, Output, RegisterError, SHARDS_LIMIT_COUNT, SampleError, Saved, Table};
-pub use target::{Increment, Reading};
+pub use table::{Liveness, Lookup, Output, RegisterError, SHARDS_LIMIT_COUNT, SampleError, SavedTable, Table};
+pub use target::{Increment, Reading, Target};
 
 /// A series without samples for this long is forgotten.
 pub const IDLE: Span = Span::hours(1);

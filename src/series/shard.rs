@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::series::aside::Save;
 use crate::series::job::Jobs;
 use crate::series::target::{Increment, Key, Target};
 use crate::series::{Output, SampleError, SeriesId};
@@ -38,6 +39,8 @@ pub(super) struct Step {
     pub(super) now: Timestamp,
     /// The same in whole seconds since the Unix epoch, from 0 up to the year 2106.
     pub(super) seen: u32,
+    /// The one in progress.
+    pub(super) save: Save,
     pub(super) limits: Limits,
     /// As they were before the run; `None` between runs.
     pub(super) jobs: Option<Arc<Jobs>>,
@@ -52,9 +55,9 @@ pub(super) struct Step {
 
 impl Step {
     /// Begins a run of samples that arrived at `now`.
-    pub(super) fn begin(&mut self, now: Timestamp, jobs: Arc<Jobs>) {
+    pub(super) fn begin(&mut self, now: Timestamp, save: Save, jobs: Arc<Jobs>) {
         let seen = (now.as_millis().max(0) / 1_000).try_into().unwrap_or(u32::MAX);
-        (self.now, self.seen, self.jobs) = (now, seen, Some(jobs));
+        (self.now, self.seen, self.save, self.jobs) = (now, seen, save, Some(jobs));
     }
 
     /// A target has its first scrape.
@@ -172,6 +175,7 @@ impl Shard {
         for (number, &Item { order, source, id, at, value }) in items.iter().enumerate() {
             let place = if self.count == 1 { id.target } else { id.target / self.count };
             let target = &mut self.targets[place as usize];
+            target.before_change(self.step.save);
             let was_holding = target.is_holding();
             let histogram = if is_plain { None } else { self.histograms.pop_front_if(|(of, _)| *of == number) };
             let is_histogram = histogram.is_some();

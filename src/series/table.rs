@@ -15,6 +15,7 @@ mod upkeep;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::series::aside::Saves;
 use crate::series::cache::Cache;
 use crate::series::job::Jobs;
 use crate::series::native::Native;
@@ -24,7 +25,7 @@ use crate::series::{NativeUse, SeriesId, Tag};
 use crate::types::{LabelSet, Labels, METRIC_NAME};
 use crate::wire::Limits;
 
-pub use state::Saved;
+pub use state::SavedTable;
 
 /// The messages of native histograms that are kept for all series together; over it new series are refused.
 pub const NATIVE_LIMIT_BYTES: usize = 1 << 30;
@@ -111,6 +112,7 @@ pub struct Table {
     routes: Vec<u8>,
     /// Samples of the last run that were not taken.
     refused: Vec<Refused>,
+    saves: Saves,
 }
 
 impl Table {
@@ -133,6 +135,7 @@ impl Table {
             queued: 0,
             routes: Vec::new(),
             refused: Vec::new(),
+            saves: Saves::default(),
         }
     }
 
@@ -148,9 +151,12 @@ impl Table {
         &self.shards[shard].targets[place]
     }
 
+    /// A target that is to change.
     fn target_mut(&mut self, id: u32) -> &mut Target {
         let (shard, place) = self.home(id);
-        &mut self.shards[shard].targets[place]
+        let target = &mut self.shards[shard].targets[place];
+        target.before_change(self.saves.current());
+        target
     }
 
     /// What a wire key stands for.
@@ -278,11 +284,11 @@ impl Table {
             return id;
         }
         let key = Arc::new(Key::of(labels));
-        let new = Target::new(Arc::clone(&key));
+        let new = Target::new(Arc::clone(&key), self.saves.current());
         Arc::make_mut(&mut self.jobs).add_target(&key.job);
         let id = if self.free_targets.front().is_some_and(|(from, _)| *from <= self.rotation) {
             let (_, id) = self.free_targets.pop_front().unwrap_or_default();
-            *self.target_mut(id) = new;
+            self.target_mut(id).replace(new);
             id
         } else {
             let id = self.target_count;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::series::aside::{Aside, Save, encode};
 use crate::series::birth::Births;
 use crate::series::counter::{Change, Counter};
 use crate::series::gauge::Gauge;
@@ -182,11 +183,43 @@ pub struct Target {
     births: Births,
     scrape: Scrape,
     twins: Twins,
+    #[serde(skip)]
+    aside: Aside,
 }
 
 impl Target {
-    pub(super) fn new(key: Arc<Key>) -> Self {
-        Self { key, ..Self::default() }
+    /// A target that comes while this save is in progress.
+    pub(super) fn new(key: Arc<Key>, save: Save) -> Self {
+        Self { key, aside: Aside::beside(save), ..Self::default() }
+    }
+
+    /// To be called before anything changes: the save gets the target as it is now.
+    #[inline]
+    pub(super) fn before_change(&mut self, save: Save) {
+        if self.aside.is_due(save) {
+            self.put_aside(save);
+        }
+    }
+
+    #[cold]
+    fn put_aside(&mut self, save: Save) {
+        let mut bytes = Vec::new();
+        encode(self, &mut bytes);
+        self.aside.put(save, bytes);
+    }
+
+    /// Its bytes as of the beginning of the save, which then has it.
+    pub(super) fn save(&mut self, save: Save, bytes: &mut Vec<u8>) {
+        match self.aside.take(save) {
+            Some(aside) => bytes.extend_from_slice(&aside),
+            None => encode(self, bytes),
+        }
+    }
+
+    /// Another one takes its place, in which there was no series any more.
+    pub(super) fn replace(&mut self, mut new: Self) -> Self {
+        new.aside = std::mem::take(&mut self.aside);
+        std::mem::replace(self, new)
     }
 
     /// Adds a series of the metric with this name; the index of its place.
@@ -239,19 +272,16 @@ impl Target {
         &mut self.series[index as usize]
     }
 
-    /// Forgets the series in this place if its last sample arrived at `until` or before; the bytes of native histograms
-    /// that it kept. One that was live is reported as ended. The place is used again from a rotation on.
-    pub(super) fn forget(
-        &mut self,
-        index: u32,
-        until: Timestamp,
-        rotation: u64,
-        out: &mut Vec<Liveness>,
-    ) -> Option<usize> {
+    /// Whether there is a series in this place whose last sample arrived at `until` or before.
+    pub(super) fn is_idle(&self, index: u32, until: Timestamp) -> bool {
+        let series = &self.series[index as usize];
+        series.used && i64::from(series.seen) <= until.as_millis().div_euclid(1_000)
+    }
+
+    /// Forgets the series in this place; the bytes of native histograms that it kept. One that was live is reported as
+    /// ended. The place is used again from a rotation on.
+    pub(super) fn forget(&mut self, index: u32, rotation: u64, out: &mut Vec<Liveness>) -> usize {
         let series = &mut self.series[index as usize];
-        if !series.used || i64::from(series.seen) > until.as_millis().div_euclid(1_000) {
-            return None;
-        }
         if series.live {
             out.push(Liveness { tag: series.tag, live: false });
         }
@@ -268,7 +298,7 @@ impl Target {
         self.identities.remove(forgotten.identity(), index);
         self.used_count -= 1;
         self.free.push_back((rotation, index));
-        Some(native_bytes)
+        native_bytes
     }
 
     /// Has had no scrape.

@@ -119,7 +119,7 @@ async fn a_journal_of_a_newer_version_is_refused() {
     let name = "0".repeat(19) + "9.checkpoint";
     let mut header = b"SLOBCKPT".to_vec();
     header.extend(99_u32.to_le_bytes());
-    header.resize(64, 0);
+    header.resize(48, 0);
     header.extend(xxhash_rust::xxh3::xxh3_64(&header).to_le_bytes());
     std::fs::write(folder.path().join("data/journal").join(name), header).unwrap();
     let output = crate::daemon::sloburn()

@@ -1,7 +1,8 @@
 //! Seeded lives of an engine: scrapes late, twice and cut in two, gaps, resets, series that come and go, a clock
 //! that steps both ways. One engine of one shard lives through them undisturbed. Others are looked at, ticked, saved and
 //! restored at random moments, spread over two to eight shards that run on threads or in any order, and spread anew on
-//! the way. They must say the same of every request, raise the same alerts and end in the same state to the byte.
+//! the way. They must say the same of every request, raise the same alerts and end in the same state to the byte. States
+//! are also saved bit by bit while the life goes on, and must be those of the moment at which that began.
 //!
 //! `SLOBURN_SIMULATION_SEEDS=20000 cargo test --test it simulation` runs more lives; a failure names its seed.
 
@@ -45,13 +46,31 @@ struct Run {
     alerts: Vec<String>,
     records: Vec<String>,
     written: Vec<Written>,
+    /// What is saved bit by bit, and what has come of it.
+    saving: Option<(Vec<u8>, Vec<u8>)>,
+    saves: usize,
 }
 
 impl Run {
     fn new() -> Self {
         let services = services(false);
         let engine = Engine::new(&services, settings(), START);
-        Self { engine, services, is_edited: false, alerts: Vec::new(), records: Vec::new(), written: Vec::new() }
+        let (alerts, records, written) = (Vec::new(), Vec::new(), Vec::new());
+        Self { engine, services, is_edited: false, alerts, records, written, saving: None, saves: 0 }
+    }
+
+    /// Goes on with a save, up to `enough` bytes of it, or begins one.
+    fn save_on(&mut self, enough: usize, seed: u64) {
+        if !self.engine.is_saving() {
+            self.saving = Some((self.engine.save(), Vec::new()));
+            self.engine.begin_save();
+        }
+        let Some((expected, saved)) = &mut self.saving else { return };
+        self.engine.save_on(saved, saved.len() + enough);
+        if !self.engine.is_saving() {
+            assert!(saved == expected, "seed {seed}: a state saved bit by bit is not that of its beginning");
+            self.saves += 1;
+        }
     }
 
     fn step(&mut self, event: Event<'_>, now: Timestamp) {
@@ -77,10 +96,11 @@ impl Run {
         }
     }
 
-    fn end(mut self) -> End {
+    fn end(&mut self) -> End {
         let now = self.engine.now() + Span::hours(3);
         self.step(Event::Tick, now);
-        End { alerts: self.alerts, records: self.records, written: self.written, state: self.engine.save() }
+        let [alerts, records] = [&mut self.alerts, &mut self.records].map(std::mem::take);
+        End { alerts, records, written: std::mem::take(&mut self.written), state: self.engine.save() }
     }
 }
 
@@ -121,7 +141,8 @@ fn spread(engine: &mut Engine, rng: &mut SmallRng) {
     engine.spread(shards, workers);
 }
 
-fn disturbed(life: &[(Timestamp, Happening)], seed: u64, bug: Bug) -> End {
+/// How it ended, and how many states were saved bit by bit.
+fn disturbed(life: &[(Timestamp, Happening)], seed: u64, bug: Bug) -> (End, usize) {
     let rng = &mut SmallRng::seed_from_u64(!seed);
     let mut run = Run::new();
     spread(&mut run.engine, rng);
@@ -135,6 +156,12 @@ fn disturbed(life: &[(Timestamp, Happening)], seed: u64, bug: Bug) -> End {
         }
         if rng.random_bool(0.1) {
             run.engine.snapshot(*now);
+        }
+        if rng.random_bool(0.2) {
+            run.engine.snapshot_on(*now, rng.random_range(1..4));
+        }
+        if rng.random_bool(0.5) {
+            run.save_on(rng.random_range(1..3_000), seed);
         }
         if rng.random_bool(0.1) {
             spread(&mut run.engine, rng);
@@ -160,7 +187,7 @@ fn disturbed(life: &[(Timestamp, Happening)], seed: u64, bug: Bug) -> End {
             }
         }
     }
-    run.end()
+    (run.end(), run.saves)
 }
 
 fn seeds() -> u64 {
@@ -177,17 +204,20 @@ fn assert_same(one: &End, other: &End, what: &str, seed: u64) {
 
 #[test]
 fn restarts_onlookers_and_shards_change_nothing() {
-    let (mut alerts, mut records, mut refused) = (0, 0, 0);
+    let (mut alerts, mut records, mut refused, mut saves) = (0, 0, 0, 0);
     for seed in 0..seeds() {
         let life = life(seed);
         let calm = undisturbed(&life);
         assert_same(&calm, &on_threads(&life, seed), "on threads", seed);
-        assert_same(&calm, &disturbed(&life, seed, Bug::None), "disturbed", seed);
+        let (end, saved) = disturbed(&life, seed, Bug::None);
+        assert_same(&calm, &end, "disturbed", seed);
+        saves += saved;
         alerts += calm.alerts.len();
         records += calm.records.len();
         refused += calm.written.iter().filter(|written| !written.rejected.is_empty()).count();
     }
     let enough = seeds() as usize / 2;
+    assert!(saves > enough, "{saves} states saved bit by bit are too few to show anything");
     assert!(alerts > enough, "{alerts} alerts are too few to show anything");
     assert!(records > enough, "{records} records of rollouts are too few to show anything");
     assert!(refused > enough, "{refused} requests with refused samples are too few to show anything");
@@ -198,7 +228,7 @@ fn planted_bugs_are_found() {
     for bug in [Bug::WriteLost, Bug::WriteRepeatedLater] {
         let differs = |seed| {
             let life = life(seed);
-            undisturbed(&life).state != disturbed(&life, seed, bug).state
+            undisturbed(&life).state != disturbed(&life, seed, bug).0.state
         };
         assert!((0..20).any(differs));
     }

@@ -63,7 +63,7 @@ impl Table {
             return;
         }
         for shard in &mut self.shards {
-            shard.step.begin(now, Arc::clone(&self.jobs));
+            shard.step.begin(now, self.saves.current(), Arc::clone(&self.jobs));
         }
         workers.run(&mut self.shards);
         let count = self.shards.len() as u32;

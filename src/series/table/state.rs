@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{SHARDS_LIMIT_COUNT, Table};
 use crate::series::SeriesId;
+use crate::series::aside::Save;
 use crate::series::job::Jobs;
 use crate::series::shard::Shard;
 use crate::series::target::Target;
 use crate::wire::Limits;
 
-/// What a table cannot work out again: targets by their numbers, borrowed when written and owned when read.
+/// What a table cannot work out again, but for its targets: borrowed when written and owned when read.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Saved<'a> {
-    targets: Vec<Cow<'a, Target>>,
+pub struct SavedTable<'a> {
     free_targets: Cow<'a, VecDeque<(u64, u32)>>,
     rotation: u64,
     jobs: Cow<'a, Jobs>,
@@ -24,10 +24,9 @@ pub struct Saved<'a> {
 }
 
 impl Table {
-    /// What has to be kept to go on later.
-    pub fn saved(&self) -> Saved<'_> {
-        Saved {
-            targets: (0..self.target_count).map(|id| Cow::Borrowed(self.target(id))).collect(),
+    /// What has to be kept to go on later, beside the targets.
+    pub fn saved(&self) -> SavedTable<'_> {
+        SavedTable {
             free_targets: Cow::Borrowed(&self.free_targets),
             rotation: self.rotation,
             jobs: Cow::Borrowed(&self.jobs),
@@ -35,31 +34,63 @@ impl Table {
         }
     }
 
-    /// A table of one shard that goes on from what was kept.
+    /// How many targets there are to save, numbered from 0.
+    pub fn targets(&self) -> u32 {
+        self.target_count
+    }
+
+    /// A target as it is, to be saved.
+    pub fn saved_target(&self, id: u32) -> &Target {
+        self.target(id)
+    }
+
+    /// From here on targets put aside what they are before they change.
+    pub fn begin_save(&mut self) {
+        self.saves.begin();
+    }
+
+    /// Targets change as they like again.
+    pub fn end_save(&mut self) {
+        self.saves.end();
+    }
+
+    /// The save in progress.
+    pub fn current_save(&self) -> Save {
+        self.saves.current()
+    }
+
+    /// A target's bytes as of the beginning of the save.
+    pub fn save_target(&mut self, id: u32, bytes: &mut Vec<u8>) {
+        let ((shard, place), save) = (self.home(id), self.saves.current());
+        self.shards[shard].targets[place].save(save, bytes);
+    }
+
+    /// A table of one shard that goes on from what was kept; its targets follow.
     #[must_use]
-    pub fn restored(saved: Saved<'_>, limit_series: usize, limits: &Limits) -> Self {
-        let mut table = Self {
+    pub fn restored(saved: SavedTable<'_>, limit_series: usize, limits: &Limits) -> Self {
+        Self {
             free_targets: saved.free_targets.into_owned(),
             rotation: saved.rotation,
             jobs: Arc::new(saved.jobs.into_owned()),
             sweep_next: saved.sweep_next,
             ..Self::new(limit_series, limits)
-        };
-        for (id, target) in (0..).zip(saved.targets) {
-            let mut target = target.into_owned();
-            table.native_bytes += target.rebuild();
-            if target.is_used() {
-                table.target_ids.insert(Arc::clone(&target.key), id);
-            }
-            table.series_count += target.len();
-            table.target_count += 1;
-            let is_holding = target.is_holding();
-            table.shards[0].targets.push(target);
-            if is_holding {
-                table.holds(id);
-            }
         }
-        table
+    }
+
+    /// The next target of a table that is being restored.
+    pub fn restore_target(&mut self, mut target: Target) {
+        let id = self.target_count;
+        self.native_bytes += target.rebuild();
+        if target.is_used() {
+            self.target_ids.insert(Arc::clone(&target.key), id);
+        }
+        self.series_count += target.len();
+        self.target_count += 1;
+        let (is_holding, (shard, _)) = (target.is_holding(), self.home(id));
+        self.shards[shard].targets.push(target);
+        if is_holding {
+            self.holds(id);
+        }
     }
 
     /// Deals the targets out anew, to this many shards: at least one, at most [`SHARDS_LIMIT_COUNT`].

@@ -58,22 +58,21 @@ impl Table {
     }
 
     fn forget(&mut self, id: SeriesId, now: Timestamp, out: &mut Output) {
-        let from = self.rotation + REUSE_AFTER_ROTATIONS;
-        let target = self.target_mut(id.target);
-        if let Some(native_bytes) = target.forget(id.index, now - IDLE, from, &mut out.liveness) {
-            self.native_bytes -= native_bytes;
+        if self.target(id.target).is_idle(id.index, now - IDLE) {
+            let from = self.rotation + REUSE_AFTER_ROTATIONS;
+            self.native_bytes -= self.target_mut(id.target).forget(id.index, from, &mut out.liveness);
             self.series_count -= 1;
         }
     }
 
     /// Forgets a target that has lost its last series.
     fn release_target(&mut self, id: u32, out: &mut Output) {
-        let from = self.rotation + REUSE_AFTER_ROTATIONS;
-        let target = self.target_mut(id);
+        let target = self.target(id);
         if target.is_used() || target.places() == 0 {
             return;
         }
-        let mut target = std::mem::take(target);
+        let from = self.rotation + REUSE_AFTER_ROTATIONS;
+        let mut target = self.target_mut(id).replace(Target::default());
         target.settle(Timestamp(i64::MAX), out);
         Arc::make_mut(&mut self.jobs).remove_target(&target.key.job);
         self.target_ids.remove(&target.key);
@@ -99,8 +98,9 @@ impl Table {
     }
 
     /// Binds every series to nothing and forgets every wire key, so that each series is registered anew with its
-    /// next sample, and begins anew for whatever it is bound to then.
+    /// next sample, and begins anew for whatever it is bound to then. A save in progress is given up.
     pub fn unbind(&mut self) {
+        self.saves.end();
         self.shards.iter_mut().flat_map(|shard| &mut shard.targets).for_each(Target::unbind);
         self.wire = Cache::new(self.limit_series.saturating_mul(2));
     }
