@@ -191,7 +191,7 @@ async fn start_daemon(webhook: Url, folder: &Path) -> anyhow::Result<Daemon> {
             path: folder.to_owned(),
             options: journal::Options::default(),
             sources: vec![source],
-            checkpoint_every: Span::minutes(30),
+            checkpoint_every: Span::minutes(5),
         }),
     };
     Ok(Daemon::start(&services, settings).await?)

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! A log of 10 min is written, as of a fleet scraped every 15 s. An engine comes back from it alone; then it takes
-//! the fleet's next scrapes while the first checkpoint is made beside it, and as many after that; then another engine
-//! comes back from the checkpoint and the rest of the log. Set `TMPDIR` to measure another disk.
+//! the fleet's next scrapes, each request after the answer to the one before, while the first checkpoint is made and
+//! somebody looks at the SLOs all the time, and as many after that; then another engine comes back from the checkpoint
+//! and the rest of the log. Set `TMPDIR` to measure another disk.
 
 #[path = "../benches/support/mod.rs"]
 mod support;
@@ -73,6 +74,7 @@ async fn send(engine: &EngineHandle, request: &Request, took: &mut Histogram<u64
     let start = now();
     engine.write(batch, body).await?;
     took.record(start.elapsed().as_micros() as u64)?;
+    engine.snapshot();
     Ok(())
 }
 
@@ -122,6 +124,7 @@ async fn measure(services: usize, minutes: i64) -> anyhow::Result<()> {
     let (mut during, mut after) = (Histogram::new(3)?, Histogram::new(3)?);
     let mut scrape = scrapes as usize;
     let made = loop {
+        // The first of them begin before the checkpoint is due.
         scrape += 1;
         for request in fleet.scrape(scrape, at(scrape)) {
             send(&engine, &request, &mut during).await?;

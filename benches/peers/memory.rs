@@ -1,9 +1,8 @@
 //! What the whole process takes: a million series, each counted by one of ten thousand SLOs.
 //!
-//! sloburn with its journal and its store as they are by default, and once more while it makes a checkpoint, which it does
-//! every half an hour: then a second engine lives beside the first. Its SLOs are as old as their period, or the slices of
-//! their windows would not have been written yet: first each is sent a month of one series, which is too old for the store.
-//! Its peers take the same million series and have no rules.
+//! sloburn with its journal and its store as they are by default, and once more while it makes one checkpoint after the
+//! other. Its SLOs are as old as their period, or the slices of their windows would not have been written yet: first each is
+//! sent a month of one series, which is too old for the store. Its peers take the same million series and have no rules.
 
 use std::time::Duration;
 
@@ -16,12 +15,11 @@ use crate::support::{Fleet, INTERVAL, REQUEST_SERIES, Size, specs_text};
 
 const SIZE: Size = Size { services: 10_000, instances: 1, children: 100 };
 const SCRAPES: usize = 5;
-/// Of sloburn, while it takes samples.
+/// Of sloburn, at any time.
 const LIMIT_BYTES: u64 = 1 << 30;
-/// By then what was freed has been given back, and a checkpoint made.
+/// By then what was freed has been given back.
 const AFTERWARDS: Duration = Duration::from_secs(15);
-const CHECKPOINT: &str = "--storage.checkpoint-interval=10s";
-const CHECKPOINTED: Duration = Duration::from_secs(45);
+const CHECKPOINTS: &str = "--storage.checkpoint-interval=100ms";
 
 const MIB: f64 = (1 << 20) as f64;
 
@@ -41,10 +39,10 @@ pub fn run(peers: &Peers) -> anyhow::Result<bool> {
     println!("|---|---|---|");
     let mut is_within = true;
     for peer in peers.iter() {
-        let peak = measure(peer, &peer.name, &[], AFTERWARDS)?;
+        let peak = measure(peer, &peer.name, &[])?;
         if peer.kind == Kind::Sloburn {
-            is_within = peak <= LIMIT_BYTES;
-            measure(peer, "the same, and a checkpoint", &[CHECKPOINT], CHECKPOINTED)?;
+            let with_checkpoints = measure(peer, "the same, making checkpoints", &[CHECKPOINTS])?;
+            is_within = peak.max(with_checkpoints) <= LIMIT_BYTES;
         }
     }
     println!("\n{}: the limit is {:.0} MiB\n", if is_within { "pass" } else { "FAIL" }, LIMIT_BYTES as f64 / MIB);
@@ -52,7 +50,7 @@ pub fn run(peers: &Peers) -> anyhow::Result<bool> {
 }
 
 /// Prints a line; the most that it took.
-fn measure(peer: &Peer, name: &str, args: &[&str], afterwards: Duration) -> anyhow::Result<u64> {
+fn measure(peer: &Peer, name: &str, args: &[&str]) -> anyhow::Result<u64> {
     let server = match peer.kind {
         Kind::Sloburn => {
             let args = [&["--rules=specs.yaml"], args].concat();
@@ -71,7 +69,7 @@ fn measure(peer: &Peer, name: &str, args: &[&str], afterwards: Duration) -> anyh
     for scrape in (0..SCRAPES as i64).rev() {
         send(&server, &mut fleet, &all, now - Span(INTERVAL.as_millis() * scrape))?;
     }
-    std::thread::sleep(afterwards);
+    std::thread::sleep(AFTERWARDS);
     let (resident, peak) = (server.resident_bytes()?, server.peak_bytes()?);
     println!("| {name} | {:.0} | {:.0} |", resident as f64 / MIB, peak as f64 / MIB);
     Ok(peak)

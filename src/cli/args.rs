@@ -171,7 +171,7 @@ pub struct StorageOptions {
     /// With less free space on the disk no samples are taken; 0B goes on until it is full [default: 256MiB].
     #[arg(long = "storage.min-free", value_name = "BYTES", env = "SLOBURN_STORAGE_MIN_FREE", value_parser = bytes)]
     pub min_free: Option<usize>,
-    /// From one checkpoint of the state to the next [default: 30m].
+    /// From one checkpoint of the state to the next [default: 5m].
     #[arg(long = "storage.checkpoint-interval", value_name = "DURATION", env = "SLOBURN_STORAGE_CHECKPOINT_INTERVAL", value_parser = duration)]
     pub checkpoint_interval: Option<Span>,
 }

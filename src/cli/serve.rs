@@ -29,7 +29,7 @@ use crate::wire::{Limits, WIRE_KEY_SIZE_BYTES, WireKey};
 
 /// In the folder where it is started, as Prometheus has it.
 const DEFAULT_STORAGE_PATH: &str = "data";
-const CHECKPOINT_EVERY: Span = Span::minutes(30);
+const CHECKPOINT_EVERY: Span = Span::minutes(5);
 const DEFAULT_SHARDS_LIMIT: usize = 8;
 
 pub(super) fn run(options: &ServeOptions) -> anyhow::Result<Outcome> {

@@ -78,15 +78,10 @@ enum Piece {
 impl Counts {
     /// The piece in this place among all.
     fn piece(&self, place: u32) -> Option<Piece> {
-        let kinds: [(u32, fn(u32) -> Piece); 5] = [
-            (self.bindings, Piece::Binding),
-            (self.slis, Piece::Sli),
-            (self.judges, Piece::Judge),
-            (self.releases, Piece::Release),
-            (self.targets, Piece::Target),
-        ];
+        let counts = [self.bindings, self.slis, self.judges, self.releases, self.targets];
+        let kinds = [Piece::Binding, Piece::Sli, Piece::Judge, Piece::Release, Piece::Target];
         let mut left = place;
-        for (count, of_kind) in kinds {
+        for (count, of_kind) in counts.into_iter().zip(kinds) {
             if left < count {
                 return Some(of_kind(left));
             }

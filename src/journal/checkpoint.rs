@@ -287,7 +287,8 @@ impl Journal {
         let mut header = Vec::new();
         for name in names.iter().take(KEPT_COUNT) {
             self.disk.read(name, HEADER_BYTES as u64, &mut header)?;
-            if header.len() < HEADER_BYTES || u64_at(&header, HEADER_BYTES - 8) != xxh3_64(&header[..HEADER_BYTES - 8]) {
+            if header.len() < HEADER_BYTES || u64_at(&header, HEADER_BYTES - 8) != xxh3_64(&header[..HEADER_BYTES - 8])
+            {
                 return Ok(None);
             }
             oldest = oldest.min(u64_at(&header, 16));

@@ -33,10 +33,11 @@ enum Part {
 /// A checkpoint that is being made.
 struct Making {
     parts: SyncSender<Part>,
-    /// What is sent next, if there is something already.
+    /// What did not go into the queue, which was full.
     left: Option<Part>,
-    /// The queue is.
     is_full: bool,
+    /// All of the state is in parts.
+    is_saved: bool,
     /// The last part was sent.
     is_sent: bool,
     thread: JoinHandle<()>,
@@ -88,7 +89,8 @@ impl Keeper {
         match std::thread::Builder::new().name("checkpoint".to_owned()).spawn(write) {
             Ok(thread) => {
                 engine.begin_save();
-                self.making = Some(Making { parts, left: None, is_full: false, is_sent: false, thread });
+                self.making =
+                    Some(Making { parts, left: None, is_full: false, is_saved: false, is_sent: false, thread });
             }
             Err(error) => failed(&self.status, &error),
         }
@@ -108,24 +110,24 @@ impl Keeper {
             }
             return;
         }
-        let part = making.left.take().or_else(|| {
+        let part = match making.left.take() {
+            Some(part) => part,
+            None if making.is_saved => Part::End,
             // A reload gives a save up.
-            if !engine.is_saving() {
-                return None;
+            None if !engine.is_saving() => {
+                tracing::info!("a checkpoint was given up: other specs hold");
+                return self.give_up();
             }
-            let mut bytes = Vec::with_capacity(SLICE_BYTES + SLICE_BYTES / 4);
-            engine.save_on(&mut bytes, SLICE_BYTES);
-            Some(Part::State(bytes))
-        });
-        let Some(part) = part else {
-            tracing::info!("a checkpoint was given up: other specs hold");
-            return self.give_up();
+            None => {
+                let mut bytes = Vec::with_capacity(SLICE_BYTES + SLICE_BYTES / 4);
+                engine.save_on(&mut bytes, SLICE_BYTES);
+                making.is_saved = !engine.is_saving();
+                Part::State(bytes)
+            }
         };
         let is_last = matches!(part, Part::End);
         match making.parts.try_send(part) {
-            Ok(()) if is_last => making.is_sent = true,
-            Ok(()) if !engine.is_saving() => (making.left, making.is_full) = (Some(Part::End), false),
-            Ok(()) => making.is_full = false,
+            Ok(()) => (making.is_full, making.is_sent) = (false, is_last),
             Err(TrySendError::Full(part)) => (making.left, making.is_full) = (Some(part), true),
             // The thread has said why.
             Err(TrySendError::Disconnected(_)) => {
@@ -198,4 +200,125 @@ fn store(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::engine::{Event, Settings};
+    use crate::journal::{Options, Position, sim};
+    use crate::live::status::Phase;
+    use crate::spec::{Service, Source, parse};
+    use crate::types::Timestamp;
+    use crate::wire::{Batch, Limits, Sample, WIRE_KEY_SIZE_BYTES, WireKey};
+
+    const SPEC: &str = r#"
+apiVersion: sloburn/v1
+kind: Service
+metadata: {name: shop}
+spec:
+  slis: [{name: errors, events: {bad: 'requests_total{code="500"}', total: requests_total}}]
+  slos: [{name: availability, sli: errors, objective: 99}]
+"#;
+    const START: Timestamp = Timestamp(1_790_000_000_000);
+    const SERIES: usize = 10_000;
+
+    fn services() -> Vec<Service> {
+        parse(&[Source::new("spec.yaml", SPEC)]).0
+    }
+
+    fn settings() -> Settings {
+        let key = WireKey::new([3; WIRE_KEY_SIZE_BYTES]);
+        Settings { key, limits: Limits::default(), series_limit: SERIES, ha: None }
+    }
+
+    fn scrape(engine: &mut Engine, number: i64) {
+        let (key, mut batch) = (settings().key, Batch::new());
+        let timestamp = START + Span::seconds(15 * number);
+        for series in 0..SERIES {
+            let instance = (series / 10).to_string();
+            let pod = (series % 10).to_string();
+            let labels = [("__name__", "requests_total"), ("instance", instance.as_str()), ("pod", pod.as_str())];
+            batch.push(&key, labels, &[Sample { timestamp, value: number as f64 }]);
+        }
+        engine.step(Event::Write(&batch), timestamp);
+    }
+
+    struct Bench {
+        engine: Engine,
+        journal: Journal,
+        keeper: Keeper,
+        flushed: Arc<AtomicUsize>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let journal = Journal::new(Arc::new(sim::Disk::new(1)), Options::default());
+            let flushed = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&flushed);
+            let flush: Flush = Arc::new(move || _ = counted.fetch_add(1, Ordering::Relaxed));
+            let status = Arc::new(Status::new(Phase::Running));
+            let keeper = Keeper::new(journal.clone(), Span::ZERO, flush, status);
+            let mut engine = Engine::new(&services(), settings(), START);
+            (0..3).for_each(|number| scrape(&mut engine, number));
+            Self { engine, journal, keeper, flushed }
+        }
+
+        fn begin(&mut self) {
+            assert!(!self.keeper.is_due(), "nothing was written");
+            self.keeper.wrote(1);
+            assert!(self.keeper.is_due());
+            let position = Position { segment: 1, sequence: 3 };
+            let standing = Standing { position, newest: START, specs: b"specs".to_vec(), gaps: Vec::new() };
+            self.keeper.begin(&mut self.engine, standing);
+            assert!(!self.keeper.is_due() && self.keeper.is_busy());
+        }
+
+        /// The state in the newest checkpoint, once it is on the disk; how often the news were flushed.
+        fn kept(self) -> (Vec<u8>, usize) {
+            drop(self.keeper);
+            let names = self.journal.checkpoints().unwrap();
+            (self.journal.load(&names[0]).unwrap().state, self.flushed.load(Ordering::Relaxed))
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_is_of_the_moment_at_which_it_was_begun() {
+        let mut bench = Bench::new();
+        let state = bench.engine.save();
+        assert!(state.len() > 2 * SLICE_BYTES, "{} bytes are no more than a slice", state.len());
+        bench.begin();
+        let mut number = 3;
+        while bench.keeper.is_busy() {
+            bench.keeper.work(&mut bench.engine);
+            scrape(&mut bench.engine, number);
+            number += 1;
+        }
+        assert!(bench.engine.save() != state);
+        let (kept, flushes) = bench.kept();
+        assert!(kept == state);
+        assert_eq!(flushes, 1);
+        assert!(Engine::restore(&services(), &settings(), &kept).unwrap().save() == state);
+    }
+
+    #[test]
+    fn a_reload_gives_a_checkpoint_up_and_the_next_record_begins_another() {
+        let mut bench = Bench::new();
+        bench.begin();
+        bench.keeper.work(&mut bench.engine);
+        bench.engine.step(Event::Reload(&services()), START + Span::minutes(1));
+        while bench.keeper.is_busy() {
+            bench.keeper.work(&mut bench.engine);
+        }
+        let state = bench.engine.save();
+        bench.begin();
+        while bench.keeper.is_busy() {
+            bench.keeper.work(&mut bench.engine);
+        }
+        let (kept, flushes) = bench.kept();
+        assert!(kept == state);
+        assert_eq!(flushes, 1, "the first never got so far");
+    }
 }

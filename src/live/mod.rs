@@ -161,9 +161,8 @@ impl EngineHandle {
     /// to be called within a tokio runtime, which drives the ticks.
     pub fn start(mut engine: Engine, on_news: impl FnMut(News<'_>) + Send + 'static) -> (Self, JoinHandle<()>) {
         let first = engine.snapshot(clock::now());
-        let begin = move |_: &Arc<Status>, _: &mut dyn FnMut(News<'_>)| {
-            Ok(Begun { engine, specs_since: None, log: None })
-        };
+        let begin =
+            move |_: &Arc<Status>, _: &mut dyn FnMut(News<'_>)| Ok(Begun { engine, specs_since: None, log: None });
         Self::spawn(first, Phase::Running, begin, on_news)
     }
 

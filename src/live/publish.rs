@@ -103,7 +103,11 @@ impl Publisher {
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
-        let next = if self.board.is_seen.load(Ordering::Relaxed) { self.next } else { self.next.max(self.last + UNSEEN_EVERY) };
+        let next = if self.board.is_seen.load(Ordering::Relaxed) {
+            self.next
+        } else {
+            self.next.max(self.last + UNSEEN_EVERY)
+        };
         // What lies further ahead was said before the clock went back.
         self.has_news || now >= next || now < self.last
     }

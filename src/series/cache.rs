@@ -5,6 +5,7 @@
 //! memory is read in its order. Where it is not, a hash table says where it is, once: the entry before it remembers.
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
 
 use crate::types::Blocks;
 
@@ -114,14 +115,18 @@ impl<V: Copy + Default> Cache<V> {
 
     /// Sets the value of `hash`; over the limit the entry is not kept and will be worked out again.
     pub fn insert(&mut self, hash: u128, value: V) {
-        let key = key_of(hash);
-        if let Some(place) = self.find(key) {
-            (self.entries[place].key, self.entries[place].value) = (key, value);
-            return;
-        }
-        if self.len() >= self.limit_entries {
-            return;
-        }
+        let (key, is_full, entries) = (key_of(hash), self.len() >= self.limit_entries, &self.entries);
+        let is_it = |place: &u32| entries[*place as usize].is(key);
+        let position_of = |place: &u32| position(entries[*place as usize].key);
+        let slot = match self.tables[table(key)].entry(position(key), is_it, position_of) {
+            Slot::Vacant(_) if is_full => return,
+            Slot::Vacant(slot) => slot,
+            Slot::Occupied(known) => {
+                let place = *known.get() as usize;
+                (self.entries[place].key, self.entries[place].value) = (key, value);
+                return;
+            }
+        };
         let entry = Entry { key, value, next: 0 };
         let place = if let Some(place) = self.vacant.pop() {
             self.entries[place as usize] = entry;
@@ -130,12 +135,10 @@ impl<V: Copy + Default> Cache<V> {
             self.entries.push(entry);
             self.entries.len() - 1
         };
+        slot.insert(place as u32);
         // The first of all comes after itself, which says nothing.
         self.entries[self.last].next = place as u32;
         self.last = place;
-        let entries = &self.entries;
-        let position_of = |place: &u32| position(entries[*place as usize].key);
-        self.tables[table(key)].insert_unique(position(key), place as u32, position_of);
     }
 
     /// Forgets `hash`.

@@ -181,16 +181,14 @@ impl Intake {
         may_add: bool,
     ) -> Option<u32> {
         let before = self.pairs.size_bytes();
-        let hash = self.pairs.meet(&inner.settings.key, labels);
+        let key = &inner.settings.key;
+        let hash = if may_add { self.pairs.meet(key, labels) } else { self.pairs.find(key, labels)? };
         let is_same = |(other, place): &(u32, u32)| {
             let series = self.slots[*place as usize].as_ref();
             *other == hash && series.is_some_and(|series| self.pairs.are(&series.labels))
         };
         let known = self.places.find(spread(hash), is_same).map(|(_, place)| *place);
         let place = known.or_else(|| may_add.then(|| self.add(inner, hash)));
-        if place.is_none() {
-            self.pairs.reject();
-        }
         inner.resized(before, self.pairs.size_bytes());
         place
     }

@@ -53,7 +53,9 @@ impl Pair {
     }
 
     fn is(&self, name: &str, value: &str) -> bool {
-        self.name() == name && self.value() == value
+        // Byte by byte: where the name ends needs no check for being between two characters.
+        let (own_name, own_value) = self.text.as_bytes().split_at(self.name_bytes as usize);
+        own_name == name.as_bytes() && own_value == value.as_bytes()
     }
 
     /// What it takes, with its places in the tables, in the index, and what the allocator adds.
@@ -98,23 +100,50 @@ impl LabelSet for SharedLabels {
 }
 
 impl Pairs {
-    /// Finds or makes the pairs of a label set; a hash of which they are.
+    /// Finds or makes the pairs of a label set that is to be borne; a hash of which they are.
     pub fn meet<'a>(&mut self, key: &WireKey, labels: impl Iterator<Item = (&'a str, &'a str)>) -> u32 {
         let mut count = 0;
         for (at, (name, value)) in labels.enumerate() {
             count = at + 1;
-            // New series of a target come behind each other and differ in a label or two.
-            if self.met.get(at).is_some_and(|pair| pair.is(name, value)) {
-                continue;
-            }
-            let pair = self.pair(key, name, value);
-            if let Some(place) = self.met.get_mut(at) {
-                *place = pair;
-            } else {
-                self.met.push(pair);
+            if !self.is_met(at, name, value) {
+                let hash = self.hash(key, name, value);
+                let pair = self.known(hash, name, value).unwrap_or_else(|| self.make(hash, name, value));
+                self.set_met(at, pair);
             }
         }
         self.met.truncate(count);
+        self.hash_of_met(key)
+    }
+
+    /// The same for a label set that may be borne already: `None` when no series bears one of the pairs.
+    pub fn find<'a>(&mut self, key: &WireKey, labels: impl Iterator<Item = (&'a str, &'a str)>) -> Option<u32> {
+        let mut count = 0;
+        for (at, (name, value)) in labels.enumerate() {
+            count = at + 1;
+            if !self.is_met(at, name, value) {
+                let hash = self.hash(key, name, value);
+                let pair = self.known(hash, name, value)?;
+                self.set_met(at, pair);
+            }
+        }
+        self.met.truncate(count);
+        Some(self.hash_of_met(key))
+    }
+
+    /// New series of a target come behind each other and differ in a label or two.
+    fn is_met(&self, at: usize, name: &str, value: &str) -> bool {
+        self.met.get(at).is_some_and(|pair| pair.is(name, value))
+    }
+
+    fn set_met(&mut self, at: usize, pair: Arc<Pair>) {
+        if let Some(place) = self.met.get_mut(at) {
+            *place = pair;
+        } else {
+            self.met.push(pair);
+        }
+    }
+
+    fn hash_of_met(&mut self, key: &WireKey) -> u32 {
         self.buffer.clear();
         self.met.iter().for_each(|pair| self.buffer.extend_from_slice(&pair.id.to_le_bytes()));
         key.hash(&self.buffer) as u32
@@ -133,13 +162,6 @@ impl Pairs {
             }
         }
         SharedLabels(self.met.as_slice().into())
-    }
-
-    /// Forgets what is new in the labels met last: there is no series of them.
-    pub fn reject(&mut self) {
-        for pair in std::mem::take(&mut self.met) {
-            self.forget_unused(pair.id);
-        }
     }
 
     /// A series is gone.
@@ -164,16 +186,20 @@ impl Pairs {
         self.bytes
     }
 
-    fn pair(&mut self, key: &WireKey, name: &str, value: &str) -> Arc<Pair> {
+    fn hash(&mut self, key: &WireKey, name: &str, value: &str) -> u64 {
         self.buffer.clear();
         self.buffer.extend_from_slice(name.as_bytes());
         self.buffer.push(0xff);
         self.buffer.extend_from_slice(value.as_bytes());
-        let hash = key.hash(&self.buffer) as u64;
+        key.hash(&self.buffer) as u64
+    }
+
+    fn known(&self, hash: u64, name: &str, value: &str) -> Option<Arc<Pair>> {
         let of = |id: &u32| self.entries[*id as usize].as_ref().map(|entry| &entry.pair);
-        if let Some(pair) = self.places.find(hash, |id| of(id).is_some_and(|pair| pair.is(name, value))).and_then(of) {
-            return Arc::clone(pair);
-        }
+        self.places.find(hash, |id| of(id).is_some_and(|pair| pair.is(name, value))).and_then(of).cloned()
+    }
+
+    fn make(&mut self, hash: u64, name: &str, value: &str) -> Arc<Pair> {
         let id = self.free.pop().unwrap_or(self.entries.len() as u32);
         let pair = Arc::new(Pair { id, name_bytes: name.len() as u32, text: [name, value].concat().into() });
         self.bytes += pair.size_bytes();
@@ -217,11 +243,11 @@ mod tests {
         assert!(Arc::ptr_eq(&first.pairs()[0], &second.pairs()[0]));
         assert_eq!(*second.to_labels(), Labels::from_pairs(b).unwrap());
         assert_eq!((first.cmp(&second), first.cmp(&first.clone())), (Ordering::Less, Ordering::Equal));
-        // The name and the value are told apart.
-        pairs.meet(&KEY, [("jobapi", "")].into_iter());
+        // The name and the value are told apart, and what is only looked for takes no room.
         let bytes = pairs.size_bytes();
-        pairs.reject();
-        assert!(pairs.size_bytes() < bytes);
+        assert_eq!(pairs.find(&KEY, [("job", "api"), ("podd", "1")].into_iter()), None);
+        assert_eq!(pairs.find(&KEY, a.into_iter()), Some(hash));
+        assert!(pairs.are(&first) && pairs.size_bytes() == bytes);
         assert_eq!(pairs.own_bytes(&first), second.pairs()[1].size_bytes());
         pairs.release(&first);
         assert_eq!(pairs.meet(&KEY, b.into_iter()), pairs.meet(&KEY, second.iter().collect::<Vec<_>>().into_iter()));
