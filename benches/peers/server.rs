@@ -166,13 +166,9 @@ impl Server {
         self.folder.path()
     }
 
-    /// Seconds that its threads have run for, in user and system, in steps of 10 ms (`proc_pid_stat(5)`, fields 14 and 15).
+    /// Seconds that its threads have run for.
     pub fn cpu(&self) -> anyhow::Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
-        let ticks: Vec<u64> = after_name.split_whitespace().skip(11).take(2).map_while(|f| f.parse().ok()).collect();
-        ensure!(ticks.len() == 2, "no times in stat");
-        Ok(ticks.iter().sum::<u64>() as f64 / 100.0)
+        cpu_of(self.child.id())
     }
 
     /// Of memory, now.
@@ -197,6 +193,15 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Seconds that a process' threads have run for, in user and system, in steps of 10 ms (`proc_pid_stat(5)`, fields 14 and 15).
+pub fn cpu_of(pid: u32) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
+    let ticks: Vec<u64> = after_name.split_whitespace().skip(11).take(2).map_while(|f| f.parse().ok()).collect();
+    ensure!(ticks.len() == 2, "no times in stat");
+    Ok(ticks.iter().sum::<u64>() as f64 / 100.0)
 }
 
 /// Keeps this process to a core, those of its threads that start later included.

@@ -18,7 +18,7 @@
 //! | `body ..`, decompression and decoding together | the stage `decompress` and one read of every byte |
 //! | `lookup` | one probe of a plain hash table with 128-bit keys |
 //! | `apply` | one addition to a number somewhere in an array of that size |
-//! | `write ..`, from a body to judged SLOs | snappy, one walk over the fields, the hash of the labels, probe, addition |
+//! | `write ..`, from a body to judged SLOs, and `new ..`, from a body to series that were never seen | snappy, one walk over the fields, the hash of the labels, probe, addition |
 //! | `window step` | one addition to each window's pair of sums |
 //! | `evaluate` | one pass over the windows' sums that compares them |
 //! | `judge` | one log-sum-exp of as many terms as the evidence mixes |
@@ -75,7 +75,7 @@ const fn timed_row(name: &'static str, element: &'static str, make: fn() -> Box<
     Row { name, element, make, is_profiled: false }
 }
 
-const ROWS: [Row; 18] = [
+const ROWS: [Row; 20] = [
     row("decompress", "sample", || Box::new(decode::Decompress::new())),
     row("decode", "sample", || Box::new(decode::Decode::new())),
     timed_row("body 1.0", "sample", || Box::new(decode::Body::v1())),
@@ -88,6 +88,8 @@ const ROWS: [Row; 18] = [
     timed_row("apply to 990,000", "sample", || Box::new(series::Apply::new(990_000))),
     row("write bound", "sample", || Box::new(write::Write::bound())),
     row("write unbound", "sample", || Box::new(write::Write::unbound())),
+    row("new in engine", "sample", || Box::new(write::New::in_engine())),
+    row("new in store", "sample", || Box::new(write::New::in_store())),
     row("window step", "SLO", || Box::new(slo::WindowStep::new())),
     row("evaluate", "SLO", || Box::new(slo::Evaluate::new())),
     row("judge rate", "judgement", || Box::new(judge::Judgement::rate())),

@@ -1,4 +1,5 @@
-//! From a request's body to judged SLOs: all stages of a write but the network and the journal.
+//! From a request's body to judged SLOs: all stages of a write but the network and the journal; and the same of series that
+//! were never seen, in the engine or in the store.
 //!
 //! 450 SLOs, 900 targets, 99,000 series, each scraped every 15 s; the scrape of a target arrives in four requests and
 //! is counted when it is whole. Of the `bound` fleet every series counts for an SLO, of the `unbound` one none does.
@@ -7,7 +8,8 @@
 use std::collections::VecDeque;
 
 use sloburn::engine::{Engine, Event, Settings};
-use sloburn::types::Span;
+use sloburn::store::{self, Store};
+use sloburn::types::{METRIC_NAME, Matcher, Selector, Span};
 use sloburn::wire::{Batch, Limits, WireKey};
 
 use crate::Stage;
@@ -92,6 +94,86 @@ impl Stage for Write {
 
     fn floor(&mut self) {
         for request in &self.round {
+            assert_eq!(self.floor.take(&request.body), request.samples);
+        }
+    }
+}
+
+/// Who meets the series.
+enum Meeting {
+    Engine(Box<Engine>),
+    Store(Store),
+}
+
+/// First scrapes: every series of every request is new.
+pub struct New {
+    requests: Vec<Request>,
+    next: usize,
+    is_stored: bool,
+    meeting: Meeting,
+    batch: Batch,
+    floor: Floor,
+}
+
+impl New {
+    pub fn in_engine() -> Self {
+        Self::new(false)
+    }
+
+    pub fn in_store() -> Self {
+        Self::new(true)
+    }
+
+    fn new(is_stored: bool) -> Self {
+        let requests = Fleet::new(FLEET).scrape(0, START);
+        let (meeting, batch, floor) = (meeting(is_stored), Batch::new(), Floor::default());
+        Self { requests, next: 0, is_stored, meeting, batch, floor }
+    }
+
+    fn round(&self) -> &[Request] {
+        &self.requests[self.next - ROUND_REQUESTS..self.next]
+    }
+}
+
+/// Who has met nobody.
+fn meeting(is_stored: bool) -> Meeting {
+    let (key, limits) = (wire_key(), Limits::default());
+    if is_stored {
+        let metric = Selector::new(vec![Matcher::equal(METRIC_NAME, METRIC)]);
+        return Meeting::Store(Store::new(store::Settings::new(key), &[metric]));
+    }
+    let settings = Settings { key, limits, series_limit: 5_000_000, ha: None };
+    Meeting::Engine(Box::new(Engine::new(&services(FLEET.services, METRIC), settings, START)))
+}
+
+impl Stage for New {
+    fn elements(&self) -> usize {
+        self.round().iter().map(|request| request.samples).sum()
+    }
+
+    fn prepare(&mut self) {
+        self.next += ROUND_REQUESTS;
+        if self.next > self.requests.len() {
+            self.next = ROUND_REQUESTS;
+            (self.meeting, self.floor) = (meeting(self.is_stored), Floor::default());
+        }
+    }
+
+    fn run(&mut self) {
+        for request in &self.requests[self.next - ROUND_REQUESTS..self.next] {
+            self.batch.decode_v1(&request.body, &Limits::default(), &wire_key()).expect("a valid body");
+            match &mut self.meeting {
+                Meeting::Engine(engine) => {
+                    let effects = engine.step(Event::Write(&self.batch), request.arrival);
+                    assert_eq!(effects.written.samples, request.samples as u64);
+                }
+                Meeting::Store(store) => store.write(&self.batch, request.arrival),
+            }
+        }
+    }
+
+    fn floor(&mut self) {
+        for request in &self.requests[self.next - ROUND_REQUESTS..self.next] {
             assert_eq!(self.floor.take(&request.body), request.samples);
         }
     }

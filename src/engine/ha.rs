@@ -2,8 +2,8 @@
 
 use crate::engine::Engine;
 use crate::series::Heard;
-use crate::types::{BorrowedLabels, Timestamp};
-use crate::wire::WireLabels;
+use crate::types::Timestamp;
+use crate::wire::{LabelReader, WireLabels};
 
 impl Engine {
     /// Whether the samples of a series that arrive now count.
@@ -12,9 +12,9 @@ impl Engine {
     }
 
     /// Keeps the labels that the replicas of a pair have in common.
-    pub(super) fn keep_common(&self, labels: &mut BorrowedLabels<'_>) {
+    pub(super) fn keep_common(&self, read: &mut LabelReader<'_>) {
         if let Some(ha) = &self.ha {
-            ha.keep_common(labels);
+            ha.keep_common(read.set_mut());
         }
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::{Binding, Engine};
-use crate::series::{Heard, Lookup, REPLICAS_LIMIT_COUNT, Refused, SeriesId, Tag, identity_bytes};
+use crate::series::{Heard, Lookup, REPLICAS_LIMIT_COUNT, Refused, SeriesId, Tag};
 use crate::sli::{Match, PHASE};
 use crate::spec::Reads;
 use crate::types::{BorrowedLabels, Labels, METRIC_NAME, Span, Timestamp};
-use crate::wire::{Batch, LabelPairs, Sample, SeriesRef, WireLabels, read_labels};
+use crate::wire::{Batch, LabelPairs, LabelReader, Sample, SeriesRef, WireLabels, canonical_labels};
 
 /// A sample further ahead of its arrival than this is refused.
 pub const FUTURE_LIMIT: Span = Span::minutes(10);
@@ -66,7 +66,7 @@ impl Engine {
 
     /// Finds out whose the samples are, and puts them before the shards.
     fn route_samples(&mut self, batch: &Batch, now: Timestamp, written: &mut Written) {
-        let mut labels = BorrowedLabels::default();
+        let mut reader = LabelReader::default();
         for (source, series) in (0..).zip(batch.series()) {
             match self.hears(series.wire_hash, series.labels, now) {
                 Heard::Yes => {}
@@ -93,7 +93,7 @@ impl Engine {
                     written.samples += series.samples.len() as u64;
                     continue;
                 }
-                Lookup::Unknown => match self.meet(&series, &mut labels, now, written) {
+                Lookup::Unknown => match self.meet(&series, &mut reader, now, written) {
                     Some(id) => (id, true),
                     None => continue,
                 },
@@ -134,27 +134,27 @@ impl Engine {
     }
 
     /// A series whose label bytes were not seen lately: `None` when it is refused or of no interest.
-    /// `labels` is to be read into.
     fn meet<'a>(
         &mut self,
         series: &SeriesRef<'a>,
-        labels: &mut BorrowedLabels<'a>,
+        reader: &mut LabelReader<'a>,
         now: Timestamp,
         written: &mut Written,
     ) -> Option<SeriesId> {
         let samples = series.samples.len();
-        if let Err(error) = read_labels(series.labels, &self.settings.limits, labels) {
+        if let Err(error) = reader.read(series.labels, &self.settings.limits) {
             written.reject(error.reason(), samples, || format!("{error} in {}", shown(series.labels)));
             return None;
         }
-        self.keep_common(labels);
+        self.keep_common(reader);
+        let labels = reader.set();
         let Some(tag) = self.bind(labels, now) else {
             self.table.ignore(series.wire_hash);
             written.samples += samples as u64;
             return None;
         };
-        identity_bytes(labels.iter(), &mut self.identity_buffer);
-        let identity = self.settings.key.hash(&self.identity_buffer);
+        // The hash of the same bytes.
+        let identity = if reader.is_canonical() { series.wire_hash } else { self.identity(labels.iter()) };
         let is_gauge = self.bindings[tag.0 as usize].is_gauge();
         match self.table.register(series.wire_hash, identity, labels, tag, is_gauge) {
             Ok(id) => {
@@ -168,6 +168,12 @@ impl Engine {
                 None
             }
         }
+    }
+
+    /// The hash of a label set, however it came.
+    pub(super) fn identity<'l>(&mut self, labels: impl IntoIterator<Item = (&'l str, &'l str)>) -> u128 {
+        canonical_labels(labels, &mut self.identity_buffer);
+        self.settings.key.hash(&self.identity_buffer)
     }
 
     /// What a series counts for; `None` when no SLI is interested in it or its neighbours.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::engine::Engine;
 use crate::engine::ingest::{Written, shown, time_hint, too_many_replicas, untimely};
-use crate::series::{Heard, Lookup, NativeUse, SeriesId, Tag, identity_bytes};
+use crate::series::{Heard, Lookup, NativeUse, SeriesId, Tag};
 use crate::sli::{Match, NativeMatch};
 use crate::spec::{Reads, Role};
 use crate::types::{BorrowedLabels, Labels, METRIC_NAME, Timestamp};
-use crate::wire::{Batch, HISTOGRAM_HASH, Histogram, HistogramSeriesRef, ResetHint, read_labels};
+use crate::wire::{Batch, HISTOGRAM_HASH, Histogram, HistogramSeriesRef, LabelReader, ResetHint};
 
 /// The label of a classic histogram's buckets.
 const BOUND: &str = "le";
@@ -91,13 +91,13 @@ impl Engine {
         written: &mut Written,
     ) -> Option<SeriesId> {
         let count = series.messages().len();
-        let mut labels = BorrowedLabels::default();
-        if let Err(error) = read_labels(series.labels, &self.settings.limits, &mut labels) {
+        let mut reader = LabelReader::default();
+        if let Err(error) = reader.read(series.labels, &self.settings.limits) {
             written.reject(error.reason(), count, || format!("{error} in {}", shown(series.labels)));
             return None;
         }
-        self.keep_common(&mut labels);
-        let labels = labels.to_labels();
+        self.keep_common(&mut reader);
+        let labels = reader.set().to_labels();
         let Some(matches) = self.catalog.find_native(&labels) else {
             self.table.ignore(series.wire_hash);
             written.histograms += count as u64;
@@ -155,10 +155,5 @@ impl Engine {
             let histogram = self.identity(&histogram) ^ HISTOGRAM_HASH;
             self.table.give_way_to_native(id, histogram, beside);
         }
-    }
-
-    fn identity(&mut self, labels: &Labels) -> u128 {
-        identity_bytes(labels, &mut self.identity_buffer);
-        self.settings.key.hash(&self.identity_buffer)
     }
 }

@@ -63,13 +63,3 @@ impl Tag {
     /// What a series is bound to that counts for nothing.
     pub const NOTHING: Self = Self(0);
 }
-
-/// The canonical bytes of a label set, for hashing: names and values in order, each closed by a byte that
-/// UTF-8 never contains.
-pub fn identity_bytes<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>, buffer: &mut Vec<u8>) {
-    buffer.clear();
-    for text in labels.into_iter().flat_map(|(name, value)| [name, value]) {
-        buffer.extend_from_slice(text.as_bytes());
-        buffer.push(0xff);
-    }
-}

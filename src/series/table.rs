@@ -22,7 +22,7 @@ use crate::series::native::Native;
 use crate::series::shard::{Refused, Shard};
 use crate::series::target::{Increment, Key, Special, Target};
 use crate::series::{NativeUse, SeriesId, Tag};
-use crate::types::{LabelSet, Labels, METRIC_NAME};
+use crate::types::{LabelSet, Labels, METRIC_NAME, Timestamp};
 use crate::wire::Limits;
 
 pub use state::SavedTable;
@@ -80,6 +80,13 @@ pub struct Output {
     pub liveness: Vec<Liveness>,
 }
 
+/// Where a series is, or would be.
+enum Found {
+    Series(SeriesId),
+    /// It is new, and so may be its target.
+    Target(Option<u32>),
+}
+
 /// The series table.
 #[derive(Debug)]
 pub struct Table {
@@ -91,6 +98,8 @@ pub struct Table {
     target_ids: BTreeMap<Arc<Key>, u32>,
     /// The target whose series was met last, while it is there.
     met_target: Option<u32>,
+    /// The target that was said to be watched last, and since when, while it is there.
+    watched: Option<(u32, Timestamp)>,
     /// Follows from the targets.
     series_count: usize,
     /// How many targets there are, free ones included.
@@ -123,6 +132,7 @@ impl Table {
             shards: vec![Shard::new(0, 1, limits)],
             target_ids: BTreeMap::new(),
             met_target: None,
+            watched: None,
             series_count: 0,
             target_count: 0,
             free_targets: VecDeque::new(),
@@ -193,8 +203,8 @@ impl Table {
         is_gauge: bool,
     ) -> Result<SeriesId, RegisterError> {
         let id = match self.find(identity, labels) {
-            Some(id) => id,
-            None => self.add(identity, labels, None)?,
+            Found::Series(id) => id,
+            Found::Target(target) => self.add(identity, labels, target, None)?,
         };
         let series = self.target_mut(id.target).series_mut(id.index);
         series.bind(tag);
@@ -220,17 +230,17 @@ impl Table {
     ) -> Result<SeriesId, RegisterError> {
         let (tag, uses) = (uses.total, Arc::new(uses));
         let id = match self.find(identity, labels) {
-            Some(id) => {
+            Found::Series(id) => {
                 if let Some(native) = self.target_mut(id.target).series_mut(id.index).native() {
                     native.uses(uses);
                 }
                 id
             }
-            None if self.native_bytes >= NATIVE_LIMIT_BYTES => {
+            Found::Target(_) if self.native_bytes >= NATIVE_LIMIT_BYTES => {
                 return Err(RegisterError::NativeFull(NATIVE_LIMIT_BYTES));
             }
-            None => {
-                let id = self.add(identity, labels, Some(Special::Native(Native::new(uses))))?;
+            Found::Target(target) => {
+                let id = self.add(identity, labels, target, Some(Special::Native(Native::new(uses))))?;
                 self.target_mut(id.target).is_native_form(id.index, histogram);
                 id
             }
@@ -246,10 +256,11 @@ impl Table {
         self.target_mut(id.target).give_way_to_native(id.index, histogram, beside_native);
     }
 
-    /// The series with this identity, if it is known.
-    fn find(&mut self, identity: u128, labels: &impl LabelSet) -> Option<SeriesId> {
-        let target = self.find_target(labels)?;
-        Some(SeriesId { target, index: self.target(target).find(identity)? })
+    /// The series with this identity, or its target, if that is known.
+    fn find(&mut self, identity: u128, labels: &impl LabelSet) -> Found {
+        let Some(target) = self.find_target(labels) else { return Found::Target(None) };
+        let index = self.target(target).find(identity);
+        index.map_or(Found::Target(Some(target)), |index| Found::Series(SeriesId { target, index }))
     }
 
     /// The target of a series with these labels, if it is known.
@@ -266,12 +277,13 @@ impl Table {
         &mut self,
         identity: u128,
         labels: &impl LabelSet,
+        target: Option<u32>,
         special: Option<Special>,
     ) -> Result<SeriesId, RegisterError> {
         if self.series_count >= self.limit_series {
             return Err(RegisterError::Full(self.limit_series));
         }
-        let target = self.target_of(labels);
+        let target = target.unwrap_or_else(|| self.add_target(labels));
         let name = labels.get(METRIC_NAME).unwrap_or_default();
         let rotation = self.rotation;
         let index = self.target_mut(target).add(identity, name, special, rotation);
@@ -279,10 +291,7 @@ impl Table {
         Ok(SeriesId { target, index })
     }
 
-    fn target_of(&mut self, labels: &impl LabelSet) -> u32 {
-        if let Some(id) = self.find_target(labels) {
-            return id;
-        }
+    fn add_target(&mut self, labels: &impl LabelSet) -> u32 {
         let key = Arc::new(Key::of(labels));
         let new = Target::new(Arc::clone(&key), self.saves.current());
         Arc::make_mut(&mut self.jobs).add_target(&key.job);

@@ -13,7 +13,7 @@ use crate::store::recent::Recents;
 use crate::store::series::{Data, Fate, Message, Series};
 use crate::store::{Counters, Inner, OutOfOrder, Settings};
 use crate::types::{BorrowedLabels, Labels, METRIC_NAME, Selector, Selectors, Span, Timestamp};
-use crate::wire::{Batch, Histogram, WireLabels, read_labels};
+use crate::wire::{Batch, Changes, Histogram, LabelReader, WireLabels};
 
 /// In the cache of wire keys: a series that is not kept.
 const IGNORED: u32 = u32::MAX;
@@ -83,12 +83,12 @@ impl Intake {
         if self.selection.is_empty() {
             return;
         }
-        let (mut fates, mut labels) = (Fates::default(), BorrowedLabels::default());
+        let (mut fates, mut reader) = (Fates::default(), LabelReader::default());
         for series in batch.series() {
             if series.samples.is_empty() {
                 continue;
             }
-            let place = self.place_of(inner, series.wire_hash, series.labels, &mut labels);
+            let place = self.place_of(inner, series.wire_hash, series.labels, &mut reader);
             let Some(slot) = place else { continue };
             if !self.hears(inner, series.wire_hash, series.labels, now) {
                 continue;
@@ -103,7 +103,7 @@ impl Intake {
         inner.counters.count(fates, &inner.counters.floats);
         let mut fates = Fates::default();
         for series in batch.histogram_series() {
-            let place = self.place_of(inner, series.wire_hash, series.labels, &mut labels);
+            let place = self.place_of(inner, series.wire_hash, series.labels, &mut reader);
             let Some(slot) = place else { continue };
             if !self.hears(inner, series.wire_hash, series.labels, now) {
                 continue;
@@ -126,13 +126,13 @@ impl Intake {
         ha.hears(wire_hash, labels, &inner.settings.limits, now) == Heard::Yes
     }
 
-    /// The place of a series, if it is kept. `set` is to be read into.
+    /// The place of a series, if it is kept.
     fn place_of<'a>(
         &mut self,
         inner: &Inner,
         wire_hash: u128,
         labels: WireLabels<'a>,
-        set: &mut BorrowedLabels<'a>,
+        reader: &mut LabelReader<'a>,
     ) -> Option<u32> {
         match self.wire.get(wire_hash) {
             Some(IGNORED) => return None,
@@ -140,13 +140,14 @@ impl Intake {
             Some(slot) if self.slots.get(slot as usize).is_some_and(Option::is_some) => return Some(slot),
             _ => {}
         }
-        let is_valid = read_labels(labels, &inner.settings.limits, set).is_ok();
+        let is_valid = reader.read(labels, &inner.settings.limits).is_ok();
         if let (true, Some(ha)) = (is_valid, &self.ha) {
-            ha.keep_common(set);
+            ha.keep_common(reader.set_mut());
         }
-        let place = if is_valid && self.selects(inner, set) {
+        let place = if is_valid && self.selects(inner, reader.set()) {
             let has_room = inner.used_bytes() <= share(inner.settings.limit_bytes, PARTS - 1);
-            self.place(inner, set.iter(), has_room).unwrap_or_else(|| {
+            let changes = reader.take_changes();
+            self.place(inner, reader.set().iter(), changes, has_room).unwrap_or_else(|| {
                 inner.counters.refused.fetch_add(1, Ordering::Relaxed);
                 self.refused()
             })
@@ -178,11 +179,13 @@ impl Intake {
         &mut self,
         inner: &Inner,
         labels: impl Iterator<Item = (&'a str, &'a str)>,
+        changes: Changes,
         may_add: bool,
     ) -> Option<u32> {
         let before = self.pairs.size_bytes();
         let key = &inner.settings.key;
-        let hash = if may_add { self.pairs.meet(key, labels) } else { self.pairs.find(key, labels)? };
+        let hash =
+            if may_add { self.pairs.meet(key, labels, changes) } else { self.pairs.find(key, labels, changes)? };
         let is_same = |(other, place): &(u32, u32)| {
             let series = self.slots[*place as usize].as_ref();
             *other == hash && series.is_some_and(|series| self.pairs.are(&series.labels))
@@ -195,7 +198,7 @@ impl Intake {
 
     /// The place of a series of our own.
     fn own_place(&mut self, inner: &Inner, labels: &Labels) -> u32 {
-        self.place(inner, labels.iter(), true).unwrap_or(REFUSED)
+        self.place(inner, labels.iter(), Changes::ALL, true).unwrap_or(REFUSED)
     }
 
     /// Adds a series with the labels that were met last.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use crate::types::{LabelSet, Labels};
-use crate::wire::WireKey;
+use crate::wire::{Changes, WireKey};
 
 /// A label with its value.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,12 +100,18 @@ impl LabelSet for SharedLabels {
 }
 
 impl Pairs {
-    /// Finds or makes the pairs of a label set that is to be borne; a hash of which they are.
-    pub fn meet<'a>(&mut self, key: &WireKey, labels: impl Iterator<Item = (&'a str, &'a str)>) -> u32 {
+    /// Finds or makes the pairs of a label set that is to be borne, which differs from the one before in these places; a
+    /// hash of which they are.
+    pub fn meet<'a>(
+        &mut self,
+        key: &WireKey,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        changes: Changes,
+    ) -> u32 {
         let mut count = 0;
         for (at, (name, value)) in labels.enumerate() {
             count = at + 1;
-            if !self.is_met(at, name, value) {
+            if self.is_other(at, name, value, changes) {
                 let hash = self.hash(key, name, value);
                 let pair = self.known(hash, name, value).unwrap_or_else(|| self.make(hash, name, value));
                 self.set_met(at, pair);
@@ -116,13 +122,22 @@ impl Pairs {
     }
 
     /// The same for a label set that may be borne already: `None` when no series bears one of the pairs.
-    pub fn find<'a>(&mut self, key: &WireKey, labels: impl Iterator<Item = (&'a str, &'a str)>) -> Option<u32> {
+    pub fn find<'a>(
+        &mut self,
+        key: &WireKey,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        changes: Changes,
+    ) -> Option<u32> {
         let mut count = 0;
         for (at, (name, value)) in labels.enumerate() {
             count = at + 1;
-            if !self.is_met(at, name, value) {
+            if self.is_other(at, name, value, changes) {
                 let hash = self.hash(key, name, value);
-                let pair = self.known(hash, name, value)?;
+                let Some(pair) = self.known(hash, name, value) else {
+                    // What comes behind is of no use to the next one.
+                    self.met.truncate(at);
+                    return None;
+                };
                 self.set_met(at, pair);
             }
         }
@@ -131,8 +146,8 @@ impl Pairs {
     }
 
     /// New series of a target come behind each other and differ in a label or two.
-    fn is_met(&self, at: usize, name: &str, value: &str) -> bool {
-        self.met.get(at).is_some_and(|pair| pair.is(name, value))
+    fn is_other(&self, at: usize, name: &str, value: &str, changes: Changes) -> bool {
+        self.met.get(at).is_none_or(|pair| changes.may_be(at) && !pair.is(name, value))
     }
 
     fn set_met(&mut self, at: usize, pair: Arc<Pair>) {
@@ -235,9 +250,9 @@ mod tests {
     fn pairs_live_as_long_as_some_series_bears_them() {
         let mut pairs = Pairs::default();
         let (a, b) = ([("job", "api"), ("pod", "1")], [("job", "api"), ("pod", "2")]);
-        let hash = pairs.meet(&KEY, a.into_iter());
+        let hash = pairs.meet(&KEY, a.into_iter(), Changes::ALL);
         let first = pairs.bear();
-        assert_ne!(pairs.meet(&KEY, b.into_iter()), hash);
+        assert_ne!(pairs.meet(&KEY, b.into_iter(), Changes::ALL), hash);
         let second = pairs.bear();
         assert!(pairs.are(&second) && !pairs.are(&first));
         assert!(Arc::ptr_eq(&first.pairs()[0], &second.pairs()[0]));
@@ -245,17 +260,20 @@ mod tests {
         assert_eq!((first.cmp(&second), first.cmp(&first.clone())), (Ordering::Less, Ordering::Equal));
         // The name and the value are told apart, and what is only looked for takes no room.
         let bytes = pairs.size_bytes();
-        assert_eq!(pairs.find(&KEY, [("job", "api"), ("podd", "1")].into_iter()), None);
-        assert_eq!(pairs.find(&KEY, a.into_iter()), Some(hash));
+        assert_eq!(pairs.find(&KEY, [("job", "api"), ("podd", "1")].into_iter(), Changes::ALL), None);
+        assert_eq!(pairs.find(&KEY, a.into_iter(), Changes::ALL), Some(hash));
         assert!(pairs.are(&first) && pairs.size_bytes() == bytes);
         assert_eq!(pairs.own_bytes(&first), second.pairs()[1].size_bytes());
         pairs.release(&first);
-        assert_eq!(pairs.meet(&KEY, b.into_iter()), pairs.meet(&KEY, second.iter().collect::<Vec<_>>().into_iter()));
+        assert_eq!(
+            pairs.meet(&KEY, b.into_iter(), Changes::ALL),
+            pairs.meet(&KEY, second.iter().collect::<Vec<_>>().into_iter(), Changes::ALL)
+        );
         assert!(pairs.are(&second));
         pairs.release(&second);
         assert_eq!((pairs.size_bytes(), pairs.places.len()), (0, 0));
         assert_eq!(second.get("pod"), Some("2"), "a reader may still hold it");
-        pairs.meet(&KEY, a.into_iter());
-        assert_eq!(pairs.entries.len(), 4, "places are used again");
+        pairs.meet(&KEY, a.into_iter(), Changes::ALL);
+        assert_eq!(pairs.entries.len(), 3, "places are used again");
     }
 }

@@ -137,11 +137,11 @@ impl<'a> BorrowedLabels<'a> {
         self.0.push((name, value));
     }
 
-    /// Puts them in order and drops empty values.
+    /// Puts them in order and drops empty values; whether they were in order.
     ///
     /// # Errors
     /// As of [`Labels::from_pairs`].
-    pub fn sort(&mut self) -> Result<(), LabelError> {
+    pub fn sort(&mut self) -> Result<bool, LabelError> {
         // Most senders have done so.
         let is_set = self.0.is_sorted_by(|(before, _), (name, _)| before < name);
         if !is_set {
@@ -154,7 +154,12 @@ impl<'a> BorrowedLabels<'a> {
             return Err(LabelError::Duplicate(twice[0].0.to_owned()));
         }
         self.0.retain(|(_, value)| !value.is_empty());
-        Ok(())
+        Ok(is_set)
+    }
+
+    /// Pairs in order of name, for other values in their places.
+    pub fn pairs_mut(&mut self) -> impl Iterator<Item = &mut (&'a str, &'a str)> {
+        self.0.iter_mut()
     }
 
     /// Removes `name`, if it is there.

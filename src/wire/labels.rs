@@ -125,37 +125,150 @@ fn text(bytes: &[u8]) -> Result<&str, SeriesError> {
 /// The label set of a new series, to be kept.
 ///
 /// # Errors
-/// As of [`read_labels`].
+/// As of [`LabelReader::read`].
 pub fn decode_labels<'a>(labels: impl Into<WireLabels<'a>>, limits: &Limits) -> Result<Labels, SeriesError> {
-    let mut set = BorrowedLabels::default();
-    read_labels(labels, limits, &mut set)?;
-    Ok(set.to_labels())
+    let mut reader = LabelReader::default();
+    reader.read(labels, limits)?;
+    Ok(reader.set().to_labels())
 }
 
-/// Replaces `set` with the label set of a new series.
-///
-/// # Errors
-/// When the labels are malformed, have no metric name, repeat a name, or are over a limit; `set` is of no use then.
-pub fn read_labels<'a>(
-    labels: impl Into<WireLabels<'a>>,
-    limits: &Limits,
-    set: &mut BorrowedLabels<'a>,
-) -> Result<(), SeriesError> {
-    set.clear();
-    for pair in LabelPairs::new(labels) {
-        let (name, value) = pair?;
-        if set.iter().len() == limits.labels_per_series_limit {
-            return Err(SeriesError::TooManyLabels { limit: limits.labels_per_series_limit });
-        }
-        check_lengths(name, value, limits)?;
-        set.push(name, value);
+/// Reads the label sets of new series. They mostly come behind each other and differ in the values of a label or two:
+/// what is as in the series before is not read again.
+#[derive(Debug, Default)]
+pub struct LabelReader<'a> {
+    set: BorrowedLabels<'a>,
+    /// Each label of `set` as it came, if all were laid out as all senders do it, short, and in order.
+    fields: Vec<&'a [u8]>,
+    changes: Changes,
+}
+
+/// Places in label sets that were read one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changes(u64);
+
+impl Changes {
+    /// Everywhere.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// Whether the label in this place may be another.
+    #[inline]
+    pub const fn may_be(self, place: usize) -> bool {
+        place >= u64::BITS as usize || self.0 >> place & 1 == 1
     }
-    set.sort().map_err(|error| match error {
-        LabelError::Duplicate(name) => SeriesError::DuplicateLabelName(name),
-        LabelError::EmptyName => SeriesError::EmptyLabelName,
-    })?;
-    // An empty value is an absent label, the metric's name included.
-    if set.get(METRIC_NAME).is_none() { Err(SeriesError::MissingMetricName) } else { Ok(()) }
+
+    fn add(&mut self, place: usize) {
+        self.0 |= 1_u64.checked_shl(place as u32).unwrap_or(0);
+    }
+}
+
+impl<'a> LabelReader<'a> {
+    /// Reads the labels of a series; what was read before is gone.
+    ///
+    /// # Errors
+    /// When the labels are malformed, have no metric name, repeat a name, or are over a limit; the set is of no use then.
+    pub fn read(&mut self, labels: impl Into<WireLabels<'a>>, limits: &Limits) -> Result<(), SeriesError> {
+        let labels = labels.into();
+        if labels.symbols.is_none() && !self.fields.is_empty() && self.read_alike(labels.bytes, limits) {
+            return Ok(());
+        }
+        self.read_anew(labels, limits)
+    }
+
+    /// The labels that were read last.
+    pub const fn set(&self) -> &BorrowedLabels<'a> {
+        &self.set
+    }
+
+    /// The same, to be changed.
+    pub fn set_mut(&mut self) -> &mut BorrowedLabels<'a> {
+        self.fields.clear();
+        self.changes = Changes::ALL;
+        &mut self.set
+    }
+
+    /// Where the labels that were read last differ from those that were when this was asked last.
+    pub const fn take_changes(&mut self) -> Changes {
+        std::mem::replace(&mut self.changes, Changes(0))
+    }
+
+    /// Whether the bytes that were read last are those of [`canonical_labels`].
+    pub const fn is_canonical(&self) -> bool {
+        !self.fields.is_empty()
+    }
+
+    /// Whether the labels have the names of those read last; then those are replaced by them, and else of no use.
+    fn read_alike(&mut self, mut bytes: &'a [u8], limits: &Limits) -> bool {
+        for (place, (field, (name, value))) in self.fields.iter_mut().zip(self.set.pairs_mut()).enumerate() {
+            if let Some(rest) = bytes.strip_prefix(*field) {
+                bytes = rest;
+                continue;
+            }
+            let Some((new, new_name, new_value, rest)) = split_usual(bytes) else { return false };
+            let Ok(new_value) = text(new_value) else { return false };
+            let is_other = new_name != name.as_bytes();
+            if is_other || new_value.is_empty() || new_value.len() > limits.label_value_limit_bytes {
+                return false;
+            }
+            (*field, *value, bytes) = (new, new_value, rest);
+            self.changes.add(place);
+        }
+        bytes.is_empty()
+    }
+
+    fn read_anew(&mut self, labels: WireLabels<'a>, limits: &Limits) -> Result<(), SeriesError> {
+        self.set.clear();
+        self.fields.clear();
+        self.changes = Changes::ALL;
+        for pair in LabelPairs::new(labels) {
+            let (name, value) = pair?;
+            if self.set.iter().len() == limits.labels_per_series_limit {
+                return Err(SeriesError::TooManyLabels { limit: limits.labels_per_series_limit });
+            }
+            check_lengths(name, value, limits)?;
+            self.set.push(name, value);
+        }
+        let count = self.set.iter().len();
+        let was_sorted = self.set.sort().map_err(|error| match error {
+            LabelError::Duplicate(name) => SeriesError::DuplicateLabelName(name),
+            LabelError::EmptyName => SeriesError::EmptyLabelName,
+        })?;
+        // An empty value is an absent label, the metric's name included.
+        if self.set.get(METRIC_NAME).is_none() {
+            return Err(SeriesError::MissingMetricName);
+        }
+        if was_sorted && self.set.iter().len() == count && labels.symbols.is_none() {
+            self.split(labels.bytes);
+        }
+        Ok(())
+    }
+
+    /// Notes where each label of the set stands, if all are laid out as usual.
+    fn split(&mut self, mut bytes: &'a [u8]) {
+        while let Some((field, .., rest)) = split_usual(bytes) {
+            self.fields.push(field);
+            bytes = rest;
+        }
+        if !bytes.is_empty() {
+            self.fields.clear();
+        }
+    }
+}
+
+/// The first label if it is laid out as all senders do it, with a name and a value, and all of it shorter than 128
+/// bytes: the whole, its name, its value, and what follows.
+fn split_usual(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8], &[u8])> {
+    let [LABEL_KEY, length, NAME_KEY, name_length, ..] = *bytes else { return None };
+    let (field, rest) = bytes.split_at_checked(2 + usize::from(length))?;
+    let (name, value) = field[4..].split_at_checked(usize::from(name_length))?;
+    let [VALUE_KEY, value_length, value @ ..] = value else { return None };
+    let is_usual = (length | name_length | value_length) < 0x80 && value.len() == usize::from(*value_length);
+    (is_usual && !name.is_empty() && !value.is_empty()).then_some((field, name, value, rest))
+}
+
+/// The one spelling of a label set: label fields of remote write 1.0, in order. In place of what `bytes` held.
+pub fn canonical_labels<'l>(labels: impl IntoIterator<Item = (&'l str, &'l str)>, bytes: &mut Vec<u8>) {
+    bytes.clear();
+    encode_labels(labels, bytes);
 }
 
 fn check_lengths(name: &str, value: &str, limits: &Limits) -> Result<(), SeriesError> {
@@ -259,6 +372,58 @@ mod tests {
         assert_eq!(decoded(&labels), Err(SeriesError::TooManyLabels { limit: 40 }));
         labels.pop();
         assert_eq!(decoded(&labels).map(|labels| labels.len()), Ok(40));
+    }
+
+    /// What is read behind another series is what is read alone, and canonical if it is that.
+    fn check_behind_each_other(series: &[Vec<u8>]) {
+        let limits = Limits { label_value_limit_bytes: 30, ..Limits::default() };
+        let (mut reader, mut canonical, mut before) = (LabelReader::default(), Vec::new(), Labels::new());
+        for bytes in series {
+            let read = reader.read(&**bytes, &limits).map(|()| reader.set().to_labels());
+            assert_eq!(read, decode_labels(&**bytes, &limits), "{bytes:x?}");
+            if let Ok(labels) = &read {
+                canonical_labels(labels, &mut canonical);
+                let is_short = labels.iter().all(|(name, value)| name.len() + value.len() + 4 < 128);
+                assert_eq!(reader.is_canonical(), is_short && canonical == *bytes, "{bytes:x?}");
+                let changes = reader.take_changes();
+                let mut pairs = labels.iter().zip(before.iter()).enumerate();
+                assert!(pairs.all(|(place, (new, old))| new == old || changes.may_be(place)), "{bytes:x?}");
+                assert!(labels.len() == before.len() || changes.may_be(63), "{bytes:x?}");
+                before = labels.clone();
+            }
+        }
+    }
+
+    #[test]
+    fn series_are_read_behind_each_other() {
+        let base = [("__name__", "up"), ("code", "200"), ("job", "api"), ("zone", "a")];
+        let with = |at: usize, pair| encoded(&[&base[..at], &[pair], &base[at + 1..]].concat());
+        let same = encoded(&base);
+        let nameless = b"\x0a\x03\x12\x01v".to_vec();
+        let value_first = [&encoded(&base[..3])[..], b"\x0a\x09\x12\x01a\x0a\x04zone"].concat();
+        let cases = [
+            with(1, ("code", "500")),
+            with(3, ("zone", "b")),
+            with(3, ("zone", "")),
+            with(1, ("node", "1")),
+            with(1, ("job", "1")),
+            with(1, ("code", &"x".repeat(31))),
+            with(0, ("__name__", "down")),
+            with(0, ("__name__", "")),
+            encoded(&base[..3]),
+            encoded(&[&base[..], &[("zoo", "1")]].concat()),
+            encoded(&[base[1], base[0], base[2], base[3]]),
+            [&same[..same.len() - 1], b"\xff"].concat(),
+            same[..same.len() - 1].to_vec(),
+            [&same[..], &nameless].concat(),
+            value_first,
+            Vec::new(),
+        ];
+        for case in &cases {
+            for other in &cases {
+                check_behind_each_other(&[same.clone(), case.clone(), other.clone(), same.clone(), case.clone()]);
+            }
+        }
     }
 
     #[test]

@@ -19,10 +19,15 @@ impl Table {
     /// Says that a new series will have a sample at `at`, which leaves a trace: its target is being watched since then
     /// for all samples of the run, whether they come before or after this one.
     pub fn watch_from(&mut self, id: SeriesId, at: Timestamp) {
+        // Most often the other series of its first scrape have said so.
+        if self.watched == Some((id.target, at)) {
+            return;
+        }
         let target = self.target(id.target);
         if target.is_new() {
             let key = Arc::clone(&target.key);
             Arc::make_mut(&mut self.jobs).watched(&key.job, at);
+            self.watched = Some((id.target, at));
         }
     }
 

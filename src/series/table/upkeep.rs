@@ -76,7 +76,7 @@ impl Table {
         target.settle(Timestamp(i64::MAX), out);
         Arc::make_mut(&mut self.jobs).remove_target(&target.key.job);
         self.target_ids.remove(&target.key);
-        self.met_target = None;
+        (self.met_target, self.watched) = (None, None);
         self.free_targets.push_back((from, id));
     }
 
