@@ -106,7 +106,7 @@ enum Meeting {
 }
 
 /// First scrapes: every series of every request is new.
-pub struct New {
+pub struct FirstScrape {
     requests: Vec<Request>,
     next: usize,
     is_stored: bool,
@@ -115,7 +115,7 @@ pub struct New {
     floor: Floor,
 }
 
-impl New {
+impl FirstScrape {
     pub fn in_engine() -> Self {
         Self::new(false)
     }
@@ -146,7 +146,7 @@ fn meeting(is_stored: bool) -> Meeting {
     Meeting::Engine(Box::new(Engine::new(&services(FLEET.services, METRIC), settings, START)))
 }
 
-impl Stage for New {
+impl Stage for FirstScrape {
     fn elements(&self) -> usize {
         self.round().iter().map(|request| request.samples).sum()
     }

@@ -203,13 +203,12 @@ impl<'a> LabelReader<'a> {
                 bytes = rest;
                 continue;
             }
-            let Some((new, new_name, new_value, rest)) = split_usual(bytes) else { return false };
-            let Ok(new_value) = text(new_value) else { return false };
-            let is_other = new_name != name.as_bytes();
-            if is_other || new_value.is_empty() || new_value.len() > limits.label_value_limit_bytes {
+            let Some(new) = Usual::first(bytes) else { return false };
+            let Ok(new_value) = text(new.value) else { return false };
+            if new.name != name.as_bytes() || new_value.len() > limits.label_value_limit_bytes {
                 return false;
             }
-            (*field, *value, bytes) = (new, new_value, rest);
+            (*field, *value, bytes) = (new.field, new_value, &bytes[new.field.len()..]);
             self.changes.add(place);
         }
         bytes.is_empty()
@@ -244,9 +243,9 @@ impl<'a> LabelReader<'a> {
 
     /// Notes where each label of the set stands, if all are laid out as usual.
     fn split(&mut self, mut bytes: &'a [u8]) {
-        while let Some((field, .., rest)) = split_usual(bytes) {
+        while let Some(Usual { field, .. }) = Usual::first(bytes) {
             self.fields.push(field);
-            bytes = rest;
+            bytes = &bytes[field.len()..];
         }
         if !bytes.is_empty() {
             self.fields.clear();
@@ -254,15 +253,24 @@ impl<'a> LabelReader<'a> {
     }
 }
 
-/// The first label if it is laid out as all senders do it, with a name and a value, and all of it shorter than 128
-/// bytes: the whole, its name, its value, and what follows.
-fn split_usual(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8], &[u8])> {
-    let [LABEL_KEY, length, NAME_KEY, name_length, ..] = *bytes else { return None };
-    let (field, rest) = bytes.split_at_checked(2 + usize::from(length))?;
-    let (name, value) = field[4..].split_at_checked(usize::from(name_length))?;
-    let [VALUE_KEY, value_length, value @ ..] = value else { return None };
-    let is_usual = (length | name_length | value_length) < 0x80 && value.len() == usize::from(*value_length);
-    (is_usual && !name.is_empty() && !value.is_empty()).then_some((field, name, value, rest))
+/// A label that is laid out as all senders do it, with a name and a value, and all of it shorter than 128 bytes.
+struct Usual<'a> {
+    /// All of it.
+    field: &'a [u8],
+    name: &'a [u8],
+    value: &'a [u8],
+}
+
+impl<'a> Usual<'a> {
+    /// The first label of these bytes.
+    fn first(bytes: &'a [u8]) -> Option<Self> {
+        let [LABEL_KEY, length, NAME_KEY, name_length, ..] = *bytes else { return None };
+        let field = bytes.get(..2 + usize::from(length))?;
+        let (name, value) = field.get(4..)?.split_at_checked(usize::from(name_length))?;
+        let [VALUE_KEY, value_length, value @ ..] = value else { return None };
+        let is_usual = (length | name_length | value_length) < 0x80 && value.len() == usize::from(*value_length);
+        (is_usual && !name.is_empty() && !value.is_empty()).then_some(Self { field, name, value })
+    }
 }
 
 /// The one spelling of a label set: label fields of remote write 1.0, in order. In place of what `bytes` held.
@@ -417,6 +425,8 @@ mod tests {
             same[..same.len() - 1].to_vec(),
             [&same[..], &nameless].concat(),
             value_first,
+            [&encoded(&base[..1])[..], b"\x0a\x01\x0a\x05"].concat(),
+            b"\x0a\x01\x0a\x05".to_vec(),
             Vec::new(),
         ];
         for case in &cases {
