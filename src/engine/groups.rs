@@ -82,7 +82,6 @@ impl Engine {
     /// The judges of the SLOs that do not group, and what is shown of those that do.
     pub(super) fn make_judges(&mut self, now: Timestamp) {
         self.judges.reserve_exact(self.slos.len());
-        self.judge_slos.reserve_exact(self.slos.len());
         for slo in 0..self.slos.len() {
             if self.slos[slo].group_by().is_empty() {
                 self.judge_of(slo, Labels::new(), now);
@@ -101,11 +100,10 @@ impl Engine {
             let judge = self.make_judge(slo, group.clone(), now).beside(self.table.current_save());
             self.judges.push(judge);
             self.docket.add();
-            self.judge_slos.push(slo);
             self.judges.len() - 1
         } else if let Some(index) = self.forget_group(slo, now) {
             let judge = self.make_judge(slo, group.clone(), now);
-            self.judges[index].replace(judge, slo, self.table.current_save());
+            self.judges[index].replace(judge, self.table.current_save());
             self.docket.list(index);
             index
         } else {
@@ -136,7 +134,7 @@ impl Engine {
     }
 
     fn make_judge(&self, slo: usize, group: Labels, now: Timestamp) -> Judge {
-        Judge::new(&self.slos[slo].plan, group, now)
+        Judge::new(&self.slos[slo].plan, slo, group, now)
     }
 
     /// What an SLO and its groups look like, in the order of the groups' labels.

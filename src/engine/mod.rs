@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
 use crate::rollout::{Command, CommandError, Record};
-use crate::series::{Alike, Aside, Change, Ha, Increment, Output, Reading, STALE_NAN_BITS, Save, Table, Tag, encode};
+use crate::series::{Alike, Aside, Change, Ha, Increment, Output, Piece, Reading, STALE_NAN_BITS, Table, Tag, encode};
 use crate::sli::{Catalog, Counts, Match, Signal, Values, Versions};
 use crate::spec::{Counting, Reads, Role, Service};
 use crate::types::Timestamp;
@@ -142,28 +142,13 @@ struct SliRun {
     aside: Aside,
 }
 
-impl SliRun {
-    /// To be called before what is saved changes: the save in progress gets the SLI as it is now.
-    #[inline]
-    fn before_change(&mut self, save: Save) {
-        if self.aside.is_due(save) {
-            let mut bytes = Vec::new();
-            encode(&self.saved(), &mut bytes);
-            self.aside.put(save, bytes);
-        }
+impl Piece for SliRun {
+    fn aside(&mut self) -> &mut Aside {
+        &mut self.aside
     }
 
-    /// Its bytes as of the beginning of the save, which then has it.
-    fn save(&mut self, save: Save, bytes: &mut Vec<u8>) {
-        match self.aside.take(save) {
-            Some(aside) => bytes.extend_from_slice(&aside),
-            None => encode(&self.saved(), bytes),
-        }
-    }
-
-    /// What has to be kept to go on later.
-    fn saved(&self) -> (&Versions, &Option<Values>) {
-        (&self.versions, &self.values)
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        encode(&(&self.versions, &self.values), bytes);
     }
 }
 
@@ -195,8 +180,6 @@ pub struct Engine {
     slos: Vec<SloRun>,
     /// Of the SLOs and of their groups, as they came.
     judges: Vec<Judge>,
-    /// The SLO of each judge.
-    judge_slos: Vec<usize>,
     /// Services with a `canary` block or a budget policy.
     releases: Releases,
     /// What happened to rollouts in this step.
@@ -269,7 +252,6 @@ impl Engine {
             slos,
             docket: Docket::default(),
             judges: Vec::new(),
-            judge_slos: Vec::new(),
             releases: Releases::new(services, slis_and_signals),
             records: Vec::new(),
             signals: vec![Signal::default(); signal_slos.len()],
@@ -344,7 +326,7 @@ impl Engine {
             let binding = &self.bindings[event.tag.0 as usize];
             for (_, _, judges) in binding.uses().filter(|(matched, ..)| matched.is_watched()) {
                 for judge in judges.iter().map(|judge| *judge as usize) {
-                    self.judges[judge].before_change(self.judge_slos[judge], self.table.current_save());
+                    self.judges[judge].before_change(self.table.current_save());
                     self.judges[judge].series_changed(event.live);
                     self.docket.list(judge);
                 }
@@ -412,7 +394,7 @@ impl Engine {
                     self.signals[signal].take(series, at, value == 1.0);
                     let slo = &self.slos[self.signal_slos[signal].0];
                     for judge in slo.judges() {
-                        self.judges[judge].before_change(self.judge_slos[judge], self.table.current_save());
+                        self.judges[judge].before_change(self.table.current_save());
                         self.judges[judge].decide(now, slo.is_signalled(&self.signals));
                         self.docket.list(judge);
                     }
@@ -443,9 +425,8 @@ impl Engine {
             sli.versions.add(version, at, now, counts);
         }
         for judge in judges.iter().map(|judge| *judge as usize) {
-            let slo = self.judge_slos[judge];
-            let signalled = self.slos[slo].is_signalled(&self.signals);
-            self.judges[judge].before_change(slo, save);
+            let signalled = self.slos[self.judges[judge].slo()].is_signalled(&self.signals);
+            self.judges[judge].before_change(save);
             self.judges[judge].count(matched.is_watched(), at, counts, now, signalled);
             self.docket.list(judge);
         }
@@ -456,7 +437,7 @@ impl Engine {
         let save = self.table.current_save();
         self.docket.clear(now, |at| {
             let judge = &mut self.judges[at];
-            judge.before_change(self.judge_slos[at], save);
+            judge.before_change(save);
             judge.judge(now, alerts);
             judge.is_active()
         });

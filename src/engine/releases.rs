@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::rollout::{Command, CommandError, NUMERATOR, Observed, Record, ServiceView, Stage, StageState, TOTAL};
-use crate::series::{Aside, Change, Reading, STALE_NAN_BITS, Save, Tag, encode};
+use crate::series::{Aside, Change, Piece, Reading, STALE_NAN_BITS, Save, Tag, encode};
 use crate::sli::{Match, SliId};
 use crate::spec::{BudgetPolicy, Origin, Reads, Role, Service, Stream};
 use crate::types::{Labels, Timestamp};
@@ -48,19 +48,21 @@ const NEVER: Timestamp = Timestamp(i64::MAX);
 /// What outlives the process of a service.
 pub(super) type SavedRelease = Option<StageState>;
 
+impl Piece for Release {
+    fn aside(&mut self) -> &mut Aside {
+        &mut self.aside
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        encode(&self.stage.as_ref().map(Stage::state), bytes);
+    }
+}
+
 impl Release {
     /// What is judged, which is to change.
     fn stage_mut(&mut self, save: Save) -> Option<&mut Stage> {
-        if self.aside.is_due(save) {
-            let mut bytes = Vec::new();
-            encode(&self.state(), &mut bytes);
-            self.aside.put(save, bytes);
-        }
+        self.before_change(save);
         self.stage.as_mut()
-    }
-
-    fn state(&self) -> Option<&StageState> {
-        self.stage.as_ref().map(Stage::state)
     }
 }
 
@@ -174,18 +176,14 @@ impl Releases {
         self.save = save;
     }
 
-    /// The judge's state of a service, as it is.
-    pub(super) fn saved(&self, at: usize) -> Option<&StageState> {
-        self.services[at].state()
+    /// A service, to be saved as it is.
+    pub(super) fn piece(&self, at: usize) -> &impl Piece {
+        &self.services[at]
     }
 
-    /// A service's bytes as of the beginning of the save.
-    pub(super) fn save(&mut self, at: usize, bytes: &mut Vec<u8>) {
-        let release = &mut self.services[at];
-        match release.aside.take(self.save) {
-            Some(aside) => bytes.extend_from_slice(&aside),
-            None => encode(&release.state(), bytes),
-        }
+    /// A service, to be saved as it was when the save began.
+    pub(super) fn piece_mut(&mut self, at: usize) -> &mut impl Piece {
+        &mut self.services[at]
     }
 
     /// Goes on from what was saved of every service, under the same specs.

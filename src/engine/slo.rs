@@ -10,7 +10,7 @@ use crate::burn::{Budget, WindowBurn, is_tripped};
 use crate::engine::plan::{Condition, ConditionKind, Plan};
 use crate::engine::view::{RuleView, SloIdentity, SloState, SloView, TierView, VersionView};
 use crate::engine::{RestoreError, SliRun};
-use crate::series::{Aside, Save, encode};
+use crate::series::{Aside, Piece, Save, encode};
 use crate::sli::{Account, Counts, LOOKBACK, Values};
 use crate::spec::NoData;
 use crate::types::{Labels, Span, Timestamp};
@@ -19,6 +19,8 @@ use crate::types::{Labels, Span, Timestamp};
 #[derive(Debug)]
 pub(super) struct Judge {
     plan: Arc<Plan>,
+    /// Index of the SLO.
+    slo: usize,
     account: Account,
     /// Of the plan's conditions.
     machines: Box<[Machine]>,
@@ -57,10 +59,23 @@ pub(super) struct Saved<'a> {
     machines: Vec<Machine>,
 }
 
+impl Piece for Judge {
+    #[inline]
+    fn aside(&mut self) -> &mut Aside {
+        &mut self.aside
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        encode(&self.saved(), bytes);
+    }
+}
+
 impl Judge {
-    pub(super) fn new(plan: &Arc<Plan>, group: Labels, now: Timestamp) -> Self {
+    /// Of the SLO with this index.
+    pub(super) fn new(plan: &Arc<Plan>, index: usize, group: Labels, now: Timestamp) -> Self {
         let slo = plan.slo();
         Self {
+            slo: index,
             account: Account::new(&plan.rules, now),
             machines: vec![Machine::default(); plan.conditions.len()].into(),
             live_series: 0,
@@ -117,6 +132,11 @@ impl Judge {
         self.account.decide(&self.plan.rules, signalled);
     }
 
+    /// Index of the SLO.
+    pub(super) const fn slo(&self) -> usize {
+        self.slo
+    }
+
     /// `service/slo`
     pub(super) fn id(&self) -> &str {
         &self.identity.id
@@ -132,27 +152,9 @@ impl Judge {
         self.identity.title()
     }
 
-    /// To be called before what is saved changes: the save in progress gets the judge of this SLO as it is now.
-    #[inline]
-    pub(super) fn before_change(&mut self, slo: usize, save: Save) {
-        if self.aside.is_due(save) {
-            let mut bytes = Vec::new();
-            encode(&self.saved(slo), &mut bytes);
-            self.aside.put(save, bytes);
-        }
-    }
-
-    /// Its bytes as of the beginning of the save, which then has it.
-    pub(super) fn save(&mut self, slo: usize, save: Save, bytes: &mut Vec<u8>) {
-        match self.aside.take(save) {
-            Some(aside) => bytes.extend_from_slice(&aside),
-            None => encode(&self.saved(slo), bytes),
-        }
-    }
-
     /// Another one takes its place, during this save.
-    pub(super) fn replace(&mut self, new: Self, slo: usize, save: Save) {
-        self.before_change(slo, save);
+    pub(super) fn replace(&mut self, new: Self, save: Save) {
+        self.before_change(save);
         let aside = std::mem::take(&mut self.aside);
         *self = Self { aside, ..new };
     }
@@ -163,10 +165,10 @@ impl Judge {
     }
 
     /// What has to be kept to go on later.
-    pub(super) fn saved(&self, slo: usize) -> Saved<'_> {
+    fn saved(&self) -> Saved<'_> {
         let value = |label: &String| Cow::Borrowed(self.identity.group.get(label).unwrap_or_default());
         Saved {
-            slo: slo as u32,
+            slo: self.slo as u32,
             group: self.plan.slo().accounting.group_by.iter().map(value).collect(),
             account: Cow::Borrowed(&self.account),
             live_series: self.live_series,

@@ -4,7 +4,7 @@
 //! specs, with the same effects to the byte; [`Engine::save`] after the same events gives the same bytes, so two
 //! engines can be compared by them.
 //!
-//! The bytes are the [`STATE_VERSION`], a head, and then the pieces that the head counts, in the order of [`Piece`],
+//! The bytes are the [`STATE_VERSION`], a head, and then the pieces that the head counts, in the order of [`Part`],
 //! each in postcard's format. So they can also be had a few pieces at a time while the engine goes on: each piece is
 //! saved as it was when that began ([`Engine::begin_save`]).
 
@@ -18,7 +18,7 @@ use crate::engine::releases::SavedRelease;
 use crate::engine::slo::Saved as SavedJudge;
 use crate::engine::time::Time;
 use crate::engine::{Binding, Engine, Settings};
-use crate::series::{Elections, SavedTable, Table, Target, encode};
+use crate::series::{Elections, Piece as _, SavedTable, Table, Target, encode};
 use crate::sli::{Signal, Values, Versions};
 use crate::spec::Service;
 use crate::types::Labels;
@@ -66,7 +66,7 @@ struct Head<'a> {
 
 /// A part of the rest, by its number among those of its kind.
 #[derive(Clone, Copy, Debug)]
-enum Piece {
+enum Part {
     Binding(u32),
     Sli(u32),
     /// Before the targets: when time passes, many of them change in one step.
@@ -76,10 +76,10 @@ enum Piece {
 }
 
 impl Counts {
-    /// The piece in this place among all.
-    fn piece(&self, place: u32) -> Option<Piece> {
+    /// The part in this place among all.
+    fn part(&self, place: u32) -> Option<Part> {
         let counts = [self.bindings, self.slis, self.judges, self.releases, self.targets];
-        let kinds = [Piece::Binding, Piece::Sli, Piece::Judge, Piece::Release, Piece::Target];
+        let kinds = [Part::Binding, Part::Sli, Part::Judge, Part::Release, Part::Target];
         let mut left = place;
         for (count, of_kind) in counts.into_iter().zip(kinds) {
             if left < count {
@@ -133,15 +133,13 @@ impl Engine {
     /// The state, all at once.
     pub fn save(&self) -> Vec<u8> {
         let (mut bytes, counts) = (self.head(), self.counts());
-        for piece in (0..).map_while(|place| counts.piece(place)) {
-            match piece {
-                Piece::Binding(at) => encode(&self.bindings[at as usize], &mut bytes),
-                Piece::Sli(at) => encode(&self.slis[at as usize].saved(), &mut bytes),
-                Piece::Judge(at) => {
-                    encode(&self.judges[at as usize].saved(self.judge_slos[at as usize]), &mut bytes);
-                }
-                Piece::Release(at) => encode(&self.releases.saved(at as usize), &mut bytes),
-                Piece::Target(at) => encode(self.table.saved_target(at), &mut bytes),
+        for part in (0..).map_while(|place| counts.part(place)) {
+            match part {
+                Part::Binding(at) => encode(&self.bindings[at as usize], &mut bytes),
+                Part::Sli(at) => self.slis[at as usize].encode(&mut bytes),
+                Part::Judge(at) => self.judges[at as usize].encode(&mut bytes),
+                Part::Release(at) => self.releases.piece(at as usize).encode(&mut bytes),
+                Part::Target(at) => self.table.piece(at).encode(&mut bytes),
             }
         }
         bytes
@@ -175,14 +173,14 @@ impl Engine {
         bytes.append(&mut saving.head);
         let save = self.table.current_save();
         while bytes.len() < enough {
-            let Some(piece) = saving.counts.piece(saving.next) else { return self.give_up_save() };
+            let Some(part) = saving.counts.part(saving.next) else { return self.give_up_save() };
             saving.next += 1;
-            match piece {
-                Piece::Binding(at) => encode(&saving.bindings[at as usize], bytes),
-                Piece::Sli(at) => self.slis[at as usize].save(save, bytes),
-                Piece::Judge(at) => self.judges[at as usize].save(self.judge_slos[at as usize], save, bytes),
-                Piece::Release(at) => self.releases.save(at as usize, bytes),
-                Piece::Target(at) => self.table.save_target(at, bytes),
+            match part {
+                Part::Binding(at) => encode(&saving.bindings[at as usize], bytes),
+                Part::Sli(at) => self.slis[at as usize].save(save, bytes),
+                Part::Judge(at) => self.judges[at as usize].save(save, bytes),
+                Part::Release(at) => self.releases.piece_mut(at as usize).save(save, bytes),
+                Part::Target(at) => self.table.piece_mut(at).save(save, bytes),
             }
         }
         self.saving = Some(saving);

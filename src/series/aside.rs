@@ -67,6 +67,39 @@ impl Aside {
     }
 }
 
+/// A part of the state that is saved as a whole.
+pub trait Piece {
+    /// What it knows of saves.
+    fn aside(&mut self) -> &mut Aside;
+
+    /// Its bytes as it is now, behind those before it.
+    fn encode(&self, bytes: &mut Vec<u8>);
+
+    /// To be called before anything of it changes: the save in progress gets it as it is now.
+    #[inline]
+    fn before_change(&mut self, save: Save) {
+        if self.aside().is_due(save) {
+            self.put_aside(save);
+        }
+    }
+
+    /// See [`Self::before_change`].
+    #[cold]
+    fn put_aside(&mut self, save: Save) {
+        let mut bytes = Vec::new();
+        self.encode(&mut bytes);
+        self.aside().put(save, bytes);
+    }
+
+    /// Its bytes as of the beginning of the save, which then has it.
+    fn save(&mut self, save: Save, bytes: &mut Vec<u8>) {
+        match self.aside().take(save) {
+            Some(aside) => bytes.extend_from_slice(&aside),
+            None => self.encode(bytes),
+        }
+    }
+}
+
 /// A piece's bytes, behind those before it.
 ///
 /// # Panics

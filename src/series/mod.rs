@@ -26,7 +26,7 @@ use crate::types::Span;
 
 pub use crate::wire::STALE_NAN_BITS;
 pub use alike::{Alike, Deciding};
-pub use aside::{Aside, Save, Saves, encode};
+pub use aside::{Aside, Piece, Save, Saves, encode};
 pub use cache::Cache;
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};
 pub use gauge::{Gauge, READINGS_LIMIT_SAMPLES, Taken};

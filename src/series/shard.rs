@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::series::aside::Save;
+use crate::series::aside::{Piece as _, Save};
 use crate::series::job::Jobs;
 use crate::series::target::{Increment, Key, Target};
 use crate::series::{Output, SampleError, SeriesId};

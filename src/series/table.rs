@@ -15,7 +15,7 @@ mod upkeep;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::series::aside::Saves;
+use crate::series::aside::{Piece as _, Saves};
 use crate::series::cache::Cache;
 use crate::series::job::Jobs;
 use crate::series::native::Native;

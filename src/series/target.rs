@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::series::aside::{Aside, Save, encode};
+use crate::series::aside::{Aside, Piece, Save, encode};
 use crate::series::birth::Births;
 use crate::series::counter::{Change, Counter};
 use crate::series::gauge::Gauge;
@@ -187,33 +187,21 @@ pub struct Target {
     aside: Aside,
 }
 
+impl Piece for Target {
+    #[inline]
+    fn aside(&mut self) -> &mut Aside {
+        &mut self.aside
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        encode(self, bytes);
+    }
+}
+
 impl Target {
     /// A target that comes while this save is in progress.
     pub(super) fn new(key: Arc<Key>, save: Save) -> Self {
         Self { key, aside: Aside::beside(save), ..Self::default() }
-    }
-
-    /// To be called before anything changes: the save gets the target as it is now.
-    #[inline]
-    pub(super) fn before_change(&mut self, save: Save) {
-        if self.aside.is_due(save) {
-            self.put_aside(save);
-        }
-    }
-
-    #[cold]
-    fn put_aside(&mut self, save: Save) {
-        let mut bytes = Vec::new();
-        encode(self, &mut bytes);
-        self.aside.put(save, bytes);
-    }
-
-    /// Its bytes as of the beginning of the save, which then has it.
-    pub(super) fn save(&mut self, save: Save, bytes: &mut Vec<u8>) {
-        match self.aside.take(save) {
-            Some(aside) => bytes.extend_from_slice(&aside),
-            None => encode(self, bytes),
-        }
     }
 
     /// Another one takes its place, in which there was no series any more.

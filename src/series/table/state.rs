@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{SHARDS_LIMIT_COUNT, Table};
 use crate::series::SeriesId;
-use crate::series::aside::Save;
+use crate::series::aside::{Piece, Save};
 use crate::series::job::Jobs;
 use crate::series::shard::Shard;
 use crate::series::target::Target;
@@ -39,8 +39,8 @@ impl Table {
         self.target_count
     }
 
-    /// A target as it is, to be saved.
-    pub fn saved_target(&self, id: u32) -> &Target {
+    /// A target, to be saved as it is.
+    pub fn piece(&self, id: u32) -> &impl Piece {
         self.target(id)
     }
 
@@ -59,10 +59,10 @@ impl Table {
         self.saves.current()
     }
 
-    /// A target's bytes as of the beginning of the save.
-    pub fn save_target(&mut self, id: u32, bytes: &mut Vec<u8>) {
-        let ((shard, place), save) = (self.home(id), self.saves.current());
-        self.shards[shard].targets[place].save(save, bytes);
+    /// A target, to be saved as it was when the save began.
+    pub fn piece_mut(&mut self, id: u32) -> &mut impl Piece {
+        let (shard, place) = self.home(id);
+        &mut self.shards[shard].targets[place]
     }
 
     /// A table of one shard that goes on from what was kept; its targets follow.
