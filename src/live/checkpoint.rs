@@ -4,7 +4,6 @@
 //! A checkpoint costs what there is to save and not what was written since the one before, and takes no more memory
 //! than what changes meanwhile: pieces that are not written yet are put aside before they do.
 
-use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread::JoinHandle;
@@ -32,14 +31,12 @@ enum Part {
 
 /// A checkpoint that is being made.
 struct Making {
-    parts: SyncSender<Part>,
+    /// `None` once the thread was told everything, or is to give up.
+    parts: Option<SyncSender<Part>>,
     /// What did not go into the queue, which was full.
     left: Option<Part>,
-    is_full: bool,
     /// All of the state is in parts.
     is_saved: bool,
-    /// The last part was sent.
-    is_sent: bool,
     thread: JoinHandle<()>,
 }
 
@@ -89,34 +86,46 @@ impl Keeper {
         match std::thread::Builder::new().name("checkpoint".to_owned()).spawn(write) {
             Ok(thread) => {
                 engine.begin_save();
-                self.making =
-                    Some(Making { parts, left: None, is_full: false, is_saved: false, is_sent: false, thread });
+                self.making = Some(Making { parts: Some(parts), left: None, is_saved: false, thread });
             }
             Err(error) => failed(&self.status, &error),
         }
     }
 
+    /// Waits for the disk; what is not complete is given up.
+    fn end(&mut self) {
+        let Some(Making { parts, thread, .. }) = self.making.take() else { return };
+        drop(parts);
+        if thread.join().is_err() {
+            tracing::error!("the thread that writes checkpoints ended in a panic");
+        }
+    }
+
     /// Whether more can be done at once.
     pub(super) fn is_busy(&self) -> bool {
-        self.making.as_ref().is_some_and(|making| !making.is_sent && !making.is_full)
+        self.making.as_ref().is_some_and(|making| making.parts.is_some() && making.left.is_none())
     }
 
     /// Saves a bit of the state, if the disk keeps up.
     pub(super) fn work(&mut self, engine: &mut Engine) {
         let Some(making) = &mut self.making else { return };
-        if making.is_sent {
+        let Some(parts) = &making.parts else {
+            // Two at a time would be in each other's way.
             if making.thread.is_finished() {
-                self.making = None;
+                self.end();
             }
             return;
-        }
+        };
         let part = match making.left.take() {
             Some(part) => part,
             None if making.is_saved => Part::End,
             // A reload gives a save up.
             None if !engine.is_saving() => {
                 tracing::info!("a checkpoint was given up: other specs hold");
-                return self.give_up();
+                making.parts = None;
+                // Another one is due with the next record.
+                self.log_bytes = EVERY_BYTES;
+                return;
             }
             None => {
                 let mut bytes = Vec::with_capacity(SLICE_BYTES + SLICE_BYTES / 4);
@@ -126,33 +135,22 @@ impl Keeper {
             }
         };
         let is_last = matches!(part, Part::End);
-        match making.parts.try_send(part) {
-            Ok(()) => (making.is_full, making.is_sent) = (false, is_last),
-            Err(TrySendError::Full(part)) => (making.left, making.is_full) = (Some(part), true),
+        match parts.try_send(part) {
+            Ok(()) if is_last => making.parts = None,
+            Ok(()) => {}
+            Err(TrySendError::Full(part)) => making.left = Some(part),
             // The thread has said why.
             Err(TrySendError::Disconnected(_)) => {
                 engine.give_up_save();
-                self.making = None;
+                making.parts = None;
             }
         }
-    }
-
-    /// Another one is due with the next record.
-    fn give_up(&mut self) {
-        self.making = None;
-        self.log_bytes = EVERY_BYTES;
     }
 }
 
 impl Drop for Keeper {
-    /// Waits for the disk; a checkpoint that is not complete by now is given up.
     fn drop(&mut self) {
-        if let Some(Making { parts, thread, .. }) = mem::take(&mut self.making) {
-            drop(parts);
-            if thread.join().is_err() {
-                tracing::error!("the thread that writes checkpoints ended in a panic");
-            }
-        }
+        self.end();
     }
 }
 
@@ -309,9 +307,10 @@ spec:
         bench.begin();
         bench.keeper.work(&mut bench.engine);
         bench.engine.step(Event::Reload(&services()), START + Span::minutes(1));
-        while bench.keeper.is_busy() {
-            bench.keeper.work(&mut bench.engine);
-        }
+        bench.keeper.work(&mut bench.engine);
+        assert!(!bench.keeper.is_busy() && bench.keeper.making.is_some());
+        bench.keeper.end();
+        assert_eq!(bench.journal.checkpoints().unwrap(), [""; 0]);
         let state = bench.engine.save();
         bench.begin();
         while bench.keeper.is_busy() {
