@@ -245,7 +245,7 @@ pub(super) fn recover(
         let standing: Vec<Alert> = engine.snapshot(now).slos.iter().flat_map(|slo| slo.alerts()).cloned().collect();
         on_news(News::Standing(&standing));
     }
-    if reading.progress.total_bytes > 0 {
+    if !is_new {
         tracing::info!(
             records = reading.progress.records,
             samples = replayer.samples,
