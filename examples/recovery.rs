@@ -124,7 +124,6 @@ async fn measure(services: usize, minutes: i64) -> anyhow::Result<()> {
     let (mut during, mut after) = (Histogram::new(3)?, Histogram::new(3)?);
     let mut scrape = scrapes as usize;
     let made = loop {
-        // The first of them begin before the checkpoint is due.
         scrape += 1;
         for request in fleet.scrape(scrape, at(scrape)) {
             send(&engine, &request, &mut during).await?;
