@@ -6,8 +6,8 @@ use std::hint::black_box;
 use std::ops::Range;
 
 use sloburn::series::{Index, Inline, Lookup, Output, SeriesId, Table, Tag};
-use sloburn::types::{Labels, Span, Timestamp};
-use sloburn::wire::Limits;
+use sloburn::types::{BorrowedLabels, Labels, Span, Timestamp};
+use sloburn::wire::{Changes, Limits};
 
 use crate::Stage;
 use crate::support::{INTERVAL, METRIC, REQUEST_SERIES, START, wire_key};
@@ -44,7 +44,8 @@ impl Fleet {
             let labels = Labels::new().with("__name__", METRIC).with("code", &code.to_string());
             let labels = labels.with("instance", &format!("10.0.0.1:{target}")).with("job", "shop");
             let tag = Tag(1 + (target / 2) as u32);
-            ids.push(table.register(hash(0, number), hash(1, number), &labels, tag, false).expect("room for it"));
+            let labels = (&BorrowedLabels::from(&labels), Changes::ALL);
+            ids.push(table.register(hash(0, number), hash(1, number), labels, tag, false).expect("room for it"));
         }
         let queue = |first: usize, queue: usize| (first + queue..series.min(first + ROUND_SERIES)).step_by(QUEUES);
         let firsts = (0..series).step_by(ROUND_SERIES);

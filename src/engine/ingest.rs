@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::{Binding, Engine};
-use crate::series::{Heard, Lookup, REPLICAS_LIMIT_COUNT, Refused, SeriesId, Tag};
+use crate::series::{Heard, Lookup, Met, REPLICAS_LIMIT_COUNT, Refused, SeriesId, Tag};
 use crate::sli::{Match, PHASE};
 use crate::spec::Reads;
-use crate::types::{BorrowedLabels, Labels, METRIC_NAME, Span, Timestamp};
-use crate::wire::{Batch, LabelPairs, LabelReader, Sample, SeriesRef, WireLabels, canonical_labels};
+use crate::types::{BorrowedLabels, Labels, Span, Timestamp};
+use crate::wire::{Batch, Changes, LabelPairs, LabelReader, Sample, SeriesRef, WireLabels, label_set_hash};
 
 /// A sample further ahead of its arrival than this is refused.
 pub const FUTURE_LIMIT: Span = Span::minutes(10);
@@ -147,16 +147,15 @@ impl Engine {
             return None;
         }
         self.keep_common(reader);
-        let labels = reader.set();
-        let Some(tag) = self.bind(labels, now) else {
+        let Some(tag) = self.bind(reader.set(), reader.changes(), now) else {
             self.table.ignore(series.wire_hash);
             written.samples += samples as u64;
             return None;
         };
-        // The hash of the same bytes.
-        let identity = if reader.is_canonical() { series.wire_hash } else { self.identity(labels.iter()) };
+        let identity = reader.identity(series.wire_hash, &self.settings.key);
+        let (changes, labels) = (reader.take_changes(), reader.set());
         let is_gauge = self.bindings[tag.0 as usize].is_gauge();
-        match self.table.register(series.wire_hash, identity, labels, tag, is_gauge) {
+        match self.table.register(series.wire_hash, identity, (labels, changes), tag, is_gauge) {
             Ok(id) => {
                 self.give_way_to_native(id, labels, tag, now);
                 Some(id)
@@ -172,17 +171,16 @@ impl Engine {
 
     /// The hash of a label set, however it came.
     pub(super) fn identity<'l>(&mut self, labels: impl IntoIterator<Item = (&'l str, &'l str)>) -> u128 {
-        canonical_labels(labels, &mut self.identity_buffer);
-        self.settings.key.hash(&self.identity_buffer)
+        label_set_hash(labels, &self.settings.key, &mut self.identity_buffer)
     }
 
     /// What a series counts for; `None` when no SLI is interested in it or its neighbours.
-    fn bind(&mut self, labels: &BorrowedLabels<'_>, now: Timestamp) -> Option<Tag> {
-        let deciding = self.catalog.deciding_labels(labels.get(METRIC_NAME).unwrap_or_default())?;
-        let hash = self.alike.hash(&self.settings.key, labels, deciding);
-        if let Some(known) = self.alike.get(hash) {
-            return (known != IGNORED).then_some(Tag(known));
-        }
+    fn bind(&mut self, labels: &BorrowedLabels<'_>, changes: Changes, now: Timestamp) -> Option<Tag> {
+        let hash = match self.alike.meet(&self.settings.key, labels, changes, self.catalog.deciding()) {
+            Met::Nothing | Met::Known(IGNORED) => return None,
+            Met::Known(tag) => return Some(Tag(tag)),
+            Met::New(hash) => hash,
+        };
         let labels = labels.to_labels();
         let refused = self.stats.groups_refused_series;
         let tag = self.catalog.find(&labels).map(|matches| self.tag(matches, &labels, now));

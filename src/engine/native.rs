@@ -105,7 +105,7 @@ impl Engine {
         };
         let uses = self.native_use(&matches, &labels, now);
         let histogram = self.identity(&labels) ^ HISTOGRAM_HASH;
-        match self.table.register_native(series.wire_hash, histogram, histogram, &labels, uses) {
+        match self.table.register_native(series.wire_hash, histogram, histogram, reader.set(), uses) {
             Ok(id) => Some(id),
             Err(error) => {
                 written.reject("series_limit", count, || format!("{error}; the first refused is {labels}"));

@@ -152,6 +152,10 @@ impl Counter {
     /// Places a finite sample among the others; `start` is when it began to count, if the sender says so.
     #[inline]
     pub fn place(&mut self, at: Timestamp, value: f64, start: Option<Timestamp>) -> Placed {
+        if self.len == 0 && start.is_none() && self.ages.is_none() {
+            (self.values[0], self.newest_at, self.len) = (value, at, 1);
+            return Placed::First;
+        }
         match self.append(at, value, start) {
             Some(change) => Placed::Known(change),
             None => self.place_anywhere(at, value, start),

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::types::Span;
 
 pub use crate::wire::STALE_NAN_BITS;
-pub use alike::{Alike, Deciding};
+pub use alike::{Alike, Deciding, Met};
 pub use aside::{Aside, Piece, Save, Saves, encode};
 pub use cache::Cache;
 pub use counter::{Change, Counter, Placed, RECENT_LIMIT_SAMPLES, increase};

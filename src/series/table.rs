@@ -22,8 +22,8 @@ use crate::series::native::Native;
 use crate::series::shard::{Refused, Shard};
 use crate::series::target::{Increment, Key, Special, Target};
 use crate::series::{NativeUse, SeriesId, Tag};
-use crate::types::{LabelSet, Labels, METRIC_NAME, Timestamp};
-use crate::wire::Limits;
+use crate::types::{BorrowedLabels, METRIC_NAME, Timestamp};
+use crate::wire::{Changes, Limits};
 
 pub use state::SavedTable;
 
@@ -96,8 +96,8 @@ pub struct Table {
     shards: Vec<Shard>,
     /// Follows from the targets.
     target_ids: BTreeMap<Arc<Key>, u32>,
-    /// The target whose series was met last, while it is there.
-    met_target: Option<u32>,
+    /// The target whose series was met last, while it is there, and where the labels that name it stand in that series'.
+    met_target: Option<(u32, [Option<usize>; 2])>,
     /// The target that was said to be watched last, and since when, while it is there.
     watched: Option<(u32, Timestamp)>,
     /// Follows from the targets.
@@ -189,8 +189,8 @@ impl Table {
         self.wire.insert(wire_key, SeriesId::NONE);
     }
 
-    /// Finds or adds the series with this identity and makes the wire key an alias of it. The samples of a gauge are
-    /// told one by one.
+    /// Finds or adds the series with this identity and makes the wire key an alias of it. Its labels differ from those of
+    /// the one before in these places. The samples of a gauge are told one by one.
     ///
     /// # Errors
     /// When the series is new and the table is full.
@@ -198,11 +198,11 @@ impl Table {
         &mut self,
         wire_key: u128,
         identity: u128,
-        labels: &impl LabelSet,
+        (labels, changes): (&BorrowedLabels<'_>, Changes),
         tag: Tag,
         is_gauge: bool,
     ) -> Result<SeriesId, RegisterError> {
-        let id = match self.find(identity, labels) {
+        let id = match self.find(identity, labels, changes) {
             Found::Series(id) => id,
             Found::Target(target) => self.add(identity, labels, target, None)?,
         };
@@ -225,11 +225,11 @@ impl Table {
         wire_key: u128,
         identity: u128,
         histogram: u128,
-        labels: &Labels,
+        labels: &BorrowedLabels<'_>,
         uses: NativeUse,
     ) -> Result<SeriesId, RegisterError> {
         let (tag, uses) = (uses.total, Arc::new(uses));
-        let id = match self.find(identity, labels) {
+        let id = match self.find(identity, labels, Changes::ALL) {
             Found::Series(id) => {
                 if let Some(native) = self.target_mut(id.target).series_mut(id.index).native() {
                     native.uses(uses);
@@ -257,26 +257,31 @@ impl Table {
     }
 
     /// The series with this identity, or its target, if that is known.
-    fn find(&mut self, identity: u128, labels: &impl LabelSet) -> Found {
-        let Some(target) = self.find_target(labels) else { return Found::Target(None) };
+    fn find(&mut self, identity: u128, labels: &BorrowedLabels<'_>, changes: Changes) -> Found {
+        let Some(target) = self.find_target(labels, changes) else { return Found::Target(None) };
         let index = self.target(target).find(identity);
         index.map_or(Found::Target(Some(target)), |index| Found::Series(SeriesId { target, index }))
     }
 
     /// The target of a series with these labels, if it is known.
-    fn find_target(&mut self, labels: &impl LabelSet) -> Option<u32> {
+    fn find_target(&mut self, labels: &BorrowedLabels<'_>, changes: Changes) -> Option<u32> {
         // New series of a target mostly come behind each other.
-        if let Some(met) = self.met_target.filter(|met| self.target(*met).key.is_of(labels)) {
-            return Some(met);
+        let has_changed = |place: &usize| changes.may_be(*place);
+        match &self.met_target {
+            Some((met, places)) if !changes.may_be_names() && !places.iter().flatten().any(has_changed) => {
+                return Some(*met);
+            }
+            _ => {}
         }
-        self.met_target = self.target_ids.get(&Key::of(labels)).copied();
-        self.met_target
+        let known = self.target_ids.get(&Key::of(labels)).copied();
+        self.met_target = known.map(|target| (target, Key::places(labels)));
+        known
     }
 
     fn add(
         &mut self,
         identity: u128,
-        labels: &impl LabelSet,
+        labels: &BorrowedLabels<'_>,
         target: Option<u32>,
         special: Option<Special>,
     ) -> Result<SeriesId, RegisterError> {
@@ -291,7 +296,7 @@ impl Table {
         Ok(SeriesId { target, index })
     }
 
-    fn add_target(&mut self, labels: &impl LabelSet) -> u32 {
+    fn add_target(&mut self, labels: &BorrowedLabels<'_>) -> u32 {
         let key = Arc::new(Key::of(labels));
         let new = Target::new(Arc::clone(&key), self.saves.current());
         Arc::make_mut(&mut self.jobs).add_target(&key.job);
@@ -307,7 +312,7 @@ impl Table {
             id
         };
         self.target_ids.insert(key, id);
-        self.met_target = Some(id);
+        self.met_target = Some((id, Key::places(labels)));
         id
     }
 

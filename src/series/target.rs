@@ -18,7 +18,7 @@ use crate::series::index::Identities;
 use crate::series::native::Native;
 use crate::series::scrape::Scrape;
 use crate::series::{Liveness, Output, SeriesId, Tag};
-use crate::types::{LabelSet, Timestamp};
+use crate::types::{BorrowedLabels, Timestamp};
 
 use histogram::Twins;
 
@@ -54,14 +54,14 @@ pub(super) struct Key {
 impl Key {
     const LABELS: [&str; 2] = ["job", "instance"];
 
-    pub(super) fn of(labels: &impl LabelSet) -> Self {
+    pub(super) fn of(labels: &BorrowedLabels<'_>) -> Self {
         let [job, instance] = Self::LABELS.map(|name| labels.get(name).unwrap_or_default().into());
         Self { job, instance }
     }
 
-    /// Whether these labels name it.
-    pub(super) fn is_of(&self, labels: &impl LabelSet) -> bool {
-        Self::LABELS.map(|name| labels.get(name).unwrap_or_default()) == [&*self.job, &*self.instance]
+    /// Where the labels that name a target stand among these.
+    pub(super) fn places(labels: &BorrowedLabels<'_>) -> [Option<usize>; 2] {
+        Self::LABELS.map(|name| labels.place(name))
     }
 }
 
@@ -220,8 +220,9 @@ impl Target {
             index
         } else {
             if self.series.len() == self.series.capacity() {
-                // An eighth more, not twice as much: there are many targets, and few that grow.
-                self.series.reserve_exact((self.series.len() / 8).max(2));
+                // For most, not twice as much: there are many targets, and few that grow.
+                let count = self.series.len();
+                self.series.reserve_exact((count / 8).max(count.clamp(2, 16)));
             }
             self.series.push(series);
             self.series.len() as u32 - 1

@@ -103,10 +103,9 @@ impl Catalog {
         self.rules.add(selector, matched);
     }
 
-    /// The labels on which it depends what a series of samples of this metric counts for, the metric's name aside; `None`
-    /// when it can count for nothing.
-    pub fn deciding_labels(&self, metric_name: &str) -> Option<&[Box<str>]> {
-        self.deciding.of(metric_name)
+    /// The labels on which it depends what a series of samples counts for.
+    pub const fn deciding(&self) -> &Deciding {
+        &self.deciding
     }
 
     /// What the judge of releases looks at, numbered on: the streams of every service's `canary` block, each followed by

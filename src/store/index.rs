@@ -64,7 +64,7 @@ impl Index {
         let mut touched = BTreeMap::new();
         for slot in slots {
             let Some(series) = self.slots.get_mut(*slot as usize).and_then(Option::take) else { continue };
-            touched.extend(series.labels.pairs().iter().map(|pair| (pair.id, Arc::clone(pair))));
+            touched.extend(series.labels.pairs().map(|pair| (pair.id, Arc::clone(pair))));
         }
         for (id, pair) in touched {
             let list = &mut self.lists[id as usize];

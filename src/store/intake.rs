@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hashbrown::HashTable;
 
 use crate::promql::{FloatHistogram, Value};
-use crate::series::{Alike, Cache, Deciding, Ha, Heard};
+use crate::series::{Alike, Cache, Deciding, Ha, Heard, Met};
 use crate::store::labels::Pairs;
 use crate::store::recent::Recents;
 use crate::store::series::{Data, Fate, Message, Series};
 use crate::store::{Counters, Inner, OutOfOrder, Settings};
-use crate::types::{BorrowedLabels, Labels, METRIC_NAME, Selector, Selectors, Span, Timestamp};
-use crate::wire::{Batch, Changes, Histogram, LabelReader, WireLabels};
+use crate::types::{BorrowedLabels, Labels, Selector, Selectors, Span, Timestamp};
+use crate::wire::{Batch, Changes, HISTOGRAM_HASH, Histogram, LabelReader, WireLabels, label_set_hash};
 
 /// In the cache of wire keys: a series that is not kept.
 const IGNORED: u32 = u32::MAX;
@@ -37,10 +37,12 @@ pub(super) struct Intake {
     /// From wire key to place.
     wire: Cache<u32>,
     pairs: Pairs,
-    /// Hashes of labels, each with the series' place.
+    /// From identities, of which the lowest bits are here, to places.
     places: HashTable<(u32, u32)>,
     /// As in the index, which this spares a lock.
     slots: Vec<Option<Arc<Series>>>,
+    /// New series, until the index is told.
+    new: Vec<Arc<Series>>,
     recents: Recents,
     /// Places to use again, with the rotation from which on no wire key stands for their last series.
     free: VecDeque<(u64, u32)>,
@@ -49,6 +51,7 @@ pub(super) struct Intake {
     /// Counts how often room was made: then series that found none are looked at again.
     generation: u32,
     ha: Option<Ha>,
+    buffer: Vec<u8>,
 }
 
 impl Intake {
@@ -62,12 +65,14 @@ impl Intake {
             pairs: Pairs::default(),
             places: HashTable::new(),
             slots: Vec::new(),
+            new: Vec::new(),
             recents: Recents::default(),
             free: VecDeque::new(),
             rotation: 0,
             rotated_at: None,
             generation: 0,
             ha: settings.ha.clone().map(|pairs| Ha::new(pairs, settings.series_limit)),
+            buffer: Vec::new(),
         }
     }
 
@@ -88,7 +93,7 @@ impl Intake {
             if series.samples.is_empty() {
                 continue;
             }
-            let place = self.place_of(inner, series.wire_hash, series.labels, &mut reader);
+            let place = self.place_of(inner, series.wire_hash, series.wire_hash, series.labels, &mut reader);
             let Some(slot) = place else { continue };
             if !self.hears(inner, series.wire_hash, series.labels, now) {
                 continue;
@@ -103,7 +108,8 @@ impl Intake {
         inner.counters.count(fates, &inner.counters.floats);
         let mut fates = Fates::default();
         for series in batch.histogram_series() {
-            let place = self.place_of(inner, series.wire_hash, series.labels, &mut reader);
+            let labels_hash = series.wire_hash ^ HISTOGRAM_HASH;
+            let place = self.place_of(inner, series.wire_hash, labels_hash, series.labels, &mut reader);
             let Some(slot) = place else { continue };
             if !self.hears(inner, series.wire_hash, series.labels, now) {
                 continue;
@@ -119,6 +125,7 @@ impl Intake {
             self.make_room(inner);
         }
         inner.counters.count(fates, &inner.counters.histograms);
+        self.tell_index(inner);
     }
 
     fn hears(&mut self, inner: &Inner, wire_hash: u128, labels: WireLabels<'_>, now: Timestamp) -> bool {
@@ -126,11 +133,12 @@ impl Intake {
         ha.hears(wire_hash, labels, &inner.settings.limits, now) == Heard::Yes
     }
 
-    /// The place of a series, if it is kept.
+    /// The place of a series, if it is kept; `labels_hash` is that of its label bytes.
     fn place_of<'a>(
         &mut self,
         inner: &Inner,
         wire_hash: u128,
+        labels_hash: u128,
         labels: WireLabels<'a>,
         reader: &mut LabelReader<'a>,
     ) -> Option<u32> {
@@ -140,33 +148,50 @@ impl Intake {
             Some(slot) if self.slots.get(slot as usize).is_some_and(Option::is_some) => return Some(slot),
             _ => {}
         }
-        let is_valid = reader.read(labels, &inner.settings.limits).is_ok();
-        if let (true, Some(ha)) = (is_valid, &self.ha) {
-            ha.keep_common(reader.set_mut());
-        }
-        let place = if is_valid && self.selects(inner, reader.set()) {
-            let has_room = inner.used_bytes() <= share(inner.settings.limit_bytes, PARTS - 1);
-            let changes = reader.take_changes();
-            self.place(inner, reader.set().iter(), changes, has_room).unwrap_or_else(|| {
-                inner.counters.refused.fetch_add(1, Ordering::Relaxed);
-                self.refused()
-            })
-        } else {
-            IGNORED
-        };
+        let place = self.meet(inner, labels_hash, labels, reader);
         self.wire.insert(wire_hash, place);
         (place < REFUSED).then_some(place)
     }
 
-    fn selects(&mut self, inner: &Inner, labels: &BorrowedLabels<'_>) -> bool {
-        let Some(deciding) = self.deciding.of(labels.get(METRIC_NAME).unwrap_or_default()) else { return false };
-        let hash = self.alike.hash(&inner.settings.key, labels, deciding);
-        if let Some(known) = self.alike.get(hash) {
-            return known > 0;
+    /// The place of a series whose label bytes were not seen lately, or what stands for one without.
+    fn meet<'a>(
+        &mut self,
+        inner: &Inner,
+        labels_hash: u128,
+        labels: WireLabels<'a>,
+        reader: &mut LabelReader<'a>,
+    ) -> u32 {
+        if reader.read(labels, &inner.settings.limits).is_err() {
+            return IGNORED;
         }
-        let is_selected = self.selection.candidates(labels).any(|(selector, ())| selector.matches(labels));
-        self.alike.insert(hash, is_selected.into());
-        is_selected
+        if let Some(ha) = &self.ha {
+            ha.keep_common(reader.set_mut());
+        }
+        if !self.selects(inner, reader.set(), reader.changes()) {
+            return IGNORED;
+        }
+        let identity = reader.identity(labels_hash, &inner.settings.key);
+        if let Some(known) = self.known(identity) {
+            return known;
+        }
+        if inner.used_bytes() > share(inner.settings.limit_bytes, PARTS - 1) {
+            inner.counters.refused.fetch_add(1, Ordering::Relaxed);
+            return self.refused();
+        }
+        let changes = reader.take_changes();
+        self.add(inner, identity, reader.set(), changes)
+    }
+
+    fn selects(&mut self, inner: &Inner, labels: &BorrowedLabels<'_>, changes: Changes) -> bool {
+        match self.alike.meet(&inner.settings.key, labels, changes, &self.deciding) {
+            Met::Nothing => false,
+            Met::Known(is_selected) => is_selected > 0,
+            Met::New(hash) => {
+                let is_selected = self.selection.candidates(labels).any(|(selector, ())| selector.matches(labels));
+                self.alike.insert(hash, is_selected.into());
+                is_selected
+            }
+        }
     }
 
     /// What stands for a series that has found no room since some was made last.
@@ -174,35 +199,31 @@ impl Intake {
         REFUSED + self.generation % GENERATIONS
     }
 
-    /// The place of the series with these labels; where there is none, that of a new one, if it may be made.
-    fn place<'a>(
-        &mut self,
-        inner: &Inner,
-        labels: impl Iterator<Item = (&'a str, &'a str)>,
-        changes: Changes,
-        may_add: bool,
-    ) -> Option<u32> {
-        let before = self.pairs.size_bytes();
-        let key = &inner.settings.key;
-        let hash =
-            if may_add { self.pairs.meet(key, labels, changes) } else { self.pairs.find(key, labels, changes)? };
-        let is_same = |(other, place): &(u32, u32)| {
-            let series = self.slots[*place as usize].as_ref();
-            *other == hash && series.is_some_and(|series| self.pairs.are(&series.labels))
-        };
-        let known = self.places.find(spread(hash), is_same).map(|(_, place)| *place);
-        let place = known.or_else(|| may_add.then(|| self.add(inner, hash)));
-        inner.resized(before, self.pairs.size_bytes());
-        place
+    /// The place of the series with this identity.
+    fn known(&self, identity: u128) -> Option<u32> {
+        let has_it = |place: u32| self.slots[place as usize].as_ref().is_some_and(|own| own.identity() == identity);
+        let is_it = |(low, place): &(u32, u32)| *low == identity as u32 && has_it(*place);
+        self.places.find(spread(identity as u32), is_it).map(|(_, place)| *place)
     }
 
     /// The place of a series of our own.
     fn own_place(&mut self, inner: &Inner, labels: &Labels) -> u32 {
-        self.place(inner, labels.iter(), Changes::ALL, true).unwrap_or(REFUSED)
+        let identity = label_set_hash(labels, &inner.settings.key, &mut self.buffer);
+        self.known(identity).unwrap_or_else(|| {
+            let place = self.add(inner, identity, &labels.into(), Changes::ALL);
+            self.tell_index(inner);
+            place
+        })
     }
 
-    /// Adds a series with the labels that were met last.
-    fn add(&mut self, inner: &Inner, hash: u32) -> u32 {
+    fn tell_index(&mut self, inner: &Inner) {
+        if !self.new.is_empty() {
+            inner.lock_unlisted().append(&mut self.new);
+        }
+    }
+
+    /// Adds a series, whose labels differ in these places from those of the one that was added before.
+    fn add(&mut self, inner: &Inner, identity: u128, labels: &BorrowedLabels<'_>, changes: Changes) -> u32 {
         let place = match self.free.front() {
             Some((from, place)) if *from <= self.rotation => {
                 let place = *place;
@@ -211,16 +232,20 @@ impl Intake {
             }
             _ => self.slots.len() as u32,
         };
-        let series = Arc::new(Series::new(self.pairs.bear(), place, hash));
+        let before = self.pairs.size_bytes();
+        let labels = self.pairs.bear(&inner.settings.key, labels, changes);
+        inner.resized(before, self.pairs.size_bytes());
+        let series = Arc::new(Series::new(labels, place, identity));
         inner.grow(series.overhead_bytes());
-        inner.lock_unlisted().push(Arc::clone(&series));
+        self.new.push(Arc::clone(&series));
         if let Some(slot) = self.slots.get_mut(place as usize) {
             *slot = Some(series);
         } else {
             self.slots.push(Some(series));
         }
         self.recents.reset(place);
-        self.places.insert_unique(spread(hash), (hash, place), |(hash, _)| spread(*hash));
+        let low = identity as u32;
+        self.places.insert_unique(spread(low), (low, place), |(low, _)| spread(*low));
         place
     }
 
@@ -407,13 +432,14 @@ impl Intake {
         }
         self.generation = self.generation.wrapping_add(u32::from(dropped > 0));
         if !emptied.is_empty() {
+            self.tell_index(inner);
             inner.lock_index_to_change().remove(&emptied);
             let before = self.pairs.size_bytes();
             for series in gone {
                 inner.resized(series.overhead_bytes(), 0);
                 self.pairs.release(&series.labels);
                 let is_it = |(_, place): &(u32, u32)| *place == series.place;
-                if let Ok(found) = self.places.find_entry(spread(series.hash), is_it) {
+                if let Ok(found) = self.places.find_entry(spread(series.identity() as u32), is_it) {
                     found.remove();
                 }
             }
@@ -444,7 +470,7 @@ fn selection(selectors: &[Selector]) -> (Selectors<()>, Deciding) {
     (selection, deciding.done())
 }
 
-/// A hash of 32 bits as one of 64 whose upper bits matter, too.
+/// 32 bits of a hash as one of 64 whose upper bits matter, too.
 const fn spread(hash: u32) -> u64 {
     (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -1,12 +1,13 @@
-//! The labels of series that are kept: each pair of a name and a value once, however many series bear it.
+//! The labels of series that are kept: each pair of a name and a value once, however many series bear it, and the pairs
+//! that neighbours have in common once for all of them.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use crate::types::{LabelSet, Labels};
-use crate::wire::{Changes, WireKey};
+use crate::types::{BorrowedLabels, LabelSet, Labels};
+use crate::wire::{Changes, WireKey, places};
 
 /// A label with its value.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,32 +15,52 @@ pub(super) struct Pair {
     /// Its place among all, as long as some series of the store bears it.
     pub id: u32,
     name_bytes: u32,
+    name_hash: u64,
     /// The name, and the value behind it.
     text: Box<str>,
 }
 
-/// The labels of a series, in order of their names.
+/// The labels of a series, in order of their names: those of its base, but for a few.
 #[derive(Clone, Debug)]
-pub(super) struct SharedLabels(Box<[Arc<Pair>]>);
+pub(super) struct SharedLabels {
+    base: Arc<Base>,
+    /// In order of their places, in which they stand instead of those of the base.
+    own: Box<[(u32, Arc<Pair>)]>,
+}
 
-/// All pairs.
+/// The labels of a series behind which others came that differ in few of them.
+#[derive(Debug)]
+struct Base {
+    /// Its place among all, as long as some series of the store has it.
+    id: u32,
+    pairs: Box<[Arc<Pair>]>,
+}
+
+/// All pairs, and all bases.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     /// From the text to the place.
     places: HashTable<u32>,
-    /// Those of the label set that was met last.
+    /// How many series of the store have each base.
+    bases: Vec<u32>,
+    free_bases: Vec<u32>,
+    /// The labels that were borne last.
     met: Vec<Arc<Pair>>,
+    /// Their base, and ones for the places in which they differ from it.
+    base: Option<Arc<Base>>,
+    own: u64,
+    /// So many pairs stood with series since the base was made that the series before had instead of the base's, too.
+    repeated: u32,
     bytes: usize,
-    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Entry {
     pair: Arc<Pair>,
     hash: u64,
-    /// Series of the store.
+    /// Series and bases of the store that have it as their own.
     uses: u32,
 }
 
@@ -52,10 +73,9 @@ impl Pair {
         &self.text[self.name_bytes as usize..]
     }
 
-    fn is(&self, name: &str, value: &str) -> bool {
-        // Byte by byte: where the name ends needs no check for being between two characters.
-        let (own_name, own_value) = self.text.as_bytes().split_at(self.name_bytes as usize);
-        own_name == name.as_bytes() && own_value == value.as_bytes()
+    /// The bytes of the name and of the value: where the name ends needs no check for being between two characters.
+    fn bytes(&self) -> (&[u8], &[u8]) {
+        self.text.as_bytes().split_at(self.name_bytes as usize)
     }
 
     /// What it takes, with its places in the tables, in the index, and what the allocator adds.
@@ -66,14 +86,24 @@ impl Pair {
 
 /// Of a pair.
 const BOOKKEEPING_BYTES: usize = 96;
+/// What the allocator adds.
+const ALLOCATION_BYTES: usize = 16;
 
 impl SharedLabels {
-    pub fn pairs(&self) -> &[Arc<Pair>] {
-        &self.0
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.base.pairs.len()
+    }
+
+    pub fn pairs(&self) -> impl Iterator<Item = &Arc<Pair>> {
+        let mut own = self.own.iter().peekable();
+        (0..)
+            .zip(&self.base.pairs)
+            .map(move |(place, pair)| own.next_if(|(own, _)| *own == place).map_or(pair, |(_, own)| own))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|pair| (pair.name(), pair.value()))
+        self.pairs().map(|pair| (pair.name(), pair.value()))
     }
 
     pub fn to_labels(&self) -> Arc<Labels> {
@@ -83,117 +113,130 @@ impl SharedLabels {
 
     /// As of [`Labels`].
     pub fn cmp(&self, other: &Self) -> Ordering {
-        let differs = self.0.iter().zip(&other.0).find(|(a, b)| !Arc::ptr_eq(a, b));
+        let differs = self.pairs().zip(other.pairs()).find(|(a, b)| !Arc::ptr_eq(a, b));
         let first = differs.map(|(a, b)| (a.name(), a.value()).cmp(&(b.name(), b.value())));
-        first.unwrap_or_else(|| self.0.len().cmp(&other.0.len()))
+        first.unwrap_or_else(|| self.len().cmp(&other.len()))
     }
 
-    fn is(&self, pairs: &[Arc<Pair>]) -> bool {
-        self.0.len() == pairs.len() && self.0.iter().zip(pairs).all(|(a, b)| Arc::ptr_eq(a, b))
+    /// What it takes besides its base.
+    pub fn own_bytes(&self) -> usize {
+        size_of_val(&*self.own)
     }
 }
 
 impl LabelSet for SharedLabels {
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|pair| pair.name() == name).map(|pair| pair.value())
+        self.pairs().find(|pair| pair.name() == name).map(|pair| pair.value())
+    }
+}
+
+impl Base {
+    /// What it takes, with its counter and what the allocator adds.
+    fn size_bytes(&self) -> usize {
+        size_of_val(&*self.pairs) + size_of::<Self>() + 2 * ALLOCATION_BYTES
     }
 }
 
 impl Pairs {
-    /// Finds or makes the pairs of a label set that is to be borne, which differs from the one before in these places; a
-    /// hash of which they are.
-    pub fn meet<'a>(
-        &mut self,
-        key: &WireKey,
-        labels: impl Iterator<Item = (&'a str, &'a str)>,
-        changes: Changes,
-    ) -> u32 {
-        let mut count = 0;
-        for (at, (name, value)) in labels.enumerate() {
-            count = at + 1;
-            if self.is_other(at, name, value, changes) {
-                let hash = self.hash(key, name, value);
-                let pair = self.known(hash, name, value).unwrap_or_else(|| self.make(hash, name, value));
-                self.set_met(at, pair);
-            }
-        }
+    /// The labels of a series of the store, which differ in these places from those that were asked for before.
+    pub fn bear(&mut self, key: &WireKey, labels: &BorrowedLabels<'_>, changes: Changes) -> SharedLabels {
+        let count = labels.len();
+        // There are others of them, or somebody was released meanwhile.
+        let changes = if self.met.len() == count { changes } else { Changes::ALL };
         self.met.truncate(count);
-        self.hash_of_met(key)
-    }
-
-    /// The same for a label set that may be borne already: `None` when no series bears one of the pairs.
-    pub fn find<'a>(
-        &mut self,
-        key: &WireKey,
-        labels: impl Iterator<Item = (&'a str, &'a str)>,
-        changes: Changes,
-    ) -> Option<u32> {
-        let mut count = 0;
-        for (at, (name, value)) in labels.enumerate() {
-            count = at + 1;
-            if self.is_other(at, name, value, changes) {
-                let hash = self.hash(key, name, value);
-                let Some(pair) = self.known(hash, name, value) else {
-                    // What comes behind is of no use to the next one.
-                    self.met.truncate(at);
-                    return None;
-                };
-                self.set_met(at, pair);
+        let base = self.base.take().filter(|base| base.pairs.len() == count && count <= u64::BITS as usize);
+        for place in changes.places(count) {
+            let Some((name, value)) = labels.nth(place) else { break };
+            let old = self.met.get(place);
+            let is_named_so = |pair: &&Arc<Pair>| !changes.may_be_names() || pair.bytes().0 == name.as_bytes();
+            let old = old.filter(is_named_so);
+            if old.is_none_or(|pair| pair.bytes().1 != value.as_bytes()) {
+                let name_hash = old.map_or_else(|| key.hash(name.as_bytes()) as u64, |pair| pair.name_hash);
+                let pair = self.pair(key, name_hash, name, value);
+                if let Some(met) = self.met.get_mut(place) {
+                    *met = pair;
+                } else {
+                    self.met.push(pair);
+                }
+            }
+            if let Some(base) = &base {
+                let is_own = !Arc::ptr_eq(&base.pairs[place], &self.met[place]);
+                self.own = self.own & !(1 << place) | u64::from(is_own) << place;
             }
         }
-        self.met.truncate(count);
-        Some(self.hash_of_met(key))
-    }
-
-    /// New series of a target come behind each other and differ in a label or two.
-    fn is_other(&self, at: usize, name: &str, value: &str, changes: Changes) -> bool {
-        self.met.get(at).is_none_or(|pair| changes.may_be(at) && !pair.is(name, value))
-    }
-
-    fn set_met(&mut self, at: usize, pair: Arc<Pair>) {
-        if let Some(place) = self.met.get_mut(at) {
-            *place = pair;
-        } else {
-            self.met.push(pair);
+        self.repeated += places(self.own).filter(|place| !changes.may_be(*place)).count() as u32;
+        // What is repeated may cost as much as a new base, and no more.
+        let limit = count as u32;
+        let is_worth_it = |_: &Arc<Base>| self.repeated < limit && self.own.count_ones() <= limit / 2;
+        let base = base.filter(is_worth_it).unwrap_or_else(|| self.make_base());
+        self.base = Some(Arc::clone(&base));
+        self.bases[base.id as usize] += 1;
+        let mut own = Vec::with_capacity(self.own.count_ones() as usize);
+        for place in places(self.own) {
+            let pair = Arc::clone(&self.met[place]);
+            self.use_pair(pair.id);
+            own.push((place as u32, pair));
         }
+        SharedLabels { base, own: own.into() }
     }
 
-    fn hash_of_met(&mut self, key: &WireKey) -> u32 {
-        self.buffer.clear();
-        self.met.iter().for_each(|pair| self.buffer.extend_from_slice(&pair.id.to_le_bytes()));
-        key.hash(&self.buffer) as u32
+    /// Makes the labels met last a base.
+    fn make_base(&mut self) -> Arc<Base> {
+        let id = self.free_bases.pop().unwrap_or_else(|| {
+            self.bases.push(0);
+            self.bases.len() as u32 - 1
+        });
+        let base = Arc::new(Base { id, pairs: self.met.as_slice().into() });
+        base.pairs.iter().for_each(|pair| self.use_pair(pair.id));
+        self.bytes += base.size_bytes();
+        (self.own, self.repeated) = (0, 0);
+        base
     }
 
-    /// Whether these are the labels met last.
-    pub fn are(&self, labels: &SharedLabels) -> bool {
-        labels.is(&self.met)
-    }
-
-    /// The labels met last, for one more series.
-    pub fn bear(&mut self) -> SharedLabels {
-        for pair in &self.met {
-            if let Some(entry) = &mut self.entries[pair.id as usize] {
-                entry.uses += 1;
-            }
+    fn use_pair(&mut self, id: u32) {
+        if let Some(entry) = &mut self.entries[id as usize] {
+            entry.uses += 1;
         }
-        SharedLabels(self.met.as_slice().into())
     }
 
     /// A series is gone.
     pub fn release(&mut self, labels: &SharedLabels) {
-        for pair in labels.pairs() {
-            if let Some(entry) = &mut self.entries[pair.id as usize] {
-                entry.uses -= 1;
-            }
-            self.forget_unused(pair.id);
+        labels.own.iter().for_each(|(_, pair)| self.release_pair(pair.id));
+        let uses = &mut self.bases[labels.base.id as usize];
+        *uses -= 1;
+        if *uses == 0 {
+            labels.base.pairs.iter().for_each(|pair| self.release_pair(pair.id));
+            self.bytes -= labels.base.size_bytes();
+            self.free_bases.push(labels.base.id);
         }
+        // They may be among what is gone.
         self.met.clear();
+        self.base = None;
     }
 
-    /// What the pairs take that only this series bears.
+    fn release_pair(&mut self, id: u32) {
+        let place = &mut self.entries[id as usize];
+        let Some(entry) = place else { return };
+        entry.uses -= 1;
+        if entry.uses > 0 {
+            return;
+        }
+        self.bytes -= entry.pair.size_bytes();
+        if let Ok(found) = self.places.find_entry(entry.hash, |other| *other == id) {
+            found.remove();
+        }
+        *place = None;
+        self.free.push(id);
+    }
+
+    /// What the pairs and the base take that only this series has.
     pub fn own_bytes(&self, labels: &SharedLabels) -> usize {
-        let entries = labels.pairs().iter().filter_map(|pair| self.entries[pair.id as usize].as_ref());
-        entries.filter(|entry| entry.uses == 1).map(|entry| entry.pair.size_bytes()).sum()
+        let has_base = self.bases[labels.base.id as usize] == 1;
+        let base = has_base.then_some(&labels.base);
+        let pairs = labels.own.iter().map(|(_, pair)| pair).chain(base.into_iter().flat_map(|base| &base.pairs));
+        let entries = pairs.filter_map(|pair| self.entries[pair.id as usize].as_ref());
+        let pairs_bytes: usize = entries.filter(|entry| entry.uses == 1).map(|entry| entry.pair.size_bytes()).sum();
+        pairs_bytes + base.map_or(0, |base| base.size_bytes())
     }
 
     /// What they all take.
@@ -201,22 +244,19 @@ impl Pairs {
         self.bytes
     }
 
-    fn hash(&mut self, key: &WireKey, name: &str, value: &str) -> u64 {
-        self.buffer.clear();
-        self.buffer.extend_from_slice(name.as_bytes());
-        self.buffer.push(0xff);
-        self.buffer.extend_from_slice(value.as_bytes());
-        key.hash(&self.buffer) as u64
-    }
-
-    fn known(&self, hash: u64, name: &str, value: &str) -> Option<Arc<Pair>> {
+    /// Finds or makes a pair.
+    fn pair(&mut self, key: &WireKey, name_hash: u64, name: &str, value: &str) -> Arc<Pair> {
+        let hash = name_hash.rotate_left(u64::BITS / 2) ^ key.hash(value.as_bytes()) as u64;
         let of = |id: &u32| self.entries[*id as usize].as_ref().map(|entry| &entry.pair);
-        self.places.find(hash, |id| of(id).is_some_and(|pair| pair.is(name, value))).and_then(of).cloned()
+        let is_it = |pair: &Arc<Pair>| pair.bytes() == (name.as_bytes(), value.as_bytes());
+        let known = self.places.find(hash, |id| of(id).is_some_and(is_it)).and_then(of).cloned();
+        known.unwrap_or_else(|| self.make(hash, name_hash, name, value))
     }
 
-    fn make(&mut self, hash: u64, name: &str, value: &str) -> Arc<Pair> {
+    fn make(&mut self, hash: u64, name_hash: u64, name: &str, value: &str) -> Arc<Pair> {
         let id = self.free.pop().unwrap_or(self.entries.len() as u32);
-        let pair = Arc::new(Pair { id, name_bytes: name.len() as u32, text: [name, value].concat().into() });
+        let text = [name, value].concat().into();
+        let pair = Arc::new(Pair { id, name_bytes: name.len() as u32, name_hash, text });
         self.bytes += pair.size_bytes();
         let entry = Some(Entry { pair: Arc::clone(&pair), hash, uses: 0 });
         if let Some(place) = self.entries.get_mut(id as usize) {
@@ -228,52 +268,118 @@ impl Pairs {
         self.places.insert_unique(hash, id, hash_of);
         pair
     }
-
-    fn forget_unused(&mut self, id: u32) {
-        let place = &mut self.entries[id as usize];
-        let Some(entry) = place.take_if(|entry| entry.uses == 0) else { return };
-        self.bytes -= entry.pair.size_bytes();
-        if let Ok(found) = self.places.find_entry(entry.hash, |other| *other == id) {
-            found.remove();
-        }
-        self.free.push(id);
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const KEY: WireKey = WireKey::new([7; 192]);
+
+    fn borrowed<'a>(pairs: &[(&'a str, &'a str)]) -> BorrowedLabels<'a> {
+        let mut labels = BorrowedLabels::default();
+        labels.extend(pairs.iter().copied());
+        labels
+    }
 
     #[test]
     fn pairs_live_as_long_as_some_series_bears_them() {
         let mut pairs = Pairs::default();
         let (a, b) = ([("job", "api"), ("pod", "1")], [("job", "api"), ("pod", "2")]);
-        let hash = pairs.meet(&KEY, a.into_iter(), Changes::ALL);
-        let first = pairs.bear();
-        assert_ne!(pairs.meet(&KEY, b.into_iter(), Changes::ALL), hash);
-        let second = pairs.bear();
-        assert!(pairs.are(&second) && !pairs.are(&first));
-        assert!(Arc::ptr_eq(&first.pairs()[0], &second.pairs()[0]));
-        assert_eq!(*second.to_labels(), Labels::from_pairs(b).unwrap());
+        let first = pairs.bear(&KEY, &borrowed(&a), Changes::ALL);
+        let alone_bytes = pairs.size_bytes();
+        assert_eq!(pairs.own_bytes(&first), alone_bytes);
+        let second = pairs.bear(&KEY, &borrowed(&b), Changes::ALL);
+        let all = |labels: &SharedLabels| labels.pairs().cloned().collect::<Vec<_>>();
+        assert!(Arc::ptr_eq(&all(&first)[0], &all(&second)[0]));
+        assert_eq!((*first.to_labels()).clone(), Labels::from_pairs(a).unwrap());
+        assert_eq!((*second.to_labels()).clone(), Labels::from_pairs(b).unwrap());
         assert_eq!((first.cmp(&second), first.cmp(&first.clone())), (Ordering::Less, Ordering::Equal));
-        // The name and the value are told apart, and what is only looked for takes no room.
-        let bytes = pairs.size_bytes();
-        assert_eq!(pairs.find(&KEY, [("job", "api"), ("podd", "1")].into_iter(), Changes::ALL), None);
-        assert_eq!(pairs.find(&KEY, a.into_iter(), Changes::ALL), Some(hash));
-        assert!(pairs.are(&first) && pairs.size_bytes() == bytes);
-        assert_eq!(pairs.own_bytes(&first), second.pairs()[1].size_bytes());
-        pairs.release(&first);
-        assert_eq!(
-            pairs.meet(&KEY, b.into_iter(), Changes::ALL),
-            pairs.meet(&KEY, second.iter().collect::<Vec<_>>().into_iter(), Changes::ALL)
-        );
-        assert!(pairs.are(&second));
+        assert_eq!((second.get("pod"), second.get("podd")), (Some("2"), None));
+        assert_eq!((pairs.own_bytes(&first), pairs.own_bytes(&second)), (0, all(&second)[1].size_bytes()));
         pairs.release(&second);
+        assert_eq!((pairs.own_bytes(&first), pairs.size_bytes()), (alone_bytes, alone_bytes));
+        let third = pairs.bear(&KEY, &borrowed(&b), Changes::ALL);
+        pairs.release(&first);
+        assert_eq!(pairs.own_bytes(&third), pairs.size_bytes());
+        pairs.release(&third);
         assert_eq!((pairs.size_bytes(), pairs.places.len()), (0, 0));
-        assert_eq!(second.get("pod"), Some("2"), "a reader may still hold it");
-        pairs.meet(&KEY, a.into_iter(), Changes::ALL);
-        assert_eq!(pairs.entries.len(), 3, "places are used again");
+        assert_eq!(third.get("pod"), Some("2"), "a reader may still hold it");
+        pairs.bear(&KEY, &borrowed(&a), Changes::ALL);
+        assert_eq!((pairs.entries.len(), pairs.bases.len()), (3, 2), "places are used again");
+    }
+
+    #[test]
+    fn neighbours_share_what_they_have_in_common() {
+        let mut pairs = Pairs::default();
+        let codes: Vec<String> = (0..100).map(|code| code.to_string()).collect();
+        let all: Vec<SharedLabels> = ["api", "web"]
+            .into_iter()
+            .flat_map(|job| {
+                codes.iter().map(move |code| [("code", &**code), ("job", job), ("pod", job), ("zone", "a")])
+            })
+            .map(|labels| {
+                let shared = pairs.bear(&KEY, &borrowed(&labels), Changes::ALL);
+                assert_eq!(*shared.to_labels(), Labels::from_pairs(labels).unwrap());
+                shared
+            })
+            .collect();
+        assert_eq!(pairs.bases.iter().filter(|uses| **uses > 0).count(), 2);
+        assert!(all.iter().map(|labels| labels.own.len()).sum::<usize>() <= all.len());
+        all.iter().for_each(|labels| pairs.release(labels));
+        assert_eq!((pairs.size_bytes(), pairs.free_bases.len()), (0, pairs.bases.len()));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        /// Values of three labels; an empty one is absent.
+        Bear([u8; 3]),
+        Release(usize),
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let act = prop_oneof![
+            3 => prop::array::uniform3(0..3_u8).prop_map(Act::Bear),
+            1 => any::<usize>().prop_map(Act::Release),
+        ];
+        prop::collection::vec(act, 0..200)
+    }
+
+    proptest! {
+        /// Whoever comes and goes, everybody has their labels, and what is left takes nothing in the end.
+        #[test]
+        fn everybody_has_their_labels(acts in acts()) {
+            let (mut pairs, mut borne, mut before) = (Pairs::default(), Vec::new(), Vec::new());
+            let values = ["", "1", "2"];
+            for act in acts {
+                match act {
+                    Act::Bear(of) => {
+                        let named = ["a", "b", "c"].into_iter().zip(of.map(|value| values[usize::from(value)]));
+                        let labels: Vec<(&str, &str)> = named.filter(|(_, value)| !value.is_empty()).collect();
+                        let same_names = labels.iter().map(|(name, _)| name).eq(before.iter().map(|(name, _)| name));
+                        let mut changes = Changes::default();
+                        let pairs_before = labels.iter().zip(&before).enumerate();
+                        pairs_before.filter(|(_, (new, old))| new != old).for_each(|(place, _)| changes.add(place));
+                        let changes = if same_names { changes } else { Changes::ALL };
+                        let shared = pairs.bear(&KEY, &borrowed(&labels), changes);
+                        borne.push((shared, Labels::from_pairs(labels.iter().copied()).unwrap()));
+                        before = labels;
+                    }
+                    Act::Release(_) if borne.is_empty() => {}
+                    Act::Release(which) => {
+                        let (shared, _) = borne.swap_remove(which % borne.len());
+                        pairs.release(&shared);
+                    }
+                }
+                prop_assert!(borne.iter().all(|(shared, labels)| *shared.to_labels() == *labels));
+                let mut sorted: Vec<_> = borne.iter().collect();
+                sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
+                prop_assert!(sorted.is_sorted_by_key(|(_, labels)| labels));
+            }
+            borne.iter().for_each(|(shared, _)| pairs.release(shared));
+            prop_assert_eq!((pairs.size_bytes(), pairs.places.len()), (0, 0));
+        }
     }
 }

@@ -14,8 +14,8 @@ pub(super) const CHUNK_LIMIT_SAMPLES: u32 = 120;
 /// What a series takes besides its labels and samples: its places in the index and in the cache of wire keys, and what
 /// the allocator adds.
 const BOOKKEEPING_BYTES: usize = 160;
-/// A label of a series: a reference to it, and the series in its list.
-const LABEL_BYTES: usize = 16;
+/// A series in the list of one of its labels.
+const LISTED_BYTES: usize = 8;
 
 /// A series.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub(super) struct Series {
     pub labels: SharedLabels,
     /// Among all series.
     pub place: u32,
-    /// Of the labels, as [`Pairs`](crate::store::labels::Pairs) have it.
-    pub hash: u32,
+    /// The two halves of the hash of its labels: a `u128` would make the whole struct larger.
+    identity: (u64, u64),
     /// None until something is compressed: many series are gone before.
     data: Mutex<Option<Box<Data>>>,
 }
@@ -69,13 +69,17 @@ pub(super) struct Data {
 }
 
 impl Series {
-    pub fn new(labels: SharedLabels, place: u32, hash: u32) -> Self {
-        Self { labels, place, hash, data: Mutex::default() }
+    pub fn new(labels: SharedLabels, place: u32, identity: u128) -> Self {
+        Self { labels, place, identity: ((identity >> 64) as u64, identity as u64), data: Mutex::default() }
+    }
+
+    pub const fn identity(&self) -> u128 {
+        (self.identity.0 as u128) << 64 | self.identity.1 as u128
     }
 
     /// What it takes besides its samples, and besides labels that it shares.
     pub fn overhead_bytes(&self) -> usize {
-        let labels_bytes = LABEL_BYTES * self.labels.pairs().len();
+        let labels_bytes = LISTED_BYTES * self.labels.len() + self.labels.own_bytes();
         size_of::<Self>() + size_of::<Data>() + RECENT_SIZE_BYTES + BOOKKEEPING_BYTES + labels_bytes
     }
 

@@ -22,6 +22,12 @@ pub struct Labels(Box<str>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BorrowedLabels<'a>(Vec<(&'a str, &'a str)>);
 
+impl<'a> From<&'a Labels> for BorrowedLabels<'a> {
+    fn from(labels: &'a Labels) -> Self {
+        Self(labels.iter().collect())
+    }
+}
+
 /// Whatever has values of labels.
 pub trait LabelSet {
     /// The value of `name`, if present.
@@ -157,9 +163,29 @@ impl<'a> BorrowedLabels<'a> {
         Ok(is_set)
     }
 
-    /// Pairs in order of name, for other values in their places.
-    pub fn pairs_mut(&mut self) -> impl Iterator<Item = &mut (&'a str, &'a str)> {
-        self.0.iter_mut()
+    /// The pair in this place, for another value of the same name.
+    pub fn get_mut(&mut self, place: usize) -> Option<&mut (&'a str, &'a str)> {
+        self.0.get_mut(place)
+    }
+
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The pair in this place.
+    pub fn nth(&self, place: usize) -> Option<(&'a str, &'a str)> {
+        self.0.get(place).copied()
+    }
+
+    /// The place of `name`, if present.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|(own, _)| *own == name)
     }
 
     /// Removes `name`, if it is there.

@@ -1,5 +1,6 @@
 //! The labels of a series as they came: decoded once, when the series is new.
 
+use super::batch::WireKey;
 use super::error::SeriesError;
 use super::limits::Limits;
 use super::protobuf::{ProtobufError, Reader, delimited_key};
@@ -30,7 +31,7 @@ pub struct LabelPairs<'a> {
 
 /// A series' labels as they came: label fields one after the other (remote write 1.0), or references into the
 /// request's symbols (2.0). Not validated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WireLabels<'a> {
     bytes: &'a [u8],
     symbols: Option<SymbolTable<'a>>,
@@ -137,17 +138,21 @@ pub fn decode_labels<'a>(labels: impl Into<WireLabels<'a>>, limits: &Limits) -> 
 #[derive(Debug, Default)]
 pub struct LabelReader<'a> {
     set: BorrowedLabels<'a>,
-    /// Each label of `set` as it came, if all were laid out as all senders do it, short, and in order.
-    fields: Vec<&'a [u8]>,
+    /// The labels of `set` as they came.
+    labels: WireLabels<'a>,
+    /// How many of their bytes are of each label, if all were laid out as all senders do it, short, and in order.
+    sizes: Vec<u8>,
     changes: Changes,
+    unseen: Changes,
+    canonical: Vec<u8>,
 }
 
 /// Places in label sets that were read one after the other.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes(u64);
 
 impl Changes {
-    /// Everywhere.
+    /// Everywhere: there may also be other names, or more or fewer of them.
     pub const ALL: Self = Self(u64::MAX);
 
     /// Whether the label in this place may be another.
@@ -156,22 +161,47 @@ impl Changes {
         place >= u64::BITS as usize || self.0 >> place & 1 == 1
     }
 
-    fn add(&mut self, place: usize) {
+    /// Whether the names may be others.
+    pub const fn may_be_names(self) -> bool {
+        self.0 == u64::MAX
+    }
+
+    /// Those of them that a set of so many labels has, in order.
+    #[inline]
+    pub fn places(self, count: usize) -> impl Iterator<Item = usize> {
+        let low = 1_u64.checked_shl(count as u32).map_or(u64::MAX, |end| end - 1);
+        places(self.0 & low).chain(u64::BITS as usize..count)
+    }
+
+    /// The label in this place may be another.
+    pub fn add(&mut self, place: usize) {
         self.0 |= 1_u64.checked_shl(place as u32).unwrap_or(0);
     }
 }
 
+/// The places of ones, in order.
+#[inline]
+pub fn places(mut ones: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = (ones != 0).then(|| ones.trailing_zeros() as usize);
+        ones &= ones.wrapping_sub(1);
+        place
+    })
+}
+
 impl<'a> LabelReader<'a> {
-    /// Reads the labels of a series; what was read before is gone.
+    /// Reads the labels of a series of the same request as those before it; what was read before is gone.
     ///
     /// # Errors
     /// When the labels are malformed, have no metric name, repeat a name, or are over a limit; the set is of no use then.
     pub fn read(&mut self, labels: impl Into<WireLabels<'a>>, limits: &Limits) -> Result<(), SeriesError> {
         let labels = labels.into();
-        if labels.symbols.is_none() && !self.fields.is_empty() && self.read_alike(labels.bytes, limits) {
-            return Ok(());
+        self.changes = Changes::default();
+        if self.sizes.is_empty() || !self.read_alike(labels, limits) {
+            self.read_anew(labels, limits)?;
         }
-        self.read_anew(labels, limits)
+        self.unseen.0 |= self.changes.0;
+        Ok(())
     }
 
     /// The labels that were read last.
@@ -181,42 +211,63 @@ impl<'a> LabelReader<'a> {
 
     /// The same, to be changed.
     pub fn set_mut(&mut self) -> &mut BorrowedLabels<'a> {
-        self.fields.clear();
-        self.changes = Changes::ALL;
+        self.sizes.clear();
+        (self.changes, self.unseen) = (Changes::ALL, Changes::ALL);
         &mut self.set
     }
 
-    /// Where the labels that were read last differ from those that were when this was asked last.
-    pub const fn take_changes(&mut self) -> Changes {
-        std::mem::replace(&mut self.changes, Changes(0))
+    /// Where the labels that were read last differ from those read before them.
+    pub const fn changes(&self) -> Changes {
+        self.changes
     }
 
-    /// Whether the bytes that were read last are those of [`canonical_labels`].
-    pub const fn is_canonical(&self) -> bool {
-        !self.fields.is_empty()
+    /// Where they differ from those that were read last when this was asked last.
+    pub const fn take_changes(&mut self) -> Changes {
+        std::mem::replace(&mut self.unseen, Changes(0))
+    }
+
+    /// As [`label_set_hash`]; `bytes_hash` is that of the bytes that were read.
+    pub fn identity(&mut self, bytes_hash: u128, key: &WireKey) -> u128 {
+        if self.is_canonical() { bytes_hash } else { label_set_hash(self.set.iter(), key, &mut self.canonical) }
+    }
+
+    /// Whether the bytes that were read last are the one spelling of their set.
+    const fn is_canonical(&self) -> bool {
+        !self.sizes.is_empty() && self.labels.symbols.is_none()
     }
 
     /// Whether the labels have the names of those read last; then those are replaced by them, and else of no use.
-    fn read_alike(&mut self, mut bytes: &'a [u8], limits: &Limits) -> bool {
-        for (place, (field, (name, value))) in self.fields.iter_mut().zip(self.set.pairs_mut()).enumerate() {
-            if let Some(rest) = bytes.strip_prefix(*field) {
-                bytes = rest;
-                continue;
+    fn read_alike(&mut self, labels: WireLabels<'a>, limits: &Limits) -> bool {
+        let (mut old, mut new, mut place) = (self.labels.bytes, labels.bytes, 0);
+        loop {
+            let (same, mut end) = (common_prefix(old, new), 0);
+            for size in self.sizes.get(place..).unwrap_or_default() {
+                let next = end + usize::from(*size);
+                if next > same {
+                    break;
+                }
+                (end, place) = (next, place + 1);
             }
-            let Some(new) = Usual::first(bytes) else { return false };
-            let Ok(new_value) = text(new.value) else { return false };
-            if new.name != name.as_bytes() || new_value.len() > limits.label_value_limit_bytes {
+            (old, new) = (&old[end..], &new[end..]);
+            let Some(size) = self.sizes.get_mut(place) else { break };
+            let first = Usual::first(WireLabels { bytes: new, ..labels });
+            let (Some(label), Some((name, value))) = (first, self.set.get_mut(place)) else { return false };
+            let Ok(new_value) = text(label.value) else { return false };
+            if label.name != name.as_bytes() || new_value.len() > limits.label_value_limit_bytes {
                 return false;
             }
-            (*field, *value, bytes) = (new.field, new_value, &bytes[new.field.len()..]);
+            old = &old[usize::from(*size)..];
+            (*value, *size, new) = (new_value, label.size, &new[usize::from(label.size)..]);
             self.changes.add(place);
+            place += 1;
         }
-        bytes.is_empty()
+        self.labels = labels;
+        new.is_empty()
     }
 
     fn read_anew(&mut self, labels: WireLabels<'a>, limits: &Limits) -> Result<(), SeriesError> {
         self.set.clear();
-        self.fields.clear();
+        self.sizes.clear();
         self.changes = Changes::ALL;
         for pair in LabelPairs::new(labels) {
             let (name, value) = pair?;
@@ -235,48 +286,95 @@ impl<'a> LabelReader<'a> {
         if self.set.get(METRIC_NAME).is_none() {
             return Err(SeriesError::MissingMetricName);
         }
-        if was_sorted && self.set.iter().len() == count && labels.symbols.is_none() {
-            self.split(labels.bytes);
+        if was_sorted && self.set.iter().len() == count {
+            self.split(labels);
         }
         Ok(())
     }
 
     /// Notes where each label of the set stands, if all are laid out as usual.
-    fn split(&mut self, mut bytes: &'a [u8]) {
-        while let Some(Usual { field, .. }) = Usual::first(bytes) {
-            self.fields.push(field);
-            bytes = &bytes[field.len()..];
+    fn split(&mut self, labels: WireLabels<'a>) {
+        let mut rest = labels;
+        while let Some(Usual { size, .. }) = Usual::first(rest) {
+            self.sizes.push(size);
+            rest.bytes = &rest.bytes[usize::from(size)..];
         }
-        if !bytes.is_empty() {
-            self.fields.clear();
+        if !rest.bytes.is_empty() {
+            self.sizes.clear();
         }
+        self.labels = labels;
+    }
+}
+
+/// How many bytes are the same from the beginning.
+#[inline]
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    const WORD_BYTES: usize = size_of::<u128>();
+    let count = a.len().min(b.len());
+    let (a, b) = (&a[..count], &b[..count]);
+    let same_in = |a: &[u8; WORD_BYTES], b: &[u8; WORD_BYTES]| {
+        (u128::from_le_bytes(*a) ^ u128::from_le_bytes(*b)).trailing_zeros() as usize / 8
+    };
+    let mut same = 0;
+    for (a, b) in a.as_chunks().0.iter().zip(b.as_chunks().0) {
+        if a != b {
+            return same + same_in(a, b);
+        }
+        same += WORD_BYTES;
+    }
+    // The rest: once more with what is before it, where there is that much.
+    match (a.last_chunk(), b.last_chunk()) {
+        (Some(a), Some(b)) => count - WORD_BYTES + same_in(a, b),
+        _ => a.iter().zip(b).take_while(|(a, b)| a == b).count(),
     }
 }
 
 /// A label that is laid out as all senders do it, with a name and a value, and all of it shorter than 128 bytes.
 struct Usual<'a> {
-    /// All of it.
-    field: &'a [u8],
+    /// Bytes of all of it.
+    size: u8,
     name: &'a [u8],
     value: &'a [u8],
 }
 
 impl<'a> Usual<'a> {
-    /// The first label of these bytes.
-    fn first(bytes: &'a [u8]) -> Option<Self> {
+    /// The first of these labels.
+    #[inline]
+    fn first(labels: WireLabels<'a>) -> Option<Self> {
+        let usual = match labels.symbols {
+            None => Self::first_field(labels.bytes),
+            Some(symbols) => Self::first_reference(labels.bytes, symbols),
+        };
+        usual.filter(|label| !label.name.is_empty() && !label.value.is_empty())
+    }
+
+    fn first_field(bytes: &'a [u8]) -> Option<Self> {
         let [LABEL_KEY, length, NAME_KEY, name_length, ..] = *bytes else { return None };
-        let field = bytes.get(..2 + usize::from(length))?;
-        let (name, value) = field.get(4..)?.split_at_checked(usize::from(name_length))?;
+        let label = bytes.get(4..2 + usize::from(length))?;
+        let (name, value) = label.split_at_checked(usize::from(name_length))?;
         let [VALUE_KEY, value_length, value @ ..] = value else { return None };
         let is_usual = (length | name_length | value_length) < 0x80 && value.len() == usize::from(*value_length);
-        (is_usual && !name.is_empty() && !value.is_empty()).then_some(Self { field, name, value })
+        is_usual.then_some(Self { size: 2 + length, name, value })
+    }
+
+    fn first_reference(bytes: &'a [u8], symbols: SymbolTable<'a>) -> Option<Self> {
+        let mut rest = Reader::new(bytes);
+        let [name, value] = [rest.varint().ok()?, rest.varint().ok()?].map(|place| symbols.get(place as u32));
+        let size = bytes.len() - rest.remaining();
+        Some(Self { size: size as u8, name: name.ok()?, value: value.ok()? })
     }
 }
 
-/// The one spelling of a label set: label fields of remote write 1.0, in order. In place of what `bytes` held.
-pub fn canonical_labels<'l>(labels: impl IntoIterator<Item = (&'l str, &'l str)>, bytes: &mut Vec<u8>) {
+/// The hash of a label set, however it came: that of its one spelling, label fields of remote write 1.0 in order, for
+/// which `bytes` has room.
+pub fn label_set_hash<'l>(
+    labels: impl IntoIterator<Item = (&'l str, &'l str)>,
+    key: &WireKey,
+    bytes: &mut Vec<u8>,
+) -> u128 {
     bytes.clear();
     encode_labels(labels, bytes);
+    key.hash(bytes)
 }
 
 fn check_lengths(name: &str, value: &str, limits: &Limits) -> Result<(), SeriesError> {
@@ -315,6 +413,11 @@ fn encode_text(key: u8, text: &str, bytes: &mut Vec<u8>) {
 }
 
 fn encode_length(length: usize, bytes: &mut Vec<u8>) {
+    // Nearly always.
+    if length < 0x80 {
+        bytes.push(length as u8);
+        return;
+    }
     prost::encode_length_delimiter(length, bytes).expect("a Vec has room for ten bytes");
 }
 
@@ -382,23 +485,64 @@ mod tests {
         assert_eq!(decoded(&labels).map(|labels| labels.len()), Ok(40));
     }
 
-    /// What is read behind another series is what is read alone, and canonical if it is that.
-    fn check_behind_each_other(series: &[Vec<u8>]) {
+    /// What is read behind another series is what is read alone, and has the identity of its labels.
+    fn check_behind_each_other(series: &[WireLabels<'_>]) {
         let limits = Limits { label_value_limit_bytes: 30, ..Limits::default() };
-        let (mut reader, mut canonical, mut before) = (LabelReader::default(), Vec::new(), Labels::new());
-        for bytes in series {
-            let read = reader.read(&**bytes, &limits).map(|()| reader.set().to_labels());
-            assert_eq!(read, decode_labels(&**bytes, &limits), "{bytes:x?}");
-            if let Ok(labels) = &read {
-                canonical_labels(labels, &mut canonical);
-                let is_short = labels.iter().all(|(name, value)| name.len() + value.len() + 4 < 128);
-                assert_eq!(reader.is_canonical(), is_short && canonical == *bytes, "{bytes:x?}");
+        let (mut reader, mut before) = (LabelReader::default(), Labels::new());
+        let key = WireKey::new([7; 192]);
+        for labels in series {
+            let read = reader.read(*labels, &limits).map(|()| reader.set().to_labels());
+            assert_eq!(read, decode_labels(*labels, &limits), "{labels:x?}");
+            if let Ok(read) = &read {
+                let canonical = encoded(&read.iter().collect::<Vec<_>>());
+                if labels.symbols.is_none() {
+                    let is_short = read.iter().all(|(name, value)| name.len() + value.len() + 4 < 128);
+                    assert_eq!(reader.is_canonical(), is_short && canonical == labels.bytes, "{labels:x?}");
+                }
+                assert_eq!(reader.identity(key.hash(labels.bytes), &key), key.hash(&canonical), "{labels:x?}");
                 let changes = reader.take_changes();
-                let mut pairs = labels.iter().zip(before.iter()).enumerate();
-                assert!(pairs.all(|(place, (new, old))| new == old || changes.may_be(place)), "{bytes:x?}");
-                assert!(labels.len() == before.len() || changes.may_be(63), "{bytes:x?}");
-                before = labels.clone();
+                let mut pairs = read.iter().zip(before.iter()).enumerate();
+                assert!(pairs.all(|(place, (new, old))| new == old || changes.may_be(place)), "{labels:x?}");
+                let has_other_names = !read.iter().map(|(name, _)| name).eq(before.iter().map(|(name, _)| name));
+                assert!(!has_other_names || changes.may_be_names(), "{labels:x?}");
+                before = read.clone();
             }
+        }
+    }
+
+    #[test]
+    fn references_are_read_behind_each_other() {
+        let (limits, key) = (Limits::default(), WireKey::new([7; 192]));
+        let texts = ["", "__name__", "up", "down", "code", "200", "500", "job", "api", "\u{e9}", &"x".repeat(31)];
+        // The last one is a name that is text twice, the one before no text.
+        let symbols: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).chain([&b"\xff"[..], b"api"]).collect();
+        let (mut table, text) = (super::super::symbols::Symbols::new(), symbols.concat());
+        let mut start = 0;
+        for symbol in &symbols {
+            table.push(symbol, start, &limits, &key).unwrap();
+            start += symbol.len();
+        }
+        let cases: [&[u8]; 16] = [
+            &[1, 2, 4, 5, 7, 8],
+            &[1, 2, 4, 6, 7, 8],
+            &[1, 2, 4, 6, 7, 12],
+            &[1, 3, 4, 5, 7, 9],
+            &[1, 2, 4, 0, 7, 8],
+            &[1, 0, 4, 5, 7, 8],
+            &[1, 2, 0, 5, 7, 8],
+            &[4, 5, 1, 2, 7, 8],
+            &[1, 2, 4, 5, 7, 10],
+            &[1, 2, 4, 5, 7, 11],
+            &[1, 2, 4, 5, 7, 99],
+            &[1, 2, 4, 5, 7],
+            &[1, 2, 4, 5],
+            &[1, 2, 4, 5, 7, 8, 9, 9],
+            &[1, 2, 0x84, 0x00, 5, 7, 8],
+            &[],
+        ];
+        let cases = cases.map(|references| WireLabels::references(references, table.table(&text)));
+        for (first, second) in cases.iter().flat_map(|first| cases.iter().map(move |second| (first, second))) {
+            check_behind_each_other(&[cases[0], *first, *second, cases[0], *first]);
         }
     }
 
@@ -431,7 +575,7 @@ mod tests {
         ];
         for case in &cases {
             for other in &cases {
-                check_behind_each_other(&[same.clone(), case.clone(), other.clone(), same.clone(), case.clone()]);
+                check_behind_each_other(&[&same, case, other, &same, case].map(|bytes| WireLabels::from(&**bytes)));
             }
         }
     }

@@ -29,7 +29,7 @@ pub mod v1;
 pub use batch::{Batch, HISTOGRAM_HASH, HistogramSeriesRef, Interned, Sample, SeriesRef, WIRE_KEY_SIZE_BYTES, WireKey};
 pub use error::{DecodeError, SeriesError};
 pub use histogram::{Bucket, CUSTOM_SCHEMA, Histogram, HistogramError, ResetHint};
-pub use labels::{Changes, LabelPairs, LabelReader, WireLabels, canonical_labels, decode_labels};
+pub use labels::{Changes, LabelPairs, LabelReader, WireLabels, decode_labels, label_set_hash, places};
 pub use limits::Limits;
 pub use negotiate::{NegotiationError, Protocol, negotiate};
 pub use protobuf::ProtobufError;
