@@ -47,6 +47,7 @@ pub fn wire_key() -> WireKey {
 }
 
 /// One request of a scrape.
+#[derive(Clone)]
 pub struct Request {
     /// Protobuf in a snappy block.
     pub body: Vec<u8>,
