@@ -82,6 +82,15 @@ impl Used {
     }
 }
 
+/// Who takes part, and how.
+struct Contender<'a> {
+    peer: &'a Peer,
+    name: String,
+    args: &'static [&'static str],
+    content_type: &'static str,
+    load: Load,
+}
+
 /// What a server takes for one load.
 #[derive(Clone, Copy)]
 struct Costs {
@@ -94,8 +103,8 @@ struct Costs {
 }
 
 impl Costs {
-    fn of(peer: &Peer, content_type: &str, load: &Load) -> anyhow::Result<Self> {
-        let server = start(peer, SERVER_CORE)?;
+    fn of(Contender { peer, args, content_type, load, .. }: &Contender<'_>) -> anyhow::Result<Self> {
+        let server = start(peer, SERVER_CORE, args)?;
         let new = Used::of(&server, content_type, &load.first)?;
         let known = Used::of(&server, content_type, &load.rest)?;
         let quantile = |q: f64| known.sent.latencies.value_at_quantile(q) as f64 / 1e3;
@@ -120,10 +129,13 @@ impl Costs {
     }
 }
 
-fn start(peer: &Peer, cores: &str) -> anyhow::Result<Server> {
+fn start(peer: &Peer, cores: &str, args: &[&str]) -> anyhow::Result<Server> {
     match peer.kind {
-        Kind::Sloburn => peer.start(cores, &["--rules=specs.yaml"], &[("specs.yaml", specs_text(SLOS))]),
-        Kind::Prometheus | Kind::VictoriaMetrics => peer.start(cores, &[], &[]),
+        Kind::Sloburn => {
+            let args = [&["--rules=specs.yaml"], args].concat();
+            peer.start(cores, &args, &[("specs.yaml", specs_text(SLOS))])
+        }
+        Kind::Prometheus | Kind::VictoriaMetrics => peer.start(cores, args, &[]),
     }
 }
 
@@ -149,18 +161,24 @@ pub fn run(peers: &Peers) -> anyhow::Result<()> {
     for (size, scrapes, rounds) in [(SMALL, SMALL_SCRAPES, SMALL_ROUNDS), (LARGE, LARGE_SCRAPES, LARGE_ROUNDS)] {
         let load = Load::new(size, scrapes);
         println!("{} series, {} bytes a sample, {SLOS} SLOs on them", size.series(), load.bytes_a_sample());
-        let mut contenders: Vec<(&Peer, String, &str, Load)> = Vec::new();
+        let mut contenders = Vec::new();
         for peer in peers.iter() {
-            contenders.push((peer, peer.name.clone(), V1, load.clone()));
+            let plain = |name: &str, args| {
+                let load = load.clone();
+                Contender { peer, name: name.to_owned(), args, content_type: V1, load }
+            };
+            contenders.push(plain(&peer.name, &[]));
             if peer.kind == Kind::Sloburn {
-                contenders.push((peer, "the same in remote write 2.0".to_owned(), V2, load.in_v2()));
+                let as_usual = plain("the same in remote write 2.0", &[]);
+                contenders.push(Contender { content_type: V2, load: load.in_v2(), ..as_usual });
+                contenders.push(plain("sloburn without samples for queries", &["--store.slis=false"]));
             }
         }
         let (mut floor_rate, mut costs) = (0.0_f64, vec![None::<Costs>; contenders.len()]);
         for round in 1..=rounds {
             floor_rate = floor_rate.max(floor(&load)?);
-            for ((peer, _, content_type, load), best) in contenders.iter().zip(&mut costs) {
-                let new = Costs::of(peer, content_type, load)?;
+            for (contender, best) in contenders.iter().zip(&mut costs) {
+                let new = Costs::of(contender)?;
                 *best = Some(best.map_or(new, |best| best.best(new)));
             }
             eprintln!("round {round} of {rounds} is done");
@@ -171,9 +189,9 @@ pub fn run(peers: &Peers) -> anyhow::Result<()> {
         );
         println!("|---|---|---|---|---|---|---|---|---|---|");
         let own = costs.first().copied().flatten();
-        for (place, ((_, name, ..), costs)) in contenders.iter().zip(&costs).enumerate() {
+        for (place, (contender, costs)) in contenders.iter().zip(&costs).enumerate() {
             let (Some(costs), Some(own)) = (costs, own) else { continue };
-            print(name, costs, floor_rate, (place > 0).then_some(&own));
+            print(&contender.name, costs, floor_rate, (place > 0).then_some(&own));
         }
         println!();
     }
@@ -193,24 +211,42 @@ fn print(name: &str, costs: &Costs, floor_rate: f64, own: Option<&Costs>) {
     );
 }
 
+/// How fast samples are taken, and by whom the cores are used meanwhile.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Samples a second.
+    rate: f64,
+    /// CPU seconds a second.
+    server: f64,
+    sender: f64,
+}
+
 /// sloburn on one core and on two.
 pub fn cores(peers: &Peers) -> anyhow::Result<()> {
     let Some(peer) = peers.get(Kind::Sloburn) else { return Ok(()) };
     let load = Load::new(SMALL, SMALL_SCRAPES);
     pin_sender()?;
-    let mut best = [(0.0_f64, f64::INFINITY); 2];
+    let mut best = [None::<Pace>; 2];
     for _ in 0..SMALL_ROUNDS {
-        for (cores, (rate, cpu_seconds)) in [SERVER_CORE, BOTH_CORES].into_iter().zip(&mut best) {
-            let server = start(peer, cores)?;
+        for (cores, best) in [SERVER_CORE, BOTH_CORES].into_iter().zip(&mut best) {
+            let server = start(peer, cores, &[])?;
             Used::of(&server, V1, &load.first)?;
+            let before = cpu_of(std::process::id())?;
             let known = Used::of(&server, V1, &load.rest)?;
-            *rate = rate.max(known.samples as f64 / known.sent.took.as_secs_f64());
-            *cpu_seconds = cpu_seconds.min(known.cpu_seconds_a_million());
+            let (seconds, sender) = (known.sent.took.as_secs_f64(), cpu_of(std::process::id())? - before);
+            let rate = known.samples as f64 / seconds;
+            let pace = Pace { rate, server: known.cpu_seconds / seconds, sender: sender / seconds };
+            *best = Some(best.filter(|best| best.rate > pace.rate).unwrap_or(pace));
         }
     }
-    for (cores, (rate, cpu_seconds)) in [SERVER_CORE, BOTH_CORES].into_iter().zip(best) {
-        println!("{cores:>4}: {:.2} M samples/s, {cpu_seconds:.3} CPU s a million", rate / 1e6);
+    let [Some(one), Some(two)] = best else { return Ok(()) };
+    for (cores, Pace { rate, server, sender }) in [SERVER_CORE, BOTH_CORES].into_iter().zip([one, two]) {
+        println!("{cores:>4}: {:.2} M samples/s; cores used: {server:.2} by it, {sender:.2} by the sender", rate / 1e6);
     }
-    println!("on two cores {:.2} times as fast; the sender shares the second one\n", best[1].0 / best[0].0);
+    println!(
+        "on two cores {:.2} times as fast with the sender on the second; {:.2} times if it had both as it had its part\n",
+        two.rate / one.rate,
+        two.rate / two.server * 2.0 / (one.rate / one.server.min(1.0)),
+    );
     Ok(())
 }

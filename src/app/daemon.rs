@@ -192,15 +192,13 @@ impl Daemon {
         let notifier = Arc::new(Notifier::start(&settings.notify, settings.receivers, outbox)?);
         notifier.set_rollouts(argo_rollouts(services));
         let store_settings = store::Settings {
-            retention: settings.store.retention,
-            limit_bytes: settings.store.limit_bytes,
             future_limit: engine::FUTURE_LIMIT,
             series_limit: settings.series_limit,
             limits: settings.limits,
             ha: settings.ha.clone(),
             ..store::Settings::new(settings.key.clone())
         };
-        let kept = Kept::new(store_settings, &settings.store.matches, services, &settings.groups.groups);
+        let kept = Kept::new(settings.store, store_settings, services, &settings.groups.groups);
         let engine_settings = engine::Settings {
             key: settings.key.clone(),
             limits: settings.limits,

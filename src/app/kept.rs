@@ -20,6 +20,8 @@ const EXPIRE_EVERY_RECORDS: usize = 4;
 pub struct StoreSettings {
     /// Series kept besides those that the specs refer to.
     pub matches: Vec<Selector>,
+    /// What SLIs count is kept, too, and not only what queries of specs and rules refer to.
+    pub keeps_slis: bool,
     /// How long samples are kept.
     pub retention: Span,
     /// What all samples and labels may take.
@@ -29,7 +31,7 @@ pub struct StoreSettings {
 impl Default for StoreSettings {
     fn default() -> Self {
         let (retention, limit_bytes) = (store::DEFAULT_RETENTION, store::DEFAULT_LIMIT_BYTES);
-        Self { matches: Vec::new(), retention, limit_bytes }
+        Self { matches: Vec::new(), keeps_slis: true, retention, limit_bytes }
     }
 }
 
@@ -38,17 +40,21 @@ impl Default for StoreSettings {
 pub(super) struct Kept {
     pub store: Store,
     configured: Arc<[Selector]>,
+    keeps_slis: bool,
 }
 
 impl Kept {
-    pub fn new(settings: store::Settings, configured: &[Selector], services: &[Service], groups: &[RuleGroup]) -> Self {
-        let store = Store::new(settings, &selectors(configured, services, groups));
-        Self { store, configured: configured.into() }
+    /// A store as `settings` say, for the rest of which `parts` are made.
+    pub fn new(settings: StoreSettings, parts: store::Settings, services: &[Service], groups: &[RuleGroup]) -> Self {
+        let (configured, keeps_slis): (Arc<[_]>, _) = (settings.matches.into(), settings.keeps_slis);
+        let parts = store::Settings { retention: settings.retention, limit_bytes: settings.limit_bytes, ..parts };
+        let store = Store::new(parts, &selectors(&configured, keeps_slis, services, groups));
+        Self { store, configured, keeps_slis }
     }
 
     /// Keeps what these specs refer to from now on.
     pub fn follow(&self, services: &[Service], groups: &[RuleGroup]) {
-        self.store.watch(&selectors(&self.configured, services, groups));
+        self.store.watch(&selectors(&self.configured, self.keeps_slis, services, groups));
     }
 
     /// Records the engine's figures and drops what is too old, for ever. Holds a way to the engine.
@@ -79,21 +85,22 @@ impl Kept {
 }
 
 /// Everything somebody may ask for: what the configuration names, and what specs and rules refer to. Canaries look at SLIs.
-fn selectors(configured: &[Selector], services: &[Service], groups: &[RuleGroup]) -> Vec<Selector> {
+fn selectors(configured: &[Selector], keeps_slis: bool, services: &[Service], groups: &[RuleGroup]) -> Vec<Selector> {
     let mut selectors = configured.to_vec();
     for service in services {
-        add_service(service, &mut selectors);
+        let queries = service.slis.iter().filter_map(|sli| sli.query()).flat_map(QueryEvents::queries);
+        selectors.extend(queries.flat_map(|query| query.needed()).map(|needed| needed.selector));
+        if keeps_slis {
+            add_counted(service, &mut selectors);
+        }
     }
     selectors.extend(Ruler::needed(groups).into_iter().map(|needed| needed.selector));
     selectors
 }
 
 /// What the SLIs of a service count, whole histograms for those of latency, and what excludes events.
-fn add_service(service: &Service, selectors: &mut Vec<Selector>) {
+fn add_counted(service: &Service, selectors: &mut Vec<Selector>) {
     for sli in service.slis.iter() {
-        for query in sli.query().into_iter().flat_map(QueryEvents::queries) {
-            selectors.extend(query.needed().into_iter().map(|needed| needed.selector));
-        }
         let inputs = sli.inputs();
         if let Some(latency) = &inputs.native {
             let base = latency.histogram.metric_name().unwrap_or_default();
@@ -124,6 +131,8 @@ spec:
       events: {bad: 'errors_total{job="shop"}', total: 'requests_total{job="shop"}'}
     - name: latency
       latency: {histogram: 'duration_seconds{job="shop"}', threshold: 250ms}
+    - name: asked
+      ratio: {error: 'avg(ratio)'}
   slos:
     - name: availability
       sli: errors
@@ -134,10 +143,14 @@ spec:
         let (specs, report) = read(&[Source::new("spec.yaml", text), Source::new("rules.yaml", rules)]);
         assert!(!report.has_errors(), "{}", report.render(false));
         let configured = [Selector::new(vec![crate::types::Matcher::equal("__name__", "up")])];
-        let found: Vec<String> =
-            selectors(&configured, &specs.services, &specs.groups).iter().map(Selector::to_string).collect();
+        let found = |keeps_slis: bool| -> Vec<String> {
+            let selectors = selectors(&configured, keeps_slis, &specs.services, &specs.groups);
+            // But for what an SLI by PromQL counts as.
+            selectors.iter().map(Selector::to_string).filter(|text| !text.starts_with("sloburn_")).collect()
+        };
         let expected = [
             "up",
+            "ratio",
             "errors_total{job=\"shop\"}",
             "requests_total{job=\"shop\"}",
             "duration_seconds{job=\"shop\"}",
@@ -148,6 +161,7 @@ spec:
             "a",
             "b{x=\"1\"}",
         ];
-        assert_eq!(found, expected);
+        assert_eq!(found(true), expected);
+        assert_eq!(found(false), ["up", "ratio", "a", "b{x=\"1\"}"]);
     }
 }

@@ -233,6 +233,7 @@ fn kept(options: &StoreOptions, config: &StoreConfig) -> anyhow::Result<StoreSet
     let configured = config.retention_size_bytes.and_then(|bytes| usize::try_from(bytes).ok());
     Ok(StoreSettings {
         matches,
+        keeps_slis: options.slis.or(config.slis).unwrap_or(defaults.keeps_slis),
         retention: options.retention_time.or(config.retention_time).unwrap_or(defaults.retention),
         limit_bytes: options.retention_size.or(configured).unwrap_or(defaults.limit_bytes),
     })
@@ -257,6 +258,7 @@ fn about(options: &ServeOptions, settings: &app::Settings) -> anyhow::Result<Abo
         ("storage.path", path(settings.storage.as_ref().map(|storage| storage.path.as_path()))),
         ("store.retention.size", settings.store.limit_bytes.to_string()),
         ("store.retention.time", settings.store.retention.to_string()),
+        ("store.slis", settings.store.keeps_slis.to_string()),
         ("web.config.file", path(options.web.web_config_file.as_deref())),
         ("web.enable-lifecycle", settings.enable_lifecycle.to_string()),
         ("web.external-url", settings.notify.external_url.to_string()),

@@ -27,6 +27,8 @@ pub struct QueryConfig {
 pub struct StoreConfig {
     /// Series kept besides those that specs and rules refer to.
     pub matches: Vec<Selector>,
+    /// Whether what SLIs count is kept.
+    pub slis: Option<bool>,
     /// How long samples are kept.
     pub retention_time: Option<Span>,
     /// What they may take.
@@ -38,6 +40,7 @@ impl PartialEq for StoreConfig {
     fn eq(&self, other: &Self) -> bool {
         let texts = |config: &Self| config.matches.iter().map(Selector::to_string).collect::<Vec<_>>();
         texts(self) == texts(other)
+            && self.slis == other.slis
             && self.retention_time == other.retention_time
             && self.retention_size_bytes == other.retention_size_bytes
     }
@@ -59,10 +62,11 @@ pub(super) fn store(field: Field<'_>, reporter: &mut Reporter<'_>) -> Option<Sto
         let items = items(field, MATCH_LIMIT_COUNT, reporter);
         items.into_iter().filter_map(|item| selector(item, reporter)).collect()
     });
+    let slis = fields.get("slis").and_then(|field| field.boolean(reporter));
     let retention_time = fields.get("retention_time").and_then(|field| positive(field, reporter));
     let retention_size_bytes = fields.get("retention_size").and_then(|field| parsed(field, reporter, bytes));
     fields.finish(reporter);
-    Some(StoreConfig { matches: matches.unwrap_or_default(), retention_time, retention_size_bytes })
+    Some(StoreConfig { matches: matches.unwrap_or_default(), slis, retention_time, retention_size_bytes })
 }
 
 /// A whole number from 1.
@@ -93,6 +97,7 @@ mod tests {
 query: {timeout: 10s, max_concurrency: 4, max_samples: 1000, lookback_delta: 1m}
 store:
   match: ['up', '{job=~\"a|b\"}']
+  slis: false
   retention_time: 2h
   retention_size: 64MiB
 ",
@@ -108,6 +113,7 @@ store:
         assert_eq!(config.query, expected);
         let texts: Vec<String> = config.store.matches.iter().map(Selector::to_string).collect();
         assert_eq!(texts, ["up", "{job=~\"a|b\"}"]);
+        assert_eq!(config.store.slis, Some(false));
         assert_eq!(config.store.retention_time, Some(Span::hours(2)));
         assert_eq!(config.store.retention_size_bytes, Some(64 << 20));
     }
