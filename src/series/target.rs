@@ -222,7 +222,7 @@ impl Target {
             if self.series.len() == self.series.capacity() {
                 // For most, not twice as much: there are many targets, and few that grow.
                 let count = self.series.len();
-                self.series.reserve_exact((count / 8).max(count.clamp(2, 16)));
+                self.series.reserve_exact((count / 8).max(count.clamp(2, 8)));
             }
             self.series.push(series);
             self.series.len() as u32 - 1

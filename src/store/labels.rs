@@ -328,7 +328,9 @@ mod tests {
             .collect();
         assert_eq!(pairs.bases.iter().filter(|uses| **uses > 0).count(), 2);
         assert!(all.iter().map(|labels| labels.own.len()).sum::<usize>() <= all.len());
-        all.iter().for_each(|labels| pairs.release(labels));
+        for labels in &all {
+            pairs.release(labels);
+        }
         assert_eq!((pairs.size_bytes(), pairs.free_bases.len()), (0, pairs.bases.len()));
     }
 
@@ -378,7 +380,9 @@ mod tests {
                 sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
                 prop_assert!(sorted.is_sorted_by_key(|(_, labels)| labels));
             }
-            borne.iter().for_each(|(shared, _)| pairs.release(shared));
+            for (shared, _) in &borne {
+                pairs.release(shared);
+            }
             prop_assert_eq!((pairs.size_bytes(), pairs.places.len()), (0, 0));
         }
     }

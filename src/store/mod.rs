@@ -10,14 +10,16 @@
 //! one time the first stays. Where senders come in pairs, only those of the elected replica are kept, by an election of
 //! our own with the engine's rules: it sees the same requests, a moment later.
 //!
-//! Labels repeat: each pair of a name and a value is kept once (`labels`), and put together again for a reader.
+//! Labels repeat: each pair of a name and a value is kept once, and series that come behind each other share the list of
+//! those that they have in common (`labels`). Series are told apart by the keyed hash of their labels, as in the engine.
 //!
 //! **Concurrency.** Writers take turns (`intake`). The latest floats of a series wait there for a few more (`recent`), or
 //! for a reader, before they are compressed. Each series has a lock of its own, which is held for the few
 //! microseconds that it takes to append a sample, or to unpack its samples for a reader; so a query that reads ten
 //! thousand series delays a writer by one of them. The index of labels has a read-write lock: readers hold it while they
-//! look for series, the first to look puts new series into it, and only vanished ones make a writer wait for it. A reader holds on to the series that it has found
-//! and takes one lock at a time. A query may therefore see one series a sample further than another, as in Prometheus.
+//! look for series, the first to look puts new series into it, and only vanished ones make a writer wait for it. A reader
+//! holds on to the series that it has found and takes one lock at a time. A query may therefore see one series a sample
+//! further than another, as in Prometheus.
 //!
 //! After a restart the store is empty until new samples arrive: the journal is read for the engine only, whose
 //! checkpoints spare it most of the retention.
