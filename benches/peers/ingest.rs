@@ -27,7 +27,6 @@ const AFTERWARDS: Duration = Duration::from_secs(1);
 const MIB: f64 = (1 << 20) as f64;
 
 /// The requests of some scrapes: one in which every series is new, and the rest.
-#[derive(Clone)]
 struct Load {
     first: Vec<Request>,
     rest: Vec<Request>,
@@ -88,7 +87,7 @@ struct Contender<'a> {
     name: String,
     args: &'static [&'static str],
     content_type: &'static str,
-    load: Load,
+    load: &'a Load,
 }
 
 /// What a server takes for one load.
@@ -160,17 +159,18 @@ fn floor(load: &Load) -> anyhow::Result<f64> {
 pub fn run(peers: &Peers) -> anyhow::Result<()> {
     for (size, scrapes, rounds) in [(SMALL, SMALL_SCRAPES, SMALL_ROUNDS), (LARGE, LARGE_SCRAPES, LARGE_ROUNDS)] {
         let load = Load::new(size, scrapes);
+        let in_v2 = load.in_v2();
         println!("{} series, {} bytes a sample, {SLOS} SLOs on them", size.series(), load.bytes_a_sample());
         let mut contenders = Vec::new();
         for peer in peers.iter() {
             let plain = |name: &str, args| {
-                let load = load.clone();
-                Contender { peer, name: name.to_owned(), args, content_type: V1, load }
+                let name = name.to_owned();
+                Contender { peer, name, args, content_type: V1, load: &load }
             };
             contenders.push(plain(&peer.name, &[]));
             if peer.kind == Kind::Sloburn {
                 let as_usual = plain("the same in remote write 2.0", &[]);
-                contenders.push(Contender { content_type: V2, load: load.in_v2(), ..as_usual });
+                contenders.push(Contender { content_type: V2, load: &in_v2, ..as_usual });
                 contenders.push(plain("sloburn without samples for queries", &["--store.slis=false"]));
             }
         }

@@ -47,7 +47,6 @@ pub fn wire_key() -> WireKey {
 }
 
 /// One request of a scrape.
-#[derive(Clone)]
 pub struct Request {
     /// Protobuf in a snappy block.
     pub body: Vec<u8>,

@@ -64,10 +64,11 @@ impl Alike {
             };
             self.deciders.extend(names.iter().map(|name| Decider::new(name, labels, key)));
             self.last = None;
-        }
-        for decider in self.deciders.iter_mut().filter(|decider| decider.may_be_other(changes)) {
-            decider.hash = decider.hash_of_value(labels, key);
-            self.last = None;
+        } else {
+            for decider in self.deciders.iter_mut().filter(|decider| decider.may_be_other(changes)) {
+                decider.hash = decider.hash_of_value(labels, key);
+                self.last = None;
+            }
         }
         if let Some(met) = self.last {
             return met;

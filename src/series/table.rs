@@ -267,11 +267,11 @@ impl Table {
     fn find_target(&mut self, labels: &BorrowedLabels<'_>, changes: Changes) -> Option<u32> {
         // New series of a target mostly come behind each other.
         let has_changed = |place: &usize| changes.may_be(*place);
-        match &self.met_target {
-            Some((met, places)) if !changes.may_be_names() && !places.iter().flatten().any(has_changed) => {
-                return Some(*met);
-            }
-            _ => {}
+        if let Some((met, places)) = &self.met_target
+            && !changes.may_be_names()
+            && !places.iter().flatten().any(has_changed)
+        {
+            return Some(*met);
         }
         let known = self.target_ids.get(&Key::of(labels)).copied();
         self.met_target = known.map(|target| (target, Key::places(labels)));
