@@ -19,6 +19,8 @@ const WAIT: Span = Span::minutes(5);
 pub(super) struct Births {
     metrics: Vec<Metric>,
     waiting: Vec<Birth>,
+    /// No birth that waits would be later.
+    waiting_until: Timestamp,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,7 +81,8 @@ impl Births {
         let known = &mut self.metrics[metric as usize];
         known.live[usize::from(known.next)] = at;
         known.next = (known.next + 1) % LIVE_LIMIT_TIMES as u8;
-        if self.waiting.is_empty() {
+        // First samples only ever turn out to be earlier, so nearly always nothing is decided.
+        if self.waiting.is_empty() || self.waiting_until < at && at <= self.waiting_until + WAIT {
             return Vec::new();
         }
         let mut decided = Vec::new();
@@ -100,8 +103,9 @@ impl Births {
         decided
     }
 
-    /// Remembers a first sample whose neighbours may still arrive.
-    pub(super) fn await_neighbour(&mut self, series: u32, metric: u32) {
+    /// Remembers a first sample at this time whose neighbours may still arrive.
+    pub(super) fn await_neighbour(&mut self, series: u32, metric: u32, at: Timestamp) {
+        self.waiting_until = self.waiting_until.max(at);
         if self.waiting.len() == WAITING_LIMIT_BIRTHS {
             self.waiting.remove(0);
         }
@@ -125,7 +129,7 @@ mod tests {
             let metric = births.join(&format!("m{number}_total"));
             assert!(!births.was_live(metric, Timestamp(15)), "that was another");
             births.mark_live(metric, Timestamp(15), |_| None);
-            births.await_neighbour(number, metric);
+            births.await_neighbour(number, metric, Timestamp(15));
             births.leave(number, metric);
         }
         assert_eq!((births.metrics.len(), births.waiting.len()), (2, 0));

@@ -159,7 +159,7 @@ impl Target {
             if self.births.was_live(metric, at) || self.started_while_watched(arrival, step) {
                 self.count_birth(id, at, step);
             } else {
-                self.births.await_neighbour(id.index, metric);
+                self.births.await_neighbour(id.index, metric, at);
             }
         }
         if let Some(at) = arrival.live_at
