@@ -5,7 +5,7 @@
 //! a scrape is written to memory in its order, and a series that was met once takes a fraction of the room.
 
 /// Floats of a series that wait at most.
-const ROOM_COUNT: usize = 7;
+const ROOM_COUNT: usize = 10;
 /// Series in a block.
 const BLOCK_SERIES: usize = 1 << 10;
 
@@ -22,7 +22,27 @@ struct Block {
     newest: Box<[i64]>,
     counts: Box<[u8]>,
     /// The first of each series, then the second of each, as far as there are any.
-    floats: Vec<Box<[(i64, f64)]>>,
+    rows: Vec<Row>,
+}
+
+/// One float of each series of a block.
+#[derive(Debug)]
+struct Row {
+    /// What times are after; those of a scrape are near each other.
+    base: i64,
+    after: Box<[u32]>,
+    values: Box<[f64]>,
+}
+
+impl Row {
+    /// With times of some weeks around this one.
+    fn around(at: i64) -> Self {
+        Self {
+            base: at.saturating_sub(i64::from(u32::MAX / 2)),
+            after: vec![0; BLOCK_SERIES].into_boxed_slice(),
+            values: vec![0.0; BLOCK_SERIES].into_boxed_slice(),
+        }
+    }
 }
 
 impl Recents {
@@ -33,7 +53,7 @@ impl Recents {
             self.blocks.push(Block {
                 newest: vec![i64::MIN; BLOCK_SERIES].into_boxed_slice(),
                 counts: vec![0; BLOCK_SERIES].into_boxed_slice(),
-                floats: Vec::new(),
+                rows: Vec::new(),
             });
         }
         let (block, at) = (&mut self.blocks[place / BLOCK_SERIES], place % BLOCK_SERIES);
@@ -45,15 +65,18 @@ impl Recents {
     pub fn push(&mut self, place: u32, at: i64, value: f64) -> bool {
         let (block, place) = (&mut self.blocks[place as usize / BLOCK_SERIES], place as usize % BLOCK_SERIES);
         let count = usize::from(block.counts[place]);
-        let is_taken = at > block.newest[place] && count < ROOM_COUNT;
-        if is_taken {
-            if count == block.floats.len() {
-                block.floats.push(vec![(0, 0.0); BLOCK_SERIES].into_boxed_slice());
-            }
-            block.floats[count][place] = (at, value);
-            (block.newest[place], block.counts[place]) = (at, count as u8 + 1);
+        if at <= block.newest[place] || count >= ROOM_COUNT {
+            return false;
         }
-        is_taken
+        if count == block.rows.len() {
+            block.rows.push(Row::around(at));
+        }
+        let row = &mut block.rows[count];
+        let after = at.checked_sub(row.base).and_then(|after| u32::try_from(after).ok());
+        let Some(after) = after else { return false };
+        (row.after[place], row.values[place]) = (after, value);
+        (block.newest[place], block.counts[place]) = (at, count as u8 + 1);
+        true
     }
 
     /// Something of this time went to the series another way.
@@ -76,12 +99,12 @@ impl Recents {
     pub fn take(&mut self, place: u32) -> impl Iterator<Item = (i64, f64)> {
         let (block, place) = (&mut self.blocks[place as usize / BLOCK_SERIES], place as usize % BLOCK_SERIES);
         let count = usize::from(std::mem::take(&mut block.counts[place]));
-        block.floats.iter().take(count).map(move |floats| floats[place])
+        block.rows.iter().take(count).map(move |row| (row.base + i64::from(row.after[place]), row.values[place]))
     }
 }
 
 /// Memory of a series here.
-pub(super) const RECENT_SIZE_BYTES: usize = size_of::<i64>() + 1 + ROOM_COUNT * size_of::<(i64, f64)>();
+pub(super) const RECENT_SIZE_BYTES: usize = size_of::<i64>() + 1 + ROOM_COUNT * (size_of::<u32>() + size_of::<f64>());
 
 #[cfg(test)]
 mod tests {
@@ -104,6 +127,14 @@ mod tests {
         assert_eq!((11..30).take_while(|at| recents.push(2, *at, 0.0)).count(), ROOM_COUNT);
         recents.reset(2);
         assert!(recents.is_empty(2) && recents.push(2, 1, 1.0));
+        for at in [i64::MIN + 1, i64::MAX] {
+            let mut recents = Recents::default();
+            recents.reset(0);
+            assert!(recents.push(0, at, 1.0));
+            assert_eq!(recents.take(0).collect::<Vec<_>>(), [(at, 1.0)]);
+        }
         assert_eq!(recents.take(other).collect::<Vec<_>>(), [(100, 9.0)]);
+        let is_taken = recents.push(other, 100 + i64::from(u32::MAX), 1.0);
+        assert!(!is_taken, "times of a row are near each other");
     }
 }
