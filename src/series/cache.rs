@@ -28,8 +28,8 @@ const VACANT: u32 = 1 << 30;
 #[derive(Clone, Debug)]
 pub struct Cache<V> {
     entries: Blocks<Entry<V>>,
-    /// Places in the list.
-    tables: Vec<HashTable<u32>>,
+    /// Places in the list, with the first word of the key: to grow, a table need not look into the list.
+    tables: Vec<HashTable<Place>>,
     /// Places without an entry.
     vacant: Vec<u32>,
     /// The place that was found last.
@@ -50,14 +50,26 @@ struct Entry<V> {
 
 type Key = [u32; KEY_WORDS];
 
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    first_word: u32,
+    at: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "tables pass what they hold by reference")]
+const fn position_of(place: &Place) -> u64 {
+    position(place.first_word)
+}
+
 /// The key of an entry in use.
 fn key_of(hash: u128) -> Key {
     let word = |at: u32| (hash >> (32 * at)) as u32;
     [word(0), word(1), (word(2) | USED) & !VACANT]
 }
 
-const fn position(key: Key) -> u64 {
-    (key[1] as u64) << 32 | key[0] as u64
+/// In a table; all bits of it matter there.
+const fn position(first_word: u32) -> u64 {
+    (first_word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 const fn table(key: Key) -> usize {
@@ -109,22 +121,28 @@ impl<V: Copy + Default> Cache<V> {
     }
 
     fn find(&self, key: Key) -> Option<usize> {
-        let place = self.tables[table(key)].find(position(key), |place| self.entries[*place as usize].is(key))?;
-        Some(*place as usize)
+        let is_it = |place: &Place| place.first_word == key[0] && self.entries[place.at as usize].is(key);
+        let place = self.tables[table(key)].find(position(key[0]), is_it)?;
+        Some(place.at as usize)
     }
 
-    /// Sets the value of `hash`; over the limit the entry is not kept and will be worked out again.
-    pub fn insert(&mut self, hash: u128, value: V) {
+    /// The place of the key that was found or set last: no other has it as long as the key is used.
+    pub const fn last(&self) -> u32 {
+        self.last as u32
+    }
+
+    /// Sets the value of `hash`; over the limit the entry is not kept and will be worked out again. Whether it was.
+    pub fn insert(&mut self, hash: u128, value: V) -> bool {
         let (key, is_full, entries) = (key_of(hash), self.len() >= self.limit_entries, &self.entries);
-        let is_it = |place: &u32| entries[*place as usize].is(key);
-        let position_of = |place: &u32| position(entries[*place as usize].key);
-        let slot = match self.tables[table(key)].entry(position(key), is_it, position_of) {
-            Slot::Vacant(_) if is_full => return,
+        let is_it = |place: &Place| place.first_word == key[0] && entries[place.at as usize].is(key);
+        let slot = match self.tables[table(key)].entry(position(key[0]), is_it, position_of) {
+            Slot::Vacant(_) if is_full => return false,
             Slot::Vacant(slot) => slot,
             Slot::Occupied(known) => {
-                let place = *known.get() as usize;
+                let place = known.get().at as usize;
                 (self.entries[place].key, self.entries[place].value) = (key, value);
-                return;
+                self.last = place;
+                return true;
             }
         };
         let entry = Entry { key, value, next: 0 };
@@ -135,10 +153,11 @@ impl<V: Copy + Default> Cache<V> {
             self.entries.push(entry);
             self.entries.len() - 1
         };
-        slot.insert(place as u32);
+        slot.insert(Place { first_word: key[0], at: place as u32 });
         // The first of all comes after itself, which says nothing.
         self.entries[self.last].next = place as u32;
         self.last = place;
+        true
     }
 
     /// Forgets `hash`.
@@ -150,7 +169,8 @@ impl<V: Copy + Default> Cache<V> {
 
     fn vacate(&mut self, place: usize) {
         let key = self.entries[place].key;
-        if let Ok(found) = self.tables[table(key)].find_entry(position(key), |other| *other as usize == place) {
+        let is_it = |other: &Place| other.at as usize == place;
+        if let Ok(found) = self.tables[table(key)].find_entry(position(key[0]), is_it) {
             found.remove();
         }
         self.entries[place].key = [0, 0, VACANT];
@@ -189,8 +209,8 @@ impl<V: Copy + Default> Cache<V> {
         self.tables = (0..TABLES).map(|_| HashTable::new()).collect();
         let entries = &self.entries;
         for (place, Entry { key, .. }) in (0..).zip(entries.iter()) {
-            let position_of = |place: &u32| position(entries[*place as usize].key);
-            self.tables[table(*key)].insert_unique(position(*key), place, position_of);
+            let place = Place { first_word: key[0], at: place };
+            self.tables[table(*key)].insert_unique(position(key[0]), place, position_of);
         }
     }
 
@@ -259,7 +279,7 @@ mod tests {
     #[test]
     fn a_list_that_has_emptied_gives_its_memory_back() {
         let mut cache = Cache::new(100_000);
-        (0..100_000_u32).for_each(|i| cache.insert(u128::from(i) << 20, i));
+        (0..100_000_u32).for_each(|i| assert!(cache.insert(u128::from(i) << 20, i)));
         let used = |i: &u32| i.is_multiple_of(10);
         for _ in 0..2 {
             assert!((0..100_000).filter(used).all(|i| cache.get(u128::from(i) << 20) == Some(i)));
