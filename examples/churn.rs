@@ -129,8 +129,8 @@ impl Churn {
                 pod.push(minute, at, &self.key, &mut self.batch);
             }
             let now = at + Span::millis(200);
-            self.store.write(&self.batch, now);
             self.engine.step(Event::Write(&self.batch), now);
+            self.store.write(&self.batch, &self.engine.take_findings(), now);
         }
         self.store.expire(at + Span::seconds(30));
         self.engine.step(Event::Tick, at + Span::seconds(30));

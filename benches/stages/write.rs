@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use sloburn::engine::{Engine, Event, Settings};
+use sloburn::series::Findings;
 use sloburn::store::{self, Store};
 use sloburn::types::{METRIC_NAME, Matcher, Selector, Span};
 use sloburn::wire::{Batch, Limits, WireKey};
@@ -99,19 +100,16 @@ impl Stage for Write {
     }
 }
 
-/// Who meets the series.
-enum Meeting {
-    Engine(Box<Engine>),
-    Store(Store),
-}
-
-/// First scrapes: every series of every request is new.
+/// First scrapes: every series of every request is new. In the engine from a request's body on, in the store from what the
+/// engine has found out of it.
 pub struct FirstScrape {
     requests: Vec<Request>,
     next: usize,
-    is_stored: bool,
-    meeting: Meeting,
+    engine: Engine,
+    store: Option<Store>,
     batch: Batch,
+    /// What the store takes next.
+    found: Vec<(Batch, Findings)>,
     floor: Floor,
 }
 
@@ -126,24 +124,31 @@ impl FirstScrape {
 
     fn new(is_stored: bool) -> Self {
         let requests = Fleet::new(FLEET).scrape(0, START);
-        let (meeting, batch, floor) = (meeting(is_stored), Batch::new(), Floor::default());
-        Self { requests, next: 0, is_stored, meeting, batch, floor }
+        let (engine, store) = (engine(), is_stored.then(store));
+        let (batch, found, floor) = (Batch::new(), Vec::new(), Floor::default());
+        Self { requests, next: 0, engine, store, batch, found, floor }
     }
 
     fn round(&self) -> &[Request] {
         &self.requests[self.next - ROUND_REQUESTS..self.next]
     }
+
+    fn step(engine: &mut Engine, batch: &mut Batch, request: &Request) {
+        batch.decode_v1(&request.body, &Limits::default(), &wire_key()).expect("a valid body");
+        let effects = engine.step(Event::Write(batch), request.arrival);
+        assert_eq!(effects.written.samples, request.samples as u64);
+    }
 }
 
-/// Who has met nobody.
-fn meeting(is_stored: bool) -> Meeting {
-    let (key, limits) = (wire_key(), Limits::default());
-    if is_stored {
-        let metric = Selector::new(vec![Matcher::equal(METRIC_NAME, METRIC)]);
-        return Meeting::Store(Store::new(store::Settings::new(key), &[metric]));
-    }
-    let settings = Settings { key, limits, series_limit: 5_000_000, ha: None };
-    Meeting::Engine(Box::new(Engine::new(&services(FLEET.services, METRIC), settings, START)))
+/// One that has met nobody.
+fn engine() -> Engine {
+    let settings = Settings { key: wire_key(), limits: Limits::default(), series_limit: 5_000_000, ha: None };
+    Engine::new(&services(FLEET.services, METRIC), settings, START)
+}
+
+fn store() -> Store {
+    let settings = store::Settings { keeps_counted: true, ..store::Settings::new(wire_key()) };
+    Store::new(settings, &[Selector::new(vec![Matcher::equal(METRIC_NAME, METRIC)])])
 }
 
 impl Stage for FirstScrape {
@@ -155,19 +160,27 @@ impl Stage for FirstScrape {
         self.next += ROUND_REQUESTS;
         if self.next > self.requests.len() {
             self.next = ROUND_REQUESTS;
-            (self.meeting, self.floor) = (meeting(self.is_stored), Floor::default());
+            (self.engine, self.store, self.floor) = (engine(), self.store.take().map(|_| store()), Floor::default());
+        }
+        self.found.clear();
+        if self.store.is_some() {
+            for request in &self.requests[self.next - ROUND_REQUESTS..self.next] {
+                let mut batch = Batch::new();
+                Self::step(&mut self.engine, &mut batch, request);
+                self.found.push((batch, self.engine.take_findings()));
+            }
         }
     }
 
     fn run(&mut self) {
-        for request in &self.requests[self.next - ROUND_REQUESTS..self.next] {
-            self.batch.decode_v1(&request.body, &Limits::default(), &wire_key()).expect("a valid body");
-            match &mut self.meeting {
-                Meeting::Engine(engine) => {
-                    let effects = engine.step(Event::Write(&self.batch), request.arrival);
-                    assert_eq!(effects.written.samples, request.samples as u64);
-                }
-                Meeting::Store(store) => store.write(&self.batch, request.arrival),
+        let requests = &self.requests[self.next - ROUND_REQUESTS..self.next];
+        if let Some(store) = &self.store {
+            for ((batch, findings), request) in self.found.iter().zip(requests) {
+                store.write(batch, findings, request.arrival);
+            }
+        } else {
+            for request in requests {
+                Self::step(&mut self.engine, &mut self.batch, request);
             }
         }
     }

@@ -106,11 +106,6 @@ impl Collector for Reader {
 fn store(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> Result<(), std::fmt::Error> {
     let gauges = [
         ("store_series", "Series whose samples are kept for queries", stats.series),
-        (
-            "store_wire_keys",
-            "Label hashes the store remembers, those of series it does not keep included",
-            stats.wire_keys,
-        ),
         ("store_bytes", "What samples kept for queries take, labels included", stats.used_bytes),
         ("store_limit_bytes", "What they may take", stats.limit_bytes),
     ];

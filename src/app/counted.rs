@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::clock;
 use crate::evaluation::Sink;
-use crate::live::{Body, EngineHandle};
+use crate::live::{Body, EngineHandle, Taken};
 use crate::ruler::measure::Counted;
 use crate::store::Store;
 use crate::wire::proto::{Label, Sample, TimeSeries, WriteRequest, encode_v1};
@@ -21,11 +21,11 @@ pub(super) fn sink(engine: EngineHandle, store: Store, limits: Limits, key: Wire
         let key = engine.key().unwrap_or(&key);
         batch.decode(Protocol::V1, &bytes, &limits, key).map_err(|error| error.to_string())?;
         let written = runtime.block_on(engine.write(batch, Body::new(Protocol::V1, bytes)));
-        let (batch, written) = written.map_err(|error| error.to_string())?;
+        let Taken { batch, findings, written } = written.map_err(|error| error.to_string())?;
         for (reason, rejection) in &written.rejected {
             tracing::warn!(reason, samples = rejection.samples, example = rejection.example, "events refused");
         }
-        store.write(&batch, clock::now());
+        store.write(&batch, &findings, clock::now());
         Ok(())
     })
 }

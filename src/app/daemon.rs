@@ -193,7 +193,6 @@ impl Daemon {
         notifier.set_rollouts(argo_rollouts(services));
         let store_settings = store::Settings {
             future_limit: engine::FUTURE_LIMIT,
-            series_limit: settings.series_limit,
             limits: settings.limits,
             ha: settings.ha.clone(),
             ..store::Settings::new(settings.key.clone())

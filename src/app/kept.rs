@@ -47,7 +47,12 @@ impl Kept {
     /// A store as `settings` say, for the rest of which `parts` are made.
     pub fn new(settings: StoreSettings, parts: store::Settings, services: &[Service], groups: &[RuleGroup]) -> Self {
         let (configured, keeps_slis): (Arc<[_]>, _) = (settings.matches.into(), settings.keeps_slis);
-        let parts = store::Settings { retention: settings.retention, limit_bytes: settings.limit_bytes, ..parts };
+        let parts = store::Settings {
+            retention: settings.retention,
+            limit_bytes: settings.limit_bytes,
+            keeps_counted: keeps_slis,
+            ..parts
+        };
         let store = Store::new(parts, &selectors(&configured, keeps_slis, services, groups));
         Self { store, configured, keeps_slis }
     }

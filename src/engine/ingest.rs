@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::{Binding, Engine};
-use crate::series::{Heard, Lookup, Met, REPLICAS_LIMIT_COUNT, Refused, SeriesId, Tag};
+use crate::series::{Findings, Found, Heard, Lookup, Met, REPLICAS_LIMIT_COUNT, Refused, SeriesId, Tag};
 use crate::sli::{Match, PHASE};
 use crate::spec::Reads;
 use crate::types::{BorrowedLabels, Labels, Span, Timestamp};
@@ -57,11 +57,17 @@ impl Written {
 impl Engine {
     pub(super) fn write(&mut self, batch: &Batch, now: Timestamp) -> Written {
         let mut written = Written { exemplars: batch.exemplar_count() as u64, ..Written::default() };
+        self.findings.begin(batch.series().len(), batch.histogram_series().len());
         self.route_samples(batch, now, &mut written);
         self.route_histograms(batch, now, &mut written);
         self.table.run(self.workers.as_mut(), now, &mut self.output);
         self.explain_refused(batch, &mut written);
         written
+    }
+
+    /// What was found out of the series of the batch that was written last, which is known no more then.
+    pub fn take_findings(&mut self) -> Findings {
+        std::mem::take(&mut self.findings)
     }
 
     /// Finds out whose the samples are, and puts them before the shards.
@@ -71,12 +77,14 @@ impl Engine {
             match self.hears(series.wire_hash, series.labels, now) {
                 Heard::Yes => {}
                 Heard::No => {
+                    self.findings.set(source, Found::Unheard);
                     // Taken, so that the sender goes on; the other replica's count.
                     written.samples += series.samples.len() as u64;
                     self.stats.replica_samples += series.samples.len() as u64;
                     continue;
                 }
                 Heard::TooMany => {
+                    self.findings.set(source, Found::Unheard);
                     written.reject("replica_limit", series.samples.len(), || too_many_replicas(series.labels));
                     continue;
                 }
@@ -88,16 +96,15 @@ impl Engine {
                 continue;
             }
             let (id, is_met) = match self.table.lookup(series.wire_hash) {
-                Lookup::Known(id) => (id, false),
+                Lookup::Known(id) => (Some(id), false),
                 Lookup::Ignored => {
                     written.samples += series.samples.len() as u64;
-                    continue;
+                    (None, false)
                 }
-                Lookup::Unknown => match self.meet(&series, &mut reader, now, written) {
-                    Some(id) => (id, true),
-                    None => continue,
-                },
+                Lookup::Unknown => (self.meet(source, &series, &mut reader, now, written), true),
             };
+            self.findings.set(source, self.table.wire_place());
+            let Some(id) = id else { continue };
             for (i, Sample { timestamp: at, value }) in series.samples.iter().copied().enumerate() {
                 if let Some(reason) = untimely(at, now) {
                     written.reject(reason, 1, || time_hint(series.labels, at, now));
@@ -136,6 +143,7 @@ impl Engine {
     /// A series whose label bytes were not seen lately: `None` when it is refused or of no interest.
     fn meet<'a>(
         &mut self,
+        source: u32,
         series: &SeriesRef<'a>,
         reader: &mut LabelReader<'a>,
         now: Timestamp,
@@ -147,12 +155,15 @@ impl Engine {
             return None;
         }
         self.keep_common(reader);
-        let Some(tag) = self.bind(reader.set(), reader.changes(), now) else {
+        let (tag, changes) = (self.bind(reader.set(), reader.changes(), now), reader.changes());
+        let identity = tag.map(|_| reader.identity(Some(series.wire_hash), &self.settings.key));
+        let is_counted = tag.is_some_and(|tag| !self.bindings[tag.0 as usize].matches.is_empty());
+        self.findings.push(source, (reader.set(), changes), identity, is_counted);
+        let (Some(tag), Some(identity)) = (tag, identity) else {
             self.table.ignore(series.wire_hash);
             written.samples += samples as u64;
             return None;
         };
-        let identity = reader.identity(series.wire_hash, &self.settings.key);
         let (changes, labels) = (reader.take_changes(), reader.set());
         let is_gauge = self.bindings[tag.0 as usize].is_gauge();
         match self.table.register(series.wire_hash, identity, (labels, changes), tag, is_gauge) {

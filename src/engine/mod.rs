@@ -33,7 +33,7 @@ use crate::spec::{Counting, Reads, Role, Service};
 use crate::types::Timestamp;
 use crate::wire::{Batch, Limits, WireKey};
 
-pub use crate::series::{HaPairs, Inline, REPLICAS_LIMIT_COUNT, SHARDS_LIMIT_COUNT, Shard, Workers};
+pub use crate::series::{Findings, HaPairs, Inline, REPLICAS_LIMIT_COUNT, SHARDS_LIMIT_COUNT, Shard, Workers};
 pub use crate::sli::LOOKBACK;
 pub use groups::GROUPS_LIMIT_COUNT;
 pub use ingest::{FUTURE_LIMIT, PAST_LIMIT, Rejection, Written};
@@ -191,6 +191,8 @@ pub struct Engine {
     docket: Docket,
     output: Output,
     identity_buffer: Vec<u8>,
+    /// Of the batch that was written last. Not part of the state.
+    findings: Findings,
     stats: Stats,
     time: Time,
     /// Where pairs of senders are told apart.
@@ -258,6 +260,7 @@ impl Engine {
             signal_slos,
             output: Output::default(),
             identity_buffer: Vec::new(),
+            findings: Findings::default(),
             stats: Stats::default(),
             time: Time::new(now),
             ha,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::engine::Engine;
 use crate::engine::ingest::{Written, shown, time_hint, too_many_replicas, untimely};
-use crate::series::{Heard, Lookup, NativeUse, SeriesId, Tag};
+use crate::series::{Found, Heard, Lookup, NativeUse, SeriesId, Tag};
 use crate::sli::{Match, NativeMatch};
 use crate::spec::{Reads, Role};
 use crate::types::{BorrowedLabels, Labels, METRIC_NAME, Timestamp};
@@ -23,26 +23,27 @@ impl Engine {
             match self.hears(series.wire_hash, series.labels, now) {
                 Heard::Yes => {}
                 Heard::No => {
+                    self.findings.set_histogram(source, Found::Unheard);
                     written.histograms += count as u64;
                     self.stats.replica_samples += count as u64;
                     continue;
                 }
                 Heard::TooMany => {
+                    self.findings.set_histogram(source, Found::Unheard);
                     written.reject("replica_limit", count, || too_many_replicas(series.labels));
                     continue;
                 }
             }
             let (id, is_met) = match self.table.lookup(series.wire_hash) {
-                Lookup::Known(id) => (id, false),
+                Lookup::Known(id) => (Some(id), false),
                 Lookup::Ignored => {
                     written.histograms += series.messages().len() as u64;
-                    continue;
+                    (None, false)
                 }
-                Lookup::Unknown => match self.meet_native(series, now, written) {
-                    Some(id) => (id, true),
-                    None => continue,
-                },
+                Lookup::Unknown => (self.meet_native(series, now, written), true),
             };
+            self.findings.set_histogram(source, self.table.wire_place());
+            let Some(id) = id else { continue };
             for message in series.messages() {
                 let Some(histogram) = self.timely_histogram(series, message, now, written) else { continue };
                 if is_met && !histogram.is_stale() {

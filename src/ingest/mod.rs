@@ -17,8 +17,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 
 use crate::clock;
-use crate::engine::{Rejection, Written};
-use crate::live::{Body as LoggedBody, EngineHandle, WriteError};
+use crate::engine::{Findings, Rejection, Written};
+use crate::live::{Body as LoggedBody, EngineHandle, Taken, WriteError};
 use crate::store::Store;
 use crate::types::Span;
 use crate::wire::{Batch, DecodeError, Limits, Protocol, WireKey, negotiate, snappy};
@@ -166,8 +166,8 @@ impl Receiver {
         let declared = snappy::decompressed_len(&body, self.limits.decoded_limit_bytes).map_err(DecodeError::Snappy)?;
         reservation.grow(declared)?;
         let (batch, body) = Arc::clone(&self).decode(body, spoken).await?;
-        let (batch, written) = self.engine.write(batch, body).await?;
-        let batch = self.keep(batch).await?;
+        let Taken { batch, findings, written } = self.engine.write(batch, body).await?;
+        let batch = self.keep(batch, findings).await?;
         self.recycle(batch);
         if written.rejected.is_empty() { Ok(written) } else { Err(IngestError::Rejected(written)) }
     }
@@ -208,11 +208,11 @@ impl Receiver {
 
     /// Keeps the samples of what the engine has taken, those of selected series, before the sender has its answer: what
     /// it asks for then is there.
-    async fn keep(&self, batch: Batch) -> Result<Batch, IngestError> {
+    async fn keep(&self, batch: Batch, findings: Findings) -> Result<Batch, IngestError> {
         let Some(store) = self.store.clone() else { return Ok(batch) };
         let inline = batch.sample_count() + batch.histogram_count() <= STORE_INLINE_LIMIT_SAMPLES;
         let keep = move || {
-            store.write(&batch, clock::now());
+            store.write(&batch, &findings, clock::now());
             batch
         };
         if inline {

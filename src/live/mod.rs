@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::alert::Alert;
 use crate::clock;
-use crate::engine::{self, Engine, Reloaded, Snapshot, Written};
+use crate::engine::{self, Engine, Findings, Reloaded, Snapshot, Written};
 use crate::journal::{AppendError, Entry, Journal, Kind, Progress, body_sum};
 use crate::rollout::{self, CommandError, Record};
 use crate::types::Span;
@@ -42,10 +42,21 @@ pub const QUEUE_LIMIT_BATCHES: usize = 256;
 const TICK: Span = Span::millis(250);
 
 enum Command {
-    Write { batch: Batch, body: Body, reply: oneshot::Sender<Result<(Batch, Written), WriteError>> },
+    Write { batch: Batch, body: Body, reply: oneshot::Sender<Result<Taken, WriteError>> },
     Tick,
     Reload { specs: Specs, reply: oneshot::Sender<Reloaded> },
     Rollout { command: rollout::Command, reply: oneshot::Sender<Result<(), CommandFailure>> },
+}
+
+/// A batch that the engine has taken.
+#[derive(Debug)]
+pub struct Taken {
+    /// It comes back for reuse.
+    pub batch: Batch,
+    /// What was found out of its series.
+    pub findings: Findings,
+    /// What became of its samples.
+    pub written: Written,
 }
 
 /// A request's body as it came, for the journal.
@@ -213,12 +224,12 @@ impl EngineHandle {
         (handle, thread.expect("the system has a thread for the engine"))
     }
 
-    /// Hands a batch to the engine and waits for what became of it; the batch comes back for reuse. `body` is what it
+    /// Hands a batch to the engine and waits for what became of it. `body` is what it
     /// was decoded from: it is in the journal by then, as durable as the policy wants.
     ///
     /// # Errors
     /// At once when the queue is full or the engine is recovering: the sender is to try again later.
-    pub async fn write(&self, batch: Batch, body: Body) -> Result<(Batch, Written), WriteError> {
+    pub async fn write(&self, batch: Batch, body: Body) -> Result<Taken, WriteError> {
         self.check()?;
         let (reply, done) = oneshot::channel();
         self.commands.try_send(Command::Write { batch, body, reply }).map_err(|error| match error {

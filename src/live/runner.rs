@@ -11,7 +11,7 @@ use crate::journal::{AppendError, Entry, Gap, Kind, Standing, Writer, body_sum};
 use crate::live::checkpoint::Keeper;
 use crate::live::publish::{Board, Publisher};
 use crate::live::status::{Phase, Status};
-use crate::live::{Command, CommandFailure, News, WriteError};
+use crate::live::{Command, CommandFailure, News, Taken, WriteError};
 use crate::rollout;
 use crate::types::Timestamp;
 
@@ -111,7 +111,8 @@ impl<F: FnMut(News<'_>)> Runner<F> {
                     return if is_stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
                 }
                 let written = self.step(Event::Write(&batch), now).written;
-                let answer = move || _ = reply.send(Ok((batch, written)));
+                let taken = Taken { batch, findings: self.engine.take_findings(), written };
+                let answer = move || _ = reply.send(Ok(taken));
                 match &self.log {
                     Some(log) => log.writer.when_durable(answer),
                     None => answer(),

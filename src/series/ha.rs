@@ -38,6 +38,15 @@ impl Default for HaPairs {
     }
 }
 
+impl HaPairs {
+    /// Keeps the labels that both replicas of a pair send.
+    pub fn keep_common(&self, labels: &mut BorrowedLabels<'_>) {
+        if labels.get(&self.cluster_label).is_some() {
+            labels.remove(&self.replica_label);
+        }
+    }
+}
+
 /// What became of the elections, by cluster.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Elections {
@@ -103,11 +112,9 @@ impl Ha {
         if heard { Heard::Yes } else { Heard::No }
     }
 
-    /// Keeps the labels that both replicas of a pair send.
+    /// As of [`HaPairs::keep_common`].
     pub fn keep_common(&self, labels: &mut BorrowedLabels<'_>) {
-        if labels.get(&self.pairs.cluster_label).is_some() {
-            labels.remove(&self.pairs.replica_label);
-        }
+        self.pairs.keep_common(labels);
     }
 
     /// Forgets wire keys, a part of them in each call, that were not used since their part's last turn.

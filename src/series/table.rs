@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::series::aside::{Piece as _, Saves};
 use crate::series::cache::Cache;
+use crate::series::findings::Found;
 use crate::series::job::Jobs;
 use crate::series::native::Native;
 use crate::series::shard::{Refused, Shard};
@@ -81,7 +82,7 @@ pub struct Output {
 }
 
 /// Where a series is, or would be.
-enum Found {
+enum Home {
     Series(SeriesId),
     /// It is new, and so may be its target.
     Target(Option<u32>),
@@ -93,6 +94,8 @@ pub struct Table {
     /// Not part of the state: whatever is missing is worked out again. [`SeriesId::NONE`] is a series that no SLI
     /// refers to.
     wire: Cache<SeriesId>,
+    /// Where the wire key stands that was asked for or told last.
+    wire_place: Found,
     shards: Vec<Shard>,
     /// Follows from the targets.
     target_ids: BTreeMap<Arc<Key>, u32>,
@@ -129,6 +132,7 @@ impl Table {
     pub fn new(limit_series: usize, limits: &Limits) -> Self {
         Self {
             wire: Cache::new(limit_series.saturating_mul(2)),
+            wire_place: Found::Unknown,
             shards: vec![Shard::new(0, 1, limits)],
             target_ids: BTreeMap::new(),
             met_target: None,
@@ -172,21 +176,31 @@ impl Table {
     /// What a wire key stands for.
     #[inline]
     pub fn lookup(&mut self, wire_key: u128) -> Lookup {
-        match self.wire.get(wire_key) {
-            None => Lookup::Unknown,
-            Some(SeriesId::NONE) => Lookup::Ignored,
-            Some(id) if self.target(id.target).has(id.index) => Lookup::Known(id),
-            Some(_) => {
-                // Forgotten, and the place may be another's when the key is looked up again.
-                self.wire.remove(wire_key);
-                Lookup::Unknown
-            }
+        self.wire_place = Found::Unknown;
+        let Some(id) = self.wire.get(wire_key) else { return Lookup::Unknown };
+        if id != SeriesId::NONE && !self.target(id.target).has(id.index) {
+            // Forgotten, and the place may be another's when the key is looked up again.
+            self.wire.remove(wire_key);
+            return Lookup::Unknown;
         }
+        self.wire_place = Found::At(self.wire.last());
+        if id == SeriesId::NONE { Lookup::Ignored } else { Lookup::Known(id) }
+    }
+
+    /// Where the wire key stands that was looked up last, if it is known, or that something was found out of since.
+    #[inline]
+    pub const fn wire_place(&self) -> Found {
+        self.wire_place
+    }
+
+    fn remember(&mut self, wire_key: u128, id: SeriesId) {
+        let is_kept = self.wire.insert(wire_key, id);
+        self.wire_place = if is_kept { Found::At(self.wire.last()) } else { Found::Unknown };
     }
 
     /// Remembers that a wire key stands for a series that no SLI refers to.
     pub fn ignore(&mut self, wire_key: u128) {
-        self.wire.insert(wire_key, SeriesId::NONE);
+        self.remember(wire_key, SeriesId::NONE);
     }
 
     /// Finds or adds the series with this identity and makes the wire key an alias of it. Its labels differ from those of
@@ -203,15 +217,15 @@ impl Table {
         is_gauge: bool,
     ) -> Result<SeriesId, RegisterError> {
         let id = match self.find(identity, labels, changes) {
-            Found::Series(id) => id,
-            Found::Target(target) => self.add(identity, labels, target, None)?,
+            Home::Series(id) => id,
+            Home::Target(target) => self.add(identity, labels, target, None)?,
         };
         let series = self.target_mut(id.target).series_mut(id.index);
         series.bind(tag);
         if is_gauge {
             series.becomes_gauge();
         }
-        self.wire.insert(wire_key, id);
+        self.remember(wire_key, id);
         Ok(id)
     }
 
@@ -230,23 +244,23 @@ impl Table {
     ) -> Result<SeriesId, RegisterError> {
         let (tag, uses) = (uses.total, Arc::new(uses));
         let id = match self.find(identity, labels, Changes::ALL) {
-            Found::Series(id) => {
+            Home::Series(id) => {
                 if let Some(native) = self.target_mut(id.target).series_mut(id.index).native() {
                     native.uses(uses);
                 }
                 id
             }
-            Found::Target(_) if self.native_bytes >= NATIVE_LIMIT_BYTES => {
+            Home::Target(_) if self.native_bytes >= NATIVE_LIMIT_BYTES => {
                 return Err(RegisterError::NativeFull(NATIVE_LIMIT_BYTES));
             }
-            Found::Target(target) => {
+            Home::Target(target) => {
                 let id = self.add(identity, labels, target, Some(Special::Native(Native::new(uses))))?;
                 self.target_mut(id.target).is_native_form(id.index, histogram);
                 id
             }
         };
         self.target_mut(id.target).series_mut(id.index).bind(tag);
-        self.wire.insert(wire_key, id);
+        self.remember(wire_key, id);
         Ok(id)
     }
 
@@ -257,10 +271,10 @@ impl Table {
     }
 
     /// The series with this identity, or its target, if that is known.
-    fn find(&mut self, identity: u128, labels: &BorrowedLabels<'_>, changes: Changes) -> Found {
-        let Some(target) = self.find_target(labels, changes) else { return Found::Target(None) };
+    fn find(&mut self, identity: u128, labels: &BorrowedLabels<'_>, changes: Changes) -> Home {
+        let Some(target) = self.find_target(labels, changes) else { return Home::Target(None) };
         let index = self.target(target).find(identity);
-        index.map_or(Found::Target(Some(target)), |index| Found::Series(SeriesId { target, index }))
+        index.map_or(Home::Target(Some(target)), |index| Home::Series(SeriesId { target, index }))
     }
 
     /// The target of a series with these labels, if it is known.

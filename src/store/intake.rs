@@ -1,32 +1,30 @@
 //! The write side: which series a sample belongs to, and what has to go when there is no room.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 
 use crate::promql::{FloatHistogram, Value};
-use crate::series::{Alike, Cache, Deciding, Ha, Heard, Met};
+use crate::series::{Alike, Deciding, Findings, Found, LabelReading, Met};
 use crate::store::labels::Pairs;
 use crate::store::recent::Recents;
 use crate::store::series::{Data, Fate, Message, Series};
 use crate::store::{Counters, Inner, OutOfOrder, Settings};
-use crate::types::{BorrowedLabels, Labels, Selector, Selectors, Span, Timestamp};
-use crate::wire::{Batch, Changes, HISTOGRAM_HASH, Histogram, LabelReader, WireLabels, label_set_hash};
+use crate::types::{Blocks, BorrowedLabels, Labels, Selector, Selectors, Timestamp};
+use crate::wire::{Batch, Changes, HISTOGRAM_HASH, Histogram, LabelReader, Limits, WireLabels, label_set_hash};
 
-/// In the cache of wire keys: a series that is not kept.
-const IGNORED: u32 = u32::MAX;
-/// And from here on: one that found no room, with the generation in which that was so.
-const REFUSED: u32 = u32::MAX - GENERATIONS;
+/// In place of a place: nothing is known of the wire key.
+const UNKNOWN: u32 = u32::MAX;
+/// Its series is not kept.
+const IGNORED: u32 = u32::MAX - 1;
+/// And from here on: its series found no room, with the generation in which that was so.
+const REFUSED: u32 = IGNORED - GENERATIONS;
 const GENERATIONS: u32 = 1 << 16;
 /// The store's size is thought of in so many parts. When it is full, two of them are emptied at once. New series find
 /// room while the last one is untouched: it is for the samples of those that are there. So series that are too many are
 /// left out, and do not drive out each other and everything else in turn.
 const PARTS: usize = 16;
-/// A part of the wire keys that were not used is forgotten this often.
-const ROTATE_EVERY: Span = Span::minutes(1);
-
 /// What writers share, one at a time.
 #[derive(Debug)]
 pub(super) struct Intake {
@@ -34,8 +32,8 @@ pub(super) struct Intake {
     deciding: Deciding,
     /// Whether series are selected, by what decides on it.
     alike: Alike,
-    /// From wire key to place.
-    wire: Cache<u32>,
+    /// What wire keys stand for, by the places that they have with the engine.
+    wire: Blocks<WireKeyUse>,
     pairs: Pairs,
     /// From identities, of which the lowest bits are here, to places.
     places: HashTable<(u32, u32)>,
@@ -44,14 +42,69 @@ pub(super) struct Intake {
     /// New series, until the index is told.
     new: Vec<Arc<Series>>,
     recents: Recents,
-    /// Places to use again, with the rotation from which on no wire key stands for their last series.
-    free: VecDeque<(u64, u32)>,
-    rotation: u64,
-    rotated_at: Option<Timestamp>,
+    /// Places to use again.
+    free: Vec<u32>,
     /// Counts how often room was made: then series that found none are looked at again.
     generation: u32,
-    ha: Option<Ha>,
+    key_fingerprint: u64,
     buffer: Vec<u8>,
+}
+
+/// What the wire key stands for that has a place with the engine.
+#[derive(Clone, Copy, Debug)]
+struct WireKeyUse {
+    /// Of the hash, in words that need no padding: another key may have got the place since.
+    key: [u32; 2],
+    place: u32,
+}
+
+impl Default for WireKeyUse {
+    fn default() -> Self {
+        Self { key: [0; 2], place: UNKNOWN }
+    }
+}
+
+/// A series of a batch.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    wire_hash: u128,
+    /// Of its label bytes, where that is known under our key.
+    labels_hash: Option<u128>,
+    labels: WireLabels<'a>,
+    found: Found,
+}
+
+/// New series of a batch, as they are met.
+struct Meeting<'a> {
+    /// What the engine has read last, and what it has found out of it if that is the series at hand.
+    labels: BorrowedLabels<'a>,
+    reading: Option<LabelReading>,
+    /// Where labels differ from those that were last asked about, and from those of the last series that was added.
+    unasked: Changes,
+    unadded: Changes,
+}
+
+impl Default for Meeting<'_> {
+    fn default() -> Self {
+        Self { labels: BorrowedLabels::default(), reading: None, unasked: Changes::ALL, unadded: Changes::ALL }
+    }
+}
+
+impl<'a> Meeting<'a> {
+    /// The engine has read the labels of the series that comes next.
+    fn follow(&mut self, findings: &'a Findings, reading: LabelReading, labels: WireLabels<'a>, limits: &Limits) {
+        if reading.changes.may_be_names() {
+            let mut reader = LabelReader::default();
+            // What the engine could read can be read, within the same limits.
+            let read = reader.read(labels, limits);
+            self.labels = read.map_or_else(|_| BorrowedLabels::default(), |()| std::mem::take(reader.set_mut()));
+        } else {
+            findings.follow(reading, &mut self.labels);
+        }
+        self.reading = (!self.labels.is_empty()).then_some(reading);
+        self.unasked = self.unasked.and(reading.changes);
+        self.unadded = self.unadded.and(reading.changes);
+    }
 }
 
 impl Intake {
@@ -61,43 +114,47 @@ impl Intake {
             selection,
             deciding,
             alike: Alike::default(),
-            wire: Cache::new(settings.series_limit.saturating_mul(2)),
+            wire: Blocks::default(),
             pairs: Pairs::default(),
             places: HashTable::new(),
             slots: Vec::new(),
             new: Vec::new(),
             recents: Recents::default(),
-            free: VecDeque::new(),
-            rotation: 0,
-            rotated_at: None,
+            free: Vec::new(),
             generation: 0,
-            ha: settings.ha.clone().map(|pairs| Ha::new(pairs, settings.series_limit)),
+            key_fingerprint: settings.key.fingerprint(),
             buffer: Vec::new(),
         }
     }
 
     /// From now on these are kept; what is there stays until it is too old.
-    pub fn watch(&mut self, selectors: &[Selector], settings: &Settings) {
+    pub fn watch(&mut self, selectors: &[Selector]) {
         (self.selection, self.deciding) = selection(selectors);
         self.alike.clear();
-        self.wire = Cache::new(settings.series_limit.saturating_mul(2));
+        self.wire = Blocks::default();
     }
 
-    /// Adds the samples of a batch that arrives at `now`.
-    pub fn write(&mut self, inner: &Inner, batch: &Batch, now: Timestamp) {
-        if self.selection.is_empty() {
+    /// Adds the samples of a batch that arrives at `now`, of which this was found.
+    pub fn write(&mut self, inner: &Inner, batch: &Batch, findings: &Findings, now: Timestamp) {
+        if self.selection.is_empty() && !inner.settings.keeps_counted {
             return;
         }
-        let (mut fates, mut reader) = (Fates::default(), LabelReader::default());
-        for series in batch.series() {
+        let (mut fates, mut meeting) = (Fates::default(), Meeting::default());
+        // Where a label of them is left out they are not those that the engine has read.
+        let mut readings = findings.readings().filter(|_| inner.settings.ha.is_none()).peekable();
+        let mut found = findings.series();
+        let is_ours = batch.is_hashed_with(self.key_fingerprint);
+        for (source, series) in (0..).zip(batch.series()) {
+            meeting.reading = None;
+            if let Some(reading) = readings.next_if(|reading| reading.source == source) {
+                meeting.follow(findings, reading, series.labels, &inner.settings.limits);
+            }
+            let (labels_hash, found) = (is_ours.then_some(series.wire_hash), found.next().unwrap_or(Found::Unknown));
             if series.samples.is_empty() {
                 continue;
             }
-            let place = self.place_of(inner, series.wire_hash, series.wire_hash, series.labels, &mut reader);
-            let Some(slot) = place else { continue };
-            if !self.hears(inner, series.wire_hash, series.labels, now) {
-                continue;
-            }
+            let sent = Sent { wire_hash: series.wire_hash, labels_hash, labels: series.labels, found };
+            let Some(slot) = self.place_of(inner, sent, &mut meeting) else { continue };
             for sample in series.samples {
                 if inner.is_timely(sample.timestamp, now) {
                     self.push(inner, slot, sample.timestamp, sample.value, &mut fates);
@@ -106,14 +163,13 @@ impl Intake {
             self.make_room(inner);
         }
         inner.counters.count(fates, &inner.counters.floats);
-        let mut fates = Fates::default();
+        let (mut fates, mut found) = (Fates::default(), findings.histogram_series());
         for series in batch.histogram_series() {
-            let labels_hash = series.wire_hash ^ HISTOGRAM_HASH;
-            let place = self.place_of(inner, series.wire_hash, labels_hash, series.labels, &mut reader);
-            let Some(slot) = place else { continue };
-            if !self.hears(inner, series.wire_hash, series.labels, now) {
-                continue;
-            }
+            meeting.reading = None;
+            let labels_hash = is_ours.then_some(series.wire_hash ^ HISTOGRAM_HASH);
+            let found = found.next().unwrap_or(Found::Unknown);
+            let sent = Sent { wire_hash: series.wire_hash, labels_hash, labels: series.labels, found };
+            let Some(slot) = self.place_of(inner, sent, &mut meeting) else { continue };
             for message in series.messages() {
                 // Only what the engine takes is kept, so that reading it never fails.
                 let Ok(histogram) = Histogram::decode(message, &inner.settings.limits) else { continue };
@@ -128,58 +184,74 @@ impl Intake {
         self.tell_index(inner);
     }
 
-    fn hears(&mut self, inner: &Inner, wire_hash: u128, labels: WireLabels<'_>, now: Timestamp) -> bool {
-        let Some(ha) = &mut self.ha else { return true };
-        ha.hears(wire_hash, labels, &inner.settings.limits, now) == Heard::Yes
+    /// The place of a series, if it is kept and listened to.
+    #[inline]
+    fn place_of<'a>(&mut self, inner: &Inner, sent: Sent<'a>, meeting: &mut Meeting<'a>) -> Option<u32> {
+        if let Found::At(wire_place) = sent.found
+            && let Some(known) = self.wire.get(wire_place as usize)
+            && known.key == key_of(sent.wire_hash)
+        {
+            let place = known.place;
+            if place < REFUSED {
+                return Some(place);
+            }
+            if place == IGNORED || place == self.refused() {
+                return None;
+            }
+        }
+        self.meet_sent(inner, sent, meeting)
     }
 
-    /// The place of a series, if it is kept; `labels_hash` is that of its label bytes.
-    fn place_of<'a>(
-        &mut self,
-        inner: &Inner,
-        wire_hash: u128,
-        labels_hash: u128,
-        labels: WireLabels<'a>,
-        reader: &mut LabelReader<'a>,
-    ) -> Option<u32> {
-        match self.wire.get(wire_hash) {
-            Some(IGNORED) => return None,
-            Some(refused) if refused == self.refused() => return None,
-            Some(slot) if self.slots.get(slot as usize).is_some_and(Option::is_some) => return Some(slot),
-            _ => {}
+    /// The same where the wire key says nothing.
+    fn meet_sent<'a>(&mut self, inner: &Inner, sent: Sent<'a>, meeting: &mut Meeting<'a>) -> Option<u32> {
+        if sent.found == Found::Unheard {
+            return None;
         }
-        let place = self.meet(inner, labels_hash, labels, reader);
-        self.wire.insert(wire_hash, place);
+        let place = self.meet(inner, sent, meeting);
+        if let Found::At(wire_place) = sent.found {
+            while self.wire.len() <= wire_place as usize {
+                self.wire.push(WireKeyUse::default());
+            }
+            self.wire[wire_place as usize] = WireKeyUse { key: key_of(sent.wire_hash), place };
+        }
         (place < REFUSED).then_some(place)
     }
 
-    /// The place of a series whose label bytes were not seen lately, or what stands for one without.
-    fn meet<'a>(
-        &mut self,
-        inner: &Inner,
-        labels_hash: u128,
-        labels: WireLabels<'a>,
-        reader: &mut LabelReader<'a>,
-    ) -> u32 {
-        if reader.read(labels, &inner.settings.limits).is_err() {
+    /// The place of a series whose labels have to be looked at, or what stands for one without.
+    fn meet<'a>(&mut self, inner: &Inner, sent: Sent<'a>, meeting: &mut Meeting<'a>) -> u32 {
+        let settings = &inner.settings;
+        let (mut own, is_followed) = (LabelReader::default(), meeting.reading.is_some());
+        if !is_followed {
+            // The engine knows it, or does not want it.
+            if own.read(sent.labels, &settings.limits).is_err() {
+                return IGNORED;
+            }
+            if let Some(pairs) = &settings.ha {
+                pairs.keep_common(own.set_mut());
+            }
+            // What the engine reads next differs from what it has read before, and not from this.
+            (meeting.unasked, meeting.unadded) = (Changes::ALL, Changes::ALL);
+        }
+        let labels = if is_followed { &meeting.labels } else { own.set() };
+        let since = |changes: &mut Changes| if is_followed { std::mem::take(changes) } else { Changes::ALL };
+        let is_counted = settings.keeps_counted && meeting.reading.is_some_and(|reading| reading.is_counted);
+        if !is_counted && !self.selects(inner, labels, since(&mut meeting.unasked)) {
             return IGNORED;
         }
-        if let Some(ha) = &self.ha {
-            ha.keep_common(reader.set_mut());
-        }
-        if !self.selects(inner, reader.set(), reader.changes()) {
-            return IGNORED;
-        }
-        let identity = reader.identity(labels_hash, &inner.settings.key);
+        let identity = match meeting.reading.and_then(|reading| reading.identity) {
+            Some(identity) if sent.labels_hash.is_some() => identity,
+            _ if is_followed => label_set_hash(labels.iter(), &settings.key, &mut self.buffer),
+            _ => own.identity(sent.labels_hash, &settings.key),
+        };
         if let Some(known) = self.known(identity) {
             return known;
         }
-        if inner.used_bytes() > share(inner.settings.limit_bytes, PARTS - 1) {
+        if inner.used_bytes() > share(settings.limit_bytes, PARTS - 1) {
             inner.counters.refused.fetch_add(1, Ordering::Relaxed);
             return self.refused();
         }
-        let changes = reader.take_changes();
-        self.add(inner, identity, reader.set(), changes)
+        let labels = if is_followed { &meeting.labels } else { own.set() };
+        self.add(inner, identity, labels, since(&mut meeting.unadded))
     }
 
     fn selects(&mut self, inner: &Inner, labels: &BorrowedLabels<'_>, changes: Changes) -> bool {
@@ -224,14 +296,7 @@ impl Intake {
 
     /// Adds a series, whose labels differ in these places from those of the one that was added before.
     fn add(&mut self, inner: &Inner, identity: u128, labels: &BorrowedLabels<'_>, changes: Changes) -> u32 {
-        let place = match self.free.front() {
-            Some((from, place)) if *from <= self.rotation => {
-                let place = *place;
-                self.free.pop_front();
-                place
-            }
-            _ => self.slots.len() as u32,
-        };
+        let place = self.free.pop().unwrap_or(self.slots.len() as u32);
         let before = self.pairs.size_bytes();
         let labels = self.pairs.bear(&inner.settings.key, labels, changes);
         inner.resized(before, self.pairs.size_bytes());
@@ -370,15 +435,6 @@ impl Intake {
     pub fn expire(&mut self, inner: &Inner, now: Timestamp) {
         let expired = self.drop_before(inner, (now - inner.settings.retention).0);
         inner.counters.expired.fetch_add(expired, Ordering::Relaxed);
-        if self.rotated_at.is_some_and(|at| now.since(at) < ROTATE_EVERY) {
-            return;
-        }
-        self.rotated_at = Some(now);
-        self.rotation += 1;
-        self.wire.rotate();
-        if let Some(ha) = &mut self.ha {
-            ha.rotate();
-        }
     }
 
     /// Over the limit, the oldest samples of all series go, some more than needed so that it is not needed again at once.
@@ -444,9 +500,13 @@ impl Intake {
                 }
             }
             inner.resized(before, self.pairs.size_bytes());
-            // By then no wire key stands for the place; one used meanwhile finds it empty.
-            let from = self.rotation + Cache::<u32>::LIFE_ROTATIONS;
-            self.free.extend(emptied.iter().map(|slot| (from, *slot)));
+            // Their places may be others' from now on.
+            for known in self.wire.iter_mut().filter(|known| known.place < REFUSED) {
+                if self.slots[known.place as usize].is_none() {
+                    known.place = UNKNOWN;
+                }
+            }
+            self.free.append(&mut emptied);
         }
         dropped
     }
@@ -454,10 +514,6 @@ impl Intake {
     /// Series.
     pub fn len(&self) -> usize {
         self.places.len()
-    }
-
-    pub fn wire_keys(&self) -> usize {
-        self.wire.len()
     }
 }
 
@@ -468,6 +524,11 @@ fn selection(selectors: &[Selector]) -> (Selectors<()>, Deciding) {
         selection.add(selector.clone(), ());
     }
     (selection, deciding.done())
+}
+
+/// The part of a wire key that is kept.
+const fn key_of(wire_hash: u128) -> [u32; 2] {
+    [wire_hash as u32, (wire_hash >> 32) as u32]
 }
 
 /// 32 bits of a hash as one of 64 whose upper bits matter, too.

@@ -46,8 +46,8 @@ pub(super) struct Pairs {
     /// How many series of the store have each base.
     bases: Vec<u32>,
     free_bases: Vec<u32>,
-    /// The labels that were borne last.
-    met: Vec<Arc<Pair>>,
+    /// The labels that were borne last, by the places of their pairs.
+    met: Vec<u32>,
     /// Their base, and ones for the places in which they differ from it.
     base: Option<Arc<Base>>,
     own: u64,
@@ -147,11 +147,11 @@ impl Pairs {
         let base = self.base.take().filter(|base| base.pairs.len() == count && count <= u64::BITS as usize);
         for place in changes.places(count) {
             let Some((name, value)) = labels.nth(place) else { break };
-            let old = self.met.get(place);
+            let old = self.met.get(place).and_then(|id| self.pair_in(*id));
             let is_named_so = |pair: &&Arc<Pair>| !changes.may_be_names() || pair.bytes().0 == name.as_bytes();
             let old = old.filter(is_named_so);
             if old.is_none_or(|pair| pair.bytes().1 != value.as_bytes()) {
-                let name_hash = old.map_or_else(|| key.hash(name.as_bytes()) as u64, |pair| pair.name_hash);
+                let name_hash = old.map_or_else(|| key.short_hash(name.as_bytes()), |pair| pair.name_hash);
                 let pair = self.pair(key, name_hash, name, value);
                 if let Some(met) = self.met.get_mut(place) {
                     *met = pair;
@@ -160,11 +160,11 @@ impl Pairs {
                 }
             }
             if let Some(base) = &base {
-                let is_own = !Arc::ptr_eq(&base.pairs[place], &self.met[place]);
+                let is_own = base.pairs[place].id != self.met[place];
                 self.own = self.own & !(1 << place) | u64::from(is_own) << place;
             }
         }
-        self.repeated += places(self.own).filter(|place| !changes.may_be(*place)).count() as u32;
+        self.repeated += changes.unchanged_of(self.own).count_ones();
         // What is repeated may cost as much as a new base, and no more.
         let limit = count as u32;
         let is_worth_it = |_: &Arc<Base>| self.repeated < limit && self.own.count_ones() <= limit / 2;
@@ -173,9 +173,7 @@ impl Pairs {
         self.bases[base.id as usize] += 1;
         let mut own = Vec::with_capacity(self.own.count_ones() as usize);
         for place in places(self.own) {
-            let pair = Arc::clone(&self.met[place]);
-            self.use_pair(pair.id);
-            own.push((place as u32, pair));
+            own.extend(self.use_pair(self.met[place]).map(|pair| (place as u32, pair)));
         }
         SharedLabels { base, own: own.into() }
     }
@@ -186,17 +184,22 @@ impl Pairs {
             self.bases.push(0);
             self.bases.len() as u32 - 1
         });
-        let base = Arc::new(Base { id, pairs: self.met.as_slice().into() });
-        base.pairs.iter().for_each(|pair| self.use_pair(pair.id));
+        let pairs = (0..self.met.len()).filter_map(|place| self.use_pair(self.met[place])).collect();
+        let base = Arc::new(Base { id, pairs });
         self.bytes += base.size_bytes();
         (self.own, self.repeated) = (0, 0);
         base
     }
 
-    fn use_pair(&mut self, id: u32) {
-        if let Some(entry) = &mut self.entries[id as usize] {
-            entry.uses += 1;
-        }
+    fn pair_in(&self, id: u32) -> Option<&Arc<Pair>> {
+        self.entries[id as usize].as_ref().map(|entry| &entry.pair)
+    }
+
+    /// A pair that one more series or base has.
+    fn use_pair(&mut self, id: u32) -> Option<Arc<Pair>> {
+        let entry = self.entries[id as usize].as_mut()?;
+        entry.uses += 1;
+        Some(Arc::clone(&entry.pair))
     }
 
     /// A series is gone.
@@ -244,21 +247,20 @@ impl Pairs {
         self.bytes
     }
 
-    /// Finds or makes a pair.
-    fn pair(&mut self, key: &WireKey, name_hash: u64, name: &str, value: &str) -> Arc<Pair> {
-        let hash = name_hash.rotate_left(u64::BITS / 2) ^ key.hash(value.as_bytes()) as u64;
-        let of = |id: &u32| self.entries[*id as usize].as_ref().map(|entry| &entry.pair);
+    /// The place of a pair, found or made.
+    fn pair(&mut self, key: &WireKey, name_hash: u64, name: &str, value: &str) -> u32 {
+        let hash = name_hash.rotate_left(u64::BITS / 2) ^ key.short_hash(value.as_bytes());
         let is_it = |pair: &Arc<Pair>| pair.bytes() == (name.as_bytes(), value.as_bytes());
-        let known = self.places.find(hash, |id| of(id).is_some_and(is_it)).and_then(of).cloned();
+        let known = self.places.find(hash, |id| self.pair_in(*id).is_some_and(is_it)).copied();
         known.unwrap_or_else(|| self.make(hash, name_hash, name, value))
     }
 
-    fn make(&mut self, hash: u64, name_hash: u64, name: &str, value: &str) -> Arc<Pair> {
+    fn make(&mut self, hash: u64, name_hash: u64, name: &str, value: &str) -> u32 {
         let id = self.free.pop().unwrap_or(self.entries.len() as u32);
         let text = [name, value].concat().into();
         let pair = Arc::new(Pair { id, name_bytes: name.len() as u32, name_hash, text });
         self.bytes += pair.size_bytes();
-        let entry = Some(Entry { pair: Arc::clone(&pair), hash, uses: 0 });
+        let entry = Some(Entry { pair, hash, uses: 0 });
         if let Some(place) = self.entries.get_mut(id as usize) {
             *place = entry;
         } else {
@@ -266,7 +268,7 @@ impl Pairs {
         }
         let hash_of = |id: &u32| self.entries[*id as usize].as_ref().map_or(0, |entry| entry.hash);
         self.places.insert_unique(hash, id, hash_of);
-        pair
+        id
     }
 }
 

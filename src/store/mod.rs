@@ -1,14 +1,13 @@
 //! Recent raw samples of selected series, in memory: what PromQL is evaluated on.
 //!
 //! A series is kept when a selector matches it that somebody asked for: an SLI, a rule, a query, or the configuration.
-//! That is decided once for each wire key and remembered, as in the engine's own table: a series that is not kept costs
-//! a look into a cache. What is kept is compressed, bounded in time by the retention and in bytes by a limit that
+//! That is decided once for each wire key and remembered by the place that the key has in the engine's table: the engine
+//! has looked for it already, and a series that is not kept costs a look into a list. What is kept is compressed, bounded in time by the retention and in bytes by a limit that
 //! includes labels and bookkeeping: over it the oldest samples of all series go first, and are counted. New series that
 //! find the store nearly full are left out, and counted, until something has gone.
 //!
 //! Samples out of order are put in their place within a window, older ones are dropped and counted; of two samples of
-//! one time the first stays. Where senders come in pairs, only those of the elected replica are kept, by an election of
-//! our own with the engine's rules: it sees the same requests, a moment later.
+//! one time the first stays. Where senders come in pairs, only those of the replica are kept that the engine listens to.
 //!
 //! Labels repeat: each pair of a name and a value is kept once, and series that come behind each other share the list of
 //! those that they have in common (`labels`). Series are told apart by the keyed hash of their labels, as in the engine.
@@ -37,7 +36,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::promql::{FloatHistogram, Value};
-use crate::series::HaPairs;
+use crate::series::{Findings, HaPairs};
 use crate::types::{Labels, Selector, Span, Timestamp};
 use crate::wire::{Batch, Limits, WireKey};
 
@@ -55,8 +54,6 @@ pub const DEFAULT_LIMIT_BYTES: usize = 256 << 20;
 pub const DEFAULT_OUT_OF_ORDER_WINDOW: Span = Span::minutes(5);
 /// A sample further ahead of its arrival than this is dropped, unless told otherwise.
 const DEFAULT_FUTURE_LIMIT: Span = Span::minutes(10);
-/// Wire keys remembered by default.
-const DEFAULT_SERIES_LIMIT: usize = 5_000_000;
 
 /// What a store is made from.
 #[derive(Clone, Debug)]
@@ -69,14 +66,14 @@ pub struct Settings {
     pub out_of_order_window: Span,
     /// How far ahead of their arrival samples may be.
     pub future_limit: Span,
-    /// Wire keys remembered, those of series that are not kept included.
-    pub series_limit: usize,
     /// Hashes label sets.
     pub key: WireKey,
     /// On labels and histograms.
     pub limits: Limits,
-    /// Where senders come in pairs that scrape the same targets.
+    /// Where senders come in pairs that scrape the same targets: what tells the two apart is left out.
     pub ha: Option<HaPairs>,
+    /// What the engine counts for some SLI is kept, too.
+    pub keeps_counted: bool,
 }
 
 impl Settings {
@@ -87,10 +84,10 @@ impl Settings {
             limit_bytes: DEFAULT_LIMIT_BYTES,
             out_of_order_window: DEFAULT_OUT_OF_ORDER_WINDOW,
             future_limit: DEFAULT_FUTURE_LIMIT,
-            series_limit: DEFAULT_SERIES_LIMIT,
             key,
             limits: Limits::default(),
             ha: None,
+            keeps_counted: false,
         }
     }
 }
@@ -127,8 +124,6 @@ struct Counters {
 pub struct Stats {
     /// Series kept.
     pub series: usize,
-    /// Wire keys remembered, those of series that are not kept included.
-    pub wire_keys: usize,
     /// What it takes.
     pub used_bytes: usize,
     /// What it may take.
@@ -186,12 +181,13 @@ impl Store {
 
     /// From now on the series that any of these select are kept. What is there stays until it is too old.
     pub fn watch(&self, selectors: &[Selector]) {
-        self.0.lock_intake().watch(selectors, &self.0.settings);
+        self.0.lock_intake().watch(selectors);
     }
 
-    /// Adds the samples of a request that arrives at `now`, of the series that are kept.
-    pub fn write(&self, batch: &Batch, now: Timestamp) {
-        self.0.lock_intake().write(&self.0, batch, now);
+    /// Adds the samples of a request that arrives at `now`, of the series that are kept. What the engine has found out of
+    /// its series spares most of the work.
+    pub fn write(&self, batch: &Batch, findings: &Findings, now: Timestamp) {
+        self.0.lock_intake().write(&self.0, batch, findings, now);
     }
 
     /// Adds a sample of a series of our own: the result of a rule, a figure of the engine's. Selected or not.
@@ -226,12 +222,8 @@ impl Store {
     pub fn stats(&self) -> Stats {
         let counters = &self.0.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let intake = self.0.lock_intake();
-        let (series, wire_keys) = (intake.len(), intake.wire_keys());
-        drop(intake);
         Stats {
-            series,
-            wire_keys,
+            series: self.0.lock_intake().len(),
             used_bytes: self.0.used_bytes(),
             limit_bytes: self.0.settings.limit_bytes,
             floats: read(&counters.floats),

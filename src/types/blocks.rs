@@ -47,6 +47,11 @@ impl<T: Copy + Default> Blocks<T> {
         self[last] = element;
     }
 
+    /// All in order, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.blocks.iter_mut().flat_map(|block| block.iter_mut()).take(self.count)
+    }
+
     /// All in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.blocks.iter().flat_map(|block| block.iter()).take(self.count)

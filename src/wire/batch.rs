@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use twox_hash::XxHash3_128;
-use xxhash_rust::xxh3::xxh3_128_with_secret;
+use xxhash_rust::xxh3::{xxh3_64_with_secret, xxh3_128_with_secret};
 
 use super::error::DecodeError;
 use super::labels::{WireLabels, encode_labels};
@@ -49,6 +49,17 @@ impl WireKey {
         &self.0
     }
 
+    /// As [`Self::hash`], in half the bits: for tables whose entries are compared.
+    #[inline]
+    pub fn short_hash(&self, bytes: &[u8]) -> u64 {
+        xxh3_64_with_secret(bytes, &self.0)
+    }
+
+    /// Tells keys apart, and nothing of them.
+    pub fn fingerprint(&self) -> u64 {
+        self.short_hash(&[])
+    }
+
     /// The 128-bit hash (XXH3 with this secret) of a series' label bytes.
     #[inline]
     pub fn hash(&self, label_bytes: &[u8]) -> u128 {
@@ -88,6 +99,8 @@ pub struct Batch {
     scattered: Vec<u8>,
     empty_series: usize,
     exemplars: usize,
+    /// Of the key of the hashes.
+    key_fingerprint: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -176,6 +189,7 @@ impl Batch {
             scattered: Vec::new(),
             empty_series: 0,
             exemplars: 0,
+            key_fingerprint: 0,
         }
     }
 
@@ -205,6 +219,7 @@ impl Batch {
     /// When the body is no such request or over a limit; the batch is empty then.
     pub fn decode_v1(&mut self, body: &[u8], limits: &Limits, key: &WireKey) -> Result<(), DecodeError> {
         self.clear_columns();
+        self.key_fingerprint = key.fingerprint();
         let decoded = self.decompress(body, limits).and_then(|()| self.decode_v1_columns(limits, key));
         if decoded.is_err() {
             self.clear();
@@ -221,6 +236,7 @@ impl Batch {
     /// When the body is no such request or over a limit; the batch is empty then.
     pub fn decode_v2(&mut self, body: &[u8], limits: &Limits, key: &WireKey) -> Result<(), DecodeError> {
         self.clear_columns();
+        self.key_fingerprint = key.fingerprint();
         let decoded = self.decompress(body, limits).and_then(|()| self.decode_v2_columns(limits, key));
         if decoded.is_err() {
             self.clear();
@@ -238,27 +254,29 @@ impl Batch {
 
     fn decode_v1_columns(&mut self, limits: &Limits, key: &WireKey) -> Result<(), DecodeError> {
         let mut decoder = v1::Decoder::new(&self.bytes, limits);
+        let mut hashed = 0;
         while let Some(series) = decoder.next_series(&mut self.samples, &mut self.histograms, &mut self.scattered)? {
             if series.samples.is_empty() && series.histograms.is_empty() {
                 self.empty_series += 1;
             }
             if !series.histograms.is_empty() {
+                let wire_hash = key.hash(piece(&self.bytes, &self.scattered, &series.labels)) ^ HISTOGRAM_HASH;
                 let (labels, values) = (series.labels.clone().into(), series.histograms.into());
-                self.histogram_series.push(Entry { wire_hash: 0, labels, values });
+                self.histogram_series.push(Entry { wire_hash, labels, values });
             }
             if !series.samples.is_empty() {
                 let (labels, values) = (series.labels.into(), series.samples.into());
                 self.series.push(Entry { wire_hash: 0, labels, values });
             }
+            // Some behind each other: finding where labels end waits for one byte after the other, and hashing need not
+            // wait for that. Not all, so that their bytes are still near.
+            if self.series.len() == hashed + HASHED_TOGETHER {
+                hash(&mut self.series[hashed..], &self.bytes, &self.scattered, key);
+                hashed = self.series.len();
+            }
         }
+        hash(&mut self.series[hashed..], &self.bytes, &self.scattered, key);
         self.bytes.append(&mut self.scattered);
-        // On their own: finding where labels end waits for one byte after the other, and hashing need not wait for that.
-        for entry in &mut self.series {
-            entry.wire_hash = key.hash(&self.bytes[entry.labels.range()]);
-        }
-        for entry in &mut self.histogram_series {
-            entry.wire_hash = key.hash(&self.bytes[entry.labels.range()]) ^ HISTOGRAM_HASH;
-        }
         Ok(())
     }
 
@@ -274,12 +292,7 @@ impl Batch {
                 scattered: &mut self.scattered,
             };
             let Some(series) = decoder.next_series(&mut columns)? else { break };
-            let Range { start, end } = series.references;
-            // No references at all may lie at the very end of the input.
-            let references = match start.checked_sub(self.bytes.len()) {
-                Some(start) if end > self.bytes.len() => &self.scattered[start..],
-                _ => &self.bytes[start..end],
-            };
+            let references = piece(&self.bytes, &self.scattered, &series.references);
             let wire_hash = self.symbols.wire_hash(references, limits, key)?;
             self.exemplars += series.exemplars;
             let has_histograms = !series.histograms.is_empty();
@@ -317,6 +330,7 @@ impl Batch {
         encode_labels(labels, &mut self.bytes);
         self.samples.extend_from_slice(samples);
         let wire_hash = key.hash(&self.bytes[first_byte..]);
+        self.key_fingerprint = key.fingerprint();
         let (labels, values) = (first_byte..self.bytes.len(), first_sample..self.samples.len());
         self.series.push(Entry { wire_hash, labels: labels.into(), values: values.into() });
     }
@@ -326,6 +340,7 @@ impl Batch {
     pub fn intern<'a>(&mut self, key: &WireKey, labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Interned {
         let start = self.bytes.len();
         encode_labels(labels, &mut self.bytes);
+        self.key_fingerprint = key.fingerprint();
         Interned { wire_hash: key.hash(&self.bytes[start..]), labels: start..self.bytes.len() }
     }
 
@@ -386,6 +401,11 @@ impl Batch {
         if self.is_symbolic { WireLabels::references(bytes, self.symbols.table(&self.bytes)) } else { bytes.into() }
     }
 
+    /// Whether its hashes are under the key with this fingerprint.
+    pub const fn is_hashed_with(&self, key_fingerprint: u64) -> bool {
+        self.key_fingerprint == key_fingerprint
+    }
+
     /// Whether there is no series.
     pub fn is_empty(&self) -> bool {
         self.series.is_empty() && self.histogram_series.is_empty()
@@ -421,6 +441,22 @@ impl Batch {
             + self.histograms.capacity() * size_of::<Range<usize>>()
             + self.symbols.capacity_bytes()
     }
+}
+
+/// Series whose label bytes are hashed behind each other.
+const HASHED_TOGETHER: usize = 32;
+
+fn hash(series: &mut [Entry], bytes: &[u8], scattered: &[u8], key: &WireKey) {
+    for entry in series {
+        entry.wire_hash = key.hash(piece(bytes, scattered, &entry.labels.range()));
+    }
+}
+
+/// A range of the input, or of what will stand behind it.
+#[inline]
+fn piece<'a>(bytes: &'a [u8], scattered: &'a [u8], range: &Range<usize>) -> &'a [u8] {
+    let behind = || &scattered[range.start - bytes.len()..range.end - bytes.len()];
+    bytes.get(range.clone()).unwrap_or_else(behind)
 }
 
 #[cfg(test)]

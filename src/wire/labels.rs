@@ -173,6 +173,17 @@ impl Changes {
         places(self.0 & low).chain(u64::BITS as usize..count)
     }
 
+    /// Those of these places, as ones, that no other label stands in.
+    pub const fn unchanged_of(self, places: u64) -> u64 {
+        places & !self.0
+    }
+
+    /// The label in each place of these may be another, too.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// The label in this place may be another.
     pub fn add(&mut self, place: usize) {
         self.0 |= 1_u64.checked_shl(place as u32).unwrap_or(0);
@@ -200,7 +211,7 @@ impl<'a> LabelReader<'a> {
         if self.sizes.is_empty() || !self.read_alike(labels, limits) {
             self.read_anew(labels, limits)?;
         }
-        self.unseen.0 |= self.changes.0;
+        self.unseen = self.unseen.and(self.changes);
         Ok(())
     }
 
@@ -226,9 +237,12 @@ impl<'a> LabelReader<'a> {
         std::mem::replace(&mut self.unseen, Changes(0))
     }
 
-    /// As [`label_set_hash`]; `bytes_hash` is that of the bytes that were read.
-    pub fn identity(&mut self, bytes_hash: u128, key: &WireKey) -> u128 {
-        if self.is_canonical() { bytes_hash } else { label_set_hash(self.set.iter(), key, &mut self.canonical) }
+    /// As [`label_set_hash`]; `bytes_hash` is that of the bytes that were read, where it is known.
+    pub fn identity(&mut self, bytes_hash: Option<u128>, key: &WireKey) -> u128 {
+        if self.is_canonical() {
+            return bytes_hash.unwrap_or_else(|| key.hash(self.labels.bytes));
+        }
+        label_set_hash(self.set.iter(), key, &mut self.canonical)
     }
 
     /// Whether the bytes that were read last are the one spelling of their set.
@@ -499,7 +513,7 @@ mod tests {
                     let is_short = read.iter().all(|(name, value)| name.len() + value.len() + 4 < 128);
                     assert_eq!(reader.is_canonical(), is_short && canonical == labels.bytes, "{labels:x?}");
                 }
-                assert_eq!(reader.identity(key.hash(labels.bytes), &key), key.hash(&canonical), "{labels:x?}");
+                assert_eq!(reader.identity(Some(key.hash(labels.bytes)), &key), key.hash(&canonical), "{labels:x?}");
                 let changes = reader.take_changes();
                 let mut pairs = read.iter().zip(before.iter()).enumerate();
                 assert!(pairs.all(|(place, (new, old))| new == old || changes.may_be(place)), "{labels:x?}");

@@ -15,6 +15,7 @@ mod generate;
 mod histograms;
 mod http;
 mod http_v2;
+mod kept;
 mod kinds;
 mod lifecycle;
 mod notify;
