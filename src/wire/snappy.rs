@@ -96,6 +96,8 @@ pub fn decompress(body: &[u8], limit_bytes: usize, decoded: &mut Vec<u8>) -> Res
 /// What a usual element writes, needed or not: none is longer. A fixed size is copied without a branch on the length, which
 /// is another one each time and would be guessed wrong.
 const CHUNK_BYTES: usize = 64;
+/// Parts of a chunk.
+const PART_BYTES: usize = 16;
 /// A literal says its length in the tag, up to this.
 const SHORT_LITERAL_LIMIT_BYTES: u8 = 60;
 
@@ -116,8 +118,8 @@ fn expand(input: &[u8], length: usize, decoded: &mut [u8]) -> Result<(), (usize,
     }
 }
 
-/// Expands elements as nearly all are, up to the first other one: short literals, and copies from a chunk or further back,
-/// not at the end of either side.
+/// Expands elements as nearly all are, up to the first other one: short literals, and copies from not too near, not at
+/// the end of either side.
 ///
 /// The kinds of elements are told apart by branches, which can be guessed: so the next tag can be read before this one is
 /// known, and that is what all else waits for.
@@ -143,13 +145,21 @@ fn expand_usual(input: &[u8], decoded: &mut [u8], (mut read, mut written): Progr
         } else {
             break;
         }
-        if offset < CHUNK_BYTES {
-            break;
-        }
         let Some(from) = written.checked_sub(offset) else { break };
-        let Some(copied) = decoded[from..].first_chunk::<CHUNK_BYTES>().copied() else { break };
-        let Some(free) = decoded.get_mut(written..written + CHUNK_BYTES) else { break };
-        free.copy_from_slice(&copied);
+        if offset >= CHUNK_BYTES {
+            let Some(copied) = decoded[from..].first_chunk::<CHUNK_BYTES>().copied() else { break };
+            let Some(free) = decoded.get_mut(written..written + CHUNK_BYTES) else { break };
+            free.copy_from_slice(&copied);
+        } else {
+            // As the series of remote write 2.0, which are short: part by part, as one may repeat what another has written.
+            let Some(both) = decoded.get_mut(from..written + CHUNK_BYTES) else { break };
+            if offset < PART_BYTES {
+                break;
+            }
+            for part in (0..length).step_by(PART_BYTES) {
+                both.copy_within(part..part + PART_BYTES, offset + part);
+            }
+        }
         (read, written) = (read + size, written + length);
     }
     (read, written)
