@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use sloburn::engine::{Engine, Event, Settings};
+use sloburn::engine::{Engine, Event, HaPairs, Settings};
 use sloburn::promql::{Selection, SeriesView, Storage};
 use sloburn::series::Findings;
 use sloburn::spec::{Source, parse};
@@ -131,4 +131,36 @@ fn the_store_keeps_the_same_whether_or_not_the_engine_has_looked_before() {
         }
         assert_eq!(told.stats(), untold.stats(), "seed {seed}");
     }
+}
+
+#[test]
+fn of_a_pair_of_senders_the_store_keeps_whom_the_engine_hears() {
+    let (services, _) = parse(&[Source::new("spec.yaml", SPEC)]);
+    let (key, limits, ha) = (WireKey::new([7; 192]), Limits::default(), Some(HaPairs::default()));
+    let settings = Settings { key: key.clone(), limits, series_limit: 1_000, ha: ha.clone() };
+    let mut engine = Engine::new(&services, settings, START);
+    let parts = store::Settings { keeps_counted: true, ha, ..store::Settings::new(key.clone()) };
+    let selector = Selector::new(vec![Matcher::equal(METRIC_NAME, "requests_total")]);
+    let store = Store::new(parts, &[selector]);
+    let mut batch = Batch::new();
+    // The first one is silent after a minute; the other one is heard when it has been so for half a minute.
+    for second in (0..150).step_by(15) {
+        for (replica, after) in [("a", 0), ("b", 3)] {
+            if replica == "a" && second >= 60 {
+                continue;
+            }
+            let now = START + Span::seconds(second + after);
+            let labels =
+                [(METRIC_NAME, "requests_total"), ("__replica__", replica), ("cluster", "eu"), ("job", "shop")];
+            let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+            batch.decode(Protocol::V1, &body(Protocol::V1, &[(labels, now.as_millis(), 1.0)]), &limits, &key).unwrap();
+            engine.step(Event::Write(&batch), now);
+            store.write(&batch, &engine.take_findings(), now);
+        }
+    }
+    let kept = kept(&store);
+    let [(labels, floats)] = &kept.iter().collect::<Vec<_>>()[..] else { panic!("{kept:?}") };
+    assert_eq!(*labels, "{__name__=\"requests_total\",cluster=\"eu\",job=\"shop\"}");
+    let seconds: Vec<i64> = floats.iter().map(|(at, _)| (at - START.as_millis()) / 1_000).collect();
+    assert_eq!(seconds, [0, 15, 30, 45, 78, 93, 108, 123, 138]);
 }
