@@ -14,7 +14,7 @@ impl Engine {
     /// Keeps the labels that the replicas of a pair have in common.
     pub(super) fn keep_common(&self, read: &mut LabelReader<'_>) {
         if let Some(ha) = &self.ha {
-            ha.keep_common(read.set_mut());
+            ha.pairs.keep_common(read.set_mut());
         }
     }
 }

@@ -159,7 +159,7 @@ impl Engine {
         let identity = tag.map(|_| reader.identity(Some(series.wire_hash), &self.settings.key));
         let is_counted = tag.is_some_and(|tag| !self.bindings[tag.0 as usize].matches.is_empty());
         self.findings.push(source, (reader.set(), changes), identity, is_counted);
-        let (Some(tag), Some(identity)) = (tag, identity) else {
+        let Some((tag, identity)) = tag.zip(identity) else {
             self.table.ignore(series.wire_hash);
             written.samples += samples as u64;
             return None;

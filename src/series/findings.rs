@@ -6,15 +6,11 @@
 use crate::types::BorrowedLabels;
 use crate::wire::Changes;
 
-/// In place of a place.
-const UNKNOWN: u32 = u32::MAX;
-const UNHEARD: u32 = u32::MAX - 1;
-
 /// Of one batch, by the places of its series.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
-    series: Vec<u32>,
-    histogram_series: Vec<u32>,
+    series: Vec<Found>,
+    histogram_series: Vec<Found>,
     readings: Vec<LabelReading>,
     /// The values of the labels that changed, behind each other, and where each of them ends.
     text: String,
@@ -52,7 +48,7 @@ impl Findings {
     pub fn begin(&mut self, series: usize, histogram_series: usize) {
         for (found, count) in [(&mut self.series, series), (&mut self.histogram_series, histogram_series)] {
             found.clear();
-            found.resize(count, UNKNOWN);
+            found.resize(count, Found::Unknown);
         }
         self.readings.clear();
         self.text.clear();
@@ -62,12 +58,12 @@ impl Findings {
     /// Something is known of the series in this place of the batch.
     #[inline]
     pub fn set(&mut self, source: u32, found: Found) {
-        self.series[source as usize] = code(found);
+        self.series[source as usize] = found;
     }
 
     /// The same of a series of histograms.
     pub fn set_histogram(&mut self, source: u32, found: Found) {
-        self.histogram_series[source as usize] = code(found);
+        self.histogram_series[source as usize] = found;
     }
 
     /// The labels of the series in this place, behind all others that were read, differ from those read before in these
@@ -105,34 +101,16 @@ impl Findings {
 
     /// What is known of each series, in order, for as long as anything is.
     pub fn series(&self) -> impl Iterator<Item = Found> {
-        self.series.iter().copied().map(found)
+        self.series.iter().copied()
     }
 
     /// The same of series of histograms.
     pub fn histogram_series(&self) -> impl Iterator<Item = Found> {
-        self.histogram_series.iter().copied().map(found)
+        self.histogram_series.iter().copied()
     }
 
     /// In the order of the series.
     pub fn readings(&self) -> impl Iterator<Item = LabelReading> {
         self.readings.iter().copied()
-    }
-}
-
-#[inline]
-const fn code(found: Found) -> u32 {
-    match found {
-        Found::At(place) => place,
-        Found::Unknown => UNKNOWN,
-        Found::Unheard => UNHEARD,
-    }
-}
-
-#[inline]
-const fn found(code: u32) -> Found {
-    match code {
-        UNKNOWN => Found::Unknown,
-        UNHEARD => Found::Unheard,
-        place => Found::At(place),
     }
 }

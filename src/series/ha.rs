@@ -73,7 +73,8 @@ struct Elected {
 /// The elections, and who sent what.
 #[derive(Debug)]
 pub struct Ha {
-    pairs: HaPairs,
+    /// How replicas are told apart.
+    pub pairs: HaPairs,
     /// So far; part of the state of whoever holds them.
     pub elections: Elections,
     /// From the hash of label bytes to the replica.
@@ -110,11 +111,6 @@ impl Ha {
         };
         let heard = replica == ALONE || self.elections.elects(replica, self.pairs.failover, now);
         if heard { Heard::Yes } else { Heard::No }
-    }
-
-    /// As of [`HaPairs::keep_common`].
-    pub fn keep_common(&self, labels: &mut BorrowedLabels<'_>) {
-        self.pairs.keep_common(labels);
     }
 
     /// Forgets wire keys, a part of them in each call, that were not used since their part's last turn.

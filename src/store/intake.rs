@@ -25,6 +25,7 @@ const GENERATIONS: u32 = 1 << 16;
 /// room while the last one is untouched: it is for the samples of those that are there. So series that are too many are
 /// left out, and do not drive out each other and everything else in turn.
 const PARTS: usize = 16;
+
 /// What writers share, one at a time.
 #[derive(Debug)]
 pub(super) struct Intake {
