@@ -130,7 +130,7 @@ impl Churn {
             }
             let now = at + Span::millis(200);
             self.engine.step(Event::Write(&self.batch), now);
-            self.store.write(&self.batch, &self.engine.take_findings(), now);
+            self.store.write(&self.batch, self.engine.findings(), now);
         }
         self.store.expire(at + Span::seconds(30));
         self.engine.step(Event::Tick, at + Span::seconds(30));

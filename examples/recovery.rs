@@ -22,10 +22,10 @@ use hdrhistogram::Histogram;
 use sloburn::clock;
 use sloburn::engine::Settings;
 use sloburn::journal::{Entry, Folder, Journal, Kind, Options, Position, body_sum};
-use sloburn::live::{Body, Durability, EngineHandle, Phase, Specs};
+use sloburn::live::{Body, Durability, EngineHandle, Parcel, Phase, Specs};
 use sloburn::spec::{self, Source};
 use sloburn::types::{Span, Timestamp};
-use sloburn::wire::{Batch, Limits, Protocol};
+use sloburn::wire::{Limits, Protocol};
 use support::{Fleet, INTERVAL, Request, Size, specs_text, wire_key};
 
 #[global_allocator]
@@ -68,11 +68,11 @@ fn now() -> Instant {
 
 /// Sends one request and notes how long the answer took.
 async fn send(engine: &EngineHandle, request: &Request, took: &mut Histogram<u64>) -> anyhow::Result<()> {
-    let mut batch = Batch::new();
-    batch.decode_v1(&request.body, &Limits::default(), &wire_key())?;
+    let mut parcel = Parcel::default();
+    parcel.batch.decode_v1(&request.body, &Limits::default(), &wire_key())?;
     let body = Body::new(Protocol::V1, request.body.clone().into());
     let start = now();
-    engine.write(batch, body).await?;
+    engine.write(parcel, body).await?;
     took.record(start.elapsed().as_micros() as u64)?;
     engine.snapshot();
     Ok(())

@@ -195,13 +195,16 @@ impl Drop for Server {
     }
 }
 
-/// Seconds that a process' threads have run for, in user and system, in steps of 10 ms (`proc_pid_stat(5)`, fields 14 and 15).
+/// Seconds that a process' threads have run for, in user and system: those that are there (`proc(5)`, `schedstat`). The
+/// process' own times would come in steps of 10 ms.
 pub fn cpu_of(pid: u32) -> anyhow::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
-    let ticks: Vec<u64> = after_name.split_whitespace().skip(11).take(2).map_while(|f| f.parse().ok()).collect();
-    ensure!(ticks.len() == 2, "no times in stat");
-    Ok(ticks.iter().sum::<u64>() as f64 / 100.0)
+    let mut nanoseconds = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end while we look.
+        let Ok(times) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+        nanoseconds += times.split_whitespace().next().context("no time in schedstat")?.parse::<u64>()?;
+    }
+    Ok(nanoseconds as f64 / 1e9)
 }
 
 /// Keeps this process to a core, those of its threads that start later included.

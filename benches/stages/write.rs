@@ -167,7 +167,7 @@ impl Stage for FirstScrape {
             for request in &self.requests[self.next - ROUND_REQUESTS..self.next] {
                 let mut batch = Batch::new();
                 Self::step(&mut self.engine, &mut batch, request);
-                self.found.push((batch, self.engine.take_findings()));
+                self.found.push((batch, self.engine.findings().clone()));
             }
         }
     }

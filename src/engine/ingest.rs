@@ -65,9 +65,14 @@ impl Engine {
         written
     }
 
-    /// What was found out of the series of the batch that was written last, which is known no more then.
-    pub fn take_findings(&mut self) -> Findings {
-        std::mem::take(&mut self.findings)
+    /// What was found out of the series of the batch that was written last.
+    pub const fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    /// Gives that away, for room to put down the same of the next batch.
+    pub fn swap_findings(&mut self, other: &mut Findings) {
+        std::mem::swap(&mut self.findings, other);
     }
 
     /// Finds out whose the samples are, and puts them before the shards.
@@ -77,14 +82,14 @@ impl Engine {
             match self.hears(series.wire_hash, series.labels, now) {
                 Heard::Yes => {}
                 Heard::No => {
-                    self.findings.set(source, Found::Unheard);
+                    self.findings.set(source, Found::UNHEARD);
                     // Taken, so that the sender goes on; the other replica's count.
                     written.samples += series.samples.len() as u64;
                     self.stats.replica_samples += series.samples.len() as u64;
                     continue;
                 }
                 Heard::TooMany => {
-                    self.findings.set(source, Found::Unheard);
+                    self.findings.set(source, Found::UNHEARD);
                     written.reject("replica_limit", series.samples.len(), || too_many_replicas(series.labels));
                     continue;
                 }

@@ -23,13 +23,13 @@ impl Engine {
             match self.hears(series.wire_hash, series.labels, now) {
                 Heard::Yes => {}
                 Heard::No => {
-                    self.findings.set_histogram(source, Found::Unheard);
+                    self.findings.set_histogram(source, Found::UNHEARD);
                     written.histograms += count as u64;
                     self.stats.replica_samples += count as u64;
                     continue;
                 }
                 Heard::TooMany => {
-                    self.findings.set_histogram(source, Found::Unheard);
+                    self.findings.set_histogram(source, Found::UNHEARD);
                     written.reject("replica_limit", count, || too_many_replicas(series.labels));
                     continue;
                 }

@@ -17,11 +17,11 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 
 use crate::clock;
-use crate::engine::{Findings, Rejection, Written};
-use crate::live::{Body as LoggedBody, EngineHandle, Taken, WriteError};
+use crate::engine::{Rejection, Written};
+use crate::live::{Body as LoggedBody, EngineHandle, Parcel, Taken, WriteError};
 use crate::store::Store;
 use crate::types::Span;
-use crate::wire::{Batch, DecodeError, Limits, Protocol, WireKey, negotiate, snappy};
+use crate::wire::{DecodeError, Limits, Protocol, WireKey, negotiate, snappy};
 
 pub use budget::{Budget, BudgetError, Reservation};
 
@@ -33,8 +33,8 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 const DECODE_INLINE_LIMIT_BYTES: usize = 256 << 10;
 /// Batches with more samples are stored off the network threads.
 const STORE_INLINE_LIMIT_SAMPLES: usize = 10_000;
-/// Batches kept for reuse, and how large one may have grown.
-const POOL_LIMIT_BATCHES: usize = 16;
+/// Parcels kept for reuse, and how large one may have grown.
+const POOL_LIMIT_PARCELS: usize = 16;
 const POOL_LIMIT_BYTES: usize = 8 << 20;
 
 /// Everything the receiver needs.
@@ -46,7 +46,7 @@ pub struct Receiver {
     budget: Budget,
     body_timeout: Span,
     store: Option<Store>,
-    pool: Mutex<Vec<Batch>>,
+    pool: Mutex<Vec<Parcel>>,
 }
 
 /// Why a request was not taken, or not whole.
@@ -165,10 +165,10 @@ impl Receiver {
         let body = tokio::time::timeout(self.body_timeout.to_std(), read).await.map_err(late)??;
         let declared = snappy::decompressed_len(&body, self.limits.decoded_limit_bytes).map_err(DecodeError::Snappy)?;
         reservation.grow(declared)?;
-        let (batch, body) = Arc::clone(&self).decode(body, spoken).await?;
-        let Taken { batch, findings, written } = self.engine.write(batch, body).await?;
-        let batch = self.keep(batch, findings).await?;
-        self.recycle(batch);
+        let (parcel, body) = Arc::clone(&self).decode(body, spoken).await?;
+        let Taken { parcel, written } = self.engine.write(parcel, body).await?;
+        let parcel = self.keep(parcel).await?;
+        self.recycle(parcel);
         if written.rejected.is_empty() { Ok(written) } else { Err(IngestError::Rejected(written)) }
     }
 
@@ -193,12 +193,12 @@ impl Receiver {
         Ok(pieces.into())
     }
 
-    async fn decode(self: Arc<Self>, body: Bytes, protocol: Protocol) -> Result<(Batch, LoggedBody), IngestError> {
-        let mut batch = self.lock_pool().pop().unwrap_or_default();
+    async fn decode(self: Arc<Self>, body: Bytes, protocol: Protocol) -> Result<(Parcel, LoggedBody), IngestError> {
+        let mut parcel = self.lock_pool().pop().unwrap_or_default();
         let inline = body.len() <= DECODE_INLINE_LIMIT_BYTES;
         let decode = move || {
-            batch.decode(protocol, &body, &self.limits, self.engine.key().unwrap_or(&self.key))?;
-            Ok((batch, LoggedBody::new(protocol, body)))
+            parcel.batch.decode(protocol, &body, &self.limits, self.engine.key().unwrap_or(&self.key))?;
+            Ok((parcel, LoggedBody::new(protocol, body)))
         };
         if inline {
             return decode();
@@ -208,12 +208,12 @@ impl Receiver {
 
     /// Keeps the samples of what the engine has taken, those of selected series, before the sender has its answer: what
     /// it asks for then is there.
-    async fn keep(&self, batch: Batch, findings: Findings) -> Result<Batch, IngestError> {
-        let Some(store) = self.store.clone() else { return Ok(batch) };
-        let inline = batch.sample_count() + batch.histogram_count() <= STORE_INLINE_LIMIT_SAMPLES;
+    async fn keep(&self, parcel: Parcel) -> Result<Parcel, IngestError> {
+        let Some(store) = self.store.clone() else { return Ok(parcel) };
+        let inline = parcel.batch.sample_count() + parcel.batch.histogram_count() <= STORE_INLINE_LIMIT_SAMPLES;
         let keep = move || {
-            store.write(&batch, &findings, clock::now());
-            batch
+            store.write(&parcel.batch, &parcel.findings, clock::now());
+            parcel
         };
         if inline {
             return Ok(keep());
@@ -221,14 +221,15 @@ impl Receiver {
         tokio::task::spawn_blocking(keep).await.map_err(|_| IngestError::Write(WriteError::Stopped))
     }
 
-    fn recycle(&self, batch: Batch) {
+    fn recycle(&self, parcel: Parcel) {
         let mut pool = self.lock_pool();
-        if pool.len() < POOL_LIMIT_BATCHES && batch.capacity_bytes() <= POOL_LIMIT_BYTES {
-            pool.push(batch);
+        let capacity_bytes = parcel.batch.capacity_bytes() + parcel.findings.capacity_bytes();
+        if pool.len() < POOL_LIMIT_PARCELS && capacity_bytes <= POOL_LIMIT_BYTES {
+            pool.push(parcel);
         }
     }
 
-    fn lock_pool(&self) -> std::sync::MutexGuard<'_, Vec<Batch>> {
+    fn lock_pool(&self) -> std::sync::MutexGuard<'_, Vec<Parcel>> {
         self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 

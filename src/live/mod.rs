@@ -42,19 +42,26 @@ pub const QUEUE_LIMIT_BATCHES: usize = 256;
 const TICK: Span = Span::millis(250);
 
 enum Command {
-    Write { batch: Batch, body: Body, reply: oneshot::Sender<Result<Taken, WriteError>> },
+    Write { parcel: Parcel, body: Body, reply: oneshot::Sender<Result<Taken, WriteError>> },
     Tick,
     Reload { specs: Specs, reply: oneshot::Sender<Reloaded> },
     Rollout { command: rollout::Command, reply: oneshot::Sender<Result<(), CommandFailure>> },
 }
 
+/// A batch on its way through the engine. It comes back for reuse.
+#[derive(Debug, Default)]
+pub struct Parcel {
+    /// The samples.
+    pub batch: Batch,
+    /// What the engine finds out of their series.
+    pub findings: Findings,
+}
+
 /// A batch that the engine has taken.
 #[derive(Debug)]
 pub struct Taken {
-    /// It comes back for reuse.
-    pub batch: Batch,
-    /// What was found out of its series.
-    pub findings: Findings,
+    /// With what was found.
+    pub parcel: Parcel,
     /// What became of its samples.
     pub written: Written,
 }
@@ -229,10 +236,10 @@ impl EngineHandle {
     ///
     /// # Errors
     /// At once when the queue is full or the engine is recovering: the sender is to try again later.
-    pub async fn write(&self, batch: Batch, body: Body) -> Result<Taken, WriteError> {
+    pub async fn write(&self, parcel: Parcel, body: Body) -> Result<Taken, WriteError> {
         self.check()?;
         let (reply, done) = oneshot::channel();
-        self.commands.try_send(Command::Write { batch, body, reply }).map_err(|error| match error {
+        self.commands.try_send(Command::Write { parcel, body, reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => WriteError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => WriteError::Stopped,
         })?;

@@ -104,14 +104,16 @@ impl<F: FnMut(News<'_>)> Runner<F> {
                     return ControlFlow::Break(());
                 }
             }
-            Command::Write { batch, body, reply } => {
+            Command::Write { mut parcel, body, reply } => {
                 if let Err(error) = self.append(body.entry(), now) {
                     let is_stopped = error == WriteError::Stopped;
                     let _ = reply.send(Err(error));
                     return if is_stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
                 }
-                let written = self.step(Event::Write(&batch), now).written;
-                let taken = Taken { batch, findings: self.engine.take_findings(), written };
+                self.engine.swap_findings(&mut parcel.findings);
+                let written = self.step(Event::Write(&parcel.batch), now).written;
+                self.engine.swap_findings(&mut parcel.findings);
+                let taken = Taken { parcel, written };
                 let answer = move || _ = reply.send(Ok(taken));
                 match &self.log {
                     Some(log) => log.writer.when_durable(answer),

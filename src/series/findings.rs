@@ -18,14 +18,28 @@ pub struct Findings {
 }
 
 /// What is known of a wire key.
+///
+/// One word, and no enum: the two words of that would be written apart and read as one, for which a processor waits until
+/// all that was written before has left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// It has this place among the wire keys in use, and no other has it at the same time.
-    At(u32),
-    /// Nothing.
-    Unknown,
+pub struct Found(u32);
+
+impl Found {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self(u32::MAX);
     /// The other one of a pair of senders is listened to.
-    Unheard,
+    pub const UNHEARD: Self = Self(u32::MAX - 1);
+
+    /// It has this place among the wire keys in use, and no other has it at the same time.
+    pub const fn at(place: u32) -> Self {
+        Self(place)
+    }
+
+    /// Its place among the wire keys in use.
+    #[inline]
+    pub fn place(self) -> Option<u32> {
+        (self != Self::UNKNOWN && self != Self::UNHEARD).then_some(self.0)
+    }
 }
 
 /// The labels of a new series were read.
@@ -48,7 +62,7 @@ impl Findings {
     pub fn begin(&mut self, series: usize, histogram_series: usize) {
         for (found, count) in [(&mut self.series, series), (&mut self.histogram_series, histogram_series)] {
             found.clear();
-            found.resize(count, Found::Unknown);
+            found.resize(count, Found::UNKNOWN);
         }
         self.readings.clear();
         self.text.clear();
@@ -87,7 +101,7 @@ impl Findings {
     }
 
     /// The labels of the series before that was read become those of this one.
-    pub fn follow<'a>(&'a self, reading: LabelReading, labels: &mut BorrowedLabels<'a>) {
+    pub fn follow<'a>(&'a self, reading: &LabelReading, labels: &mut BorrowedLabels<'a>) {
         let first = reading.first_value as usize;
         let mut start = first.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
         for (place, end) in reading.changes.places(labels.len()).zip(&self.ends[first..]) {
@@ -97,6 +111,14 @@ impl Findings {
             }
             start = end;
         }
+    }
+
+    /// Room that is kept for reuse.
+    pub fn capacity_bytes(&self) -> usize {
+        (self.series.capacity() + self.histogram_series.capacity()) * size_of::<Found>()
+            + self.readings.capacity() * size_of::<LabelReading>()
+            + self.text.capacity()
+            + self.ends.capacity() * size_of::<u32>()
     }
 
     /// What is known of each series, in order, for as long as anything is.
@@ -110,7 +132,7 @@ impl Findings {
     }
 
     /// In the order of the series.
-    pub fn readings(&self) -> impl Iterator<Item = LabelReading> {
-        self.readings.iter().copied()
+    pub fn readings(&self) -> impl Iterator<Item = &LabelReading> {
+        self.readings.iter()
     }
 }

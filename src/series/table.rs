@@ -132,7 +132,7 @@ impl Table {
     pub fn new(limit_series: usize, limits: &Limits) -> Self {
         Self {
             wire: Cache::new(limit_series.saturating_mul(2)),
-            wire_place: Found::Unknown,
+            wire_place: Found::UNKNOWN,
             shards: vec![Shard::new(0, 1, limits)],
             target_ids: BTreeMap::new(),
             met_target: None,
@@ -176,14 +176,14 @@ impl Table {
     /// What a wire key stands for.
     #[inline]
     pub fn lookup(&mut self, wire_key: u128) -> Lookup {
-        self.wire_place = Found::Unknown;
+        self.wire_place = Found::UNKNOWN;
         let Some(id) = self.wire.get(wire_key) else { return Lookup::Unknown };
         if id != SeriesId::NONE && !self.target(id.target).has(id.index) {
             // Forgotten, and the place may be another's when the key is looked up again.
             self.wire.remove(wire_key);
             return Lookup::Unknown;
         }
-        self.wire_place = Found::At(self.wire.last());
+        self.wire_place = Found::at(self.wire.last());
         if id == SeriesId::NONE { Lookup::Ignored } else { Lookup::Known(id) }
     }
 
@@ -195,7 +195,7 @@ impl Table {
 
     fn remember(&mut self, wire_key: u128, id: SeriesId) {
         let is_kept = self.wire.insert(wire_key, id);
-        self.wire_place = if is_kept { Found::At(self.wire.last()) } else { Found::Unknown };
+        self.wire_place = if is_kept { Found::at(self.wire.last()) } else { Found::UNKNOWN };
     }
 
     /// Remembers that a wire key stands for a series that no SLI refers to.

@@ -12,7 +12,7 @@
 //! Labels repeat: each pair of a name and a value is kept once, and series that come behind each other share the list of
 //! those that they have in common (`labels`). Series are told apart by the keyed hash of their labels, as in the engine.
 //!
-//! **Concurrency.** Writers take turns (`intake`). The latest floats of a series wait there for a few more (`recent`), or
+//! **Concurrency.** Writers take turns (`intake`; `roster` is who the series are). The latest floats of a series wait there for a few more (`recent`), or
 //! for a reader, before they are compressed. Each series has a lock of its own, which is held for the few
 //! microseconds that it takes to append a sample, or to unpack its samples for a reader; so a query that reads ten
 //! thousand series delays a writer by one of them. The index of labels has a read-write lock: readers hold it while they
@@ -30,9 +30,10 @@ mod intake;
 mod labels;
 mod read;
 mod recent;
+mod roster;
 mod series;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::promql::{FloatHistogram, Value};
@@ -44,7 +45,7 @@ pub use read::float_histogram;
 
 use index::Index;
 use intake::Intake;
-use series::{Data, Series};
+use roster::Roster;
 
 /// How long samples are kept by default.
 pub const DEFAULT_RETENTION: Span = Span::hours(1);
@@ -101,9 +102,8 @@ struct Inner {
     settings: Settings,
     intake: Mutex<Intake>,
     index: RwLock<Index>,
-    /// New series that are not in the index yet: nobody has looked since.
-    unlisted: Mutex<Vec<Arc<Series>>>,
-    used_bytes: AtomicUsize,
+    /// There are new series that are not in the index yet: nobody has looked since.
+    has_unlisted: AtomicBool,
     counters: Counters,
 }
 
@@ -173,8 +173,7 @@ impl Store {
             intake: Mutex::new(Intake::new(&settings, selectors)),
             settings,
             index: RwLock::default(),
-            unlisted: Mutex::default(),
-            used_bytes: AtomicUsize::default(),
+            has_unlisted: AtomicBool::default(),
             counters: Counters::default(),
         }))
     }
@@ -220,11 +219,15 @@ impl Store {
 
     /// Sizes and counts.
     pub fn stats(&self) -> Stats {
+        let (series, used_bytes) = {
+            let intake = self.0.lock_intake();
+            (intake.roster().len(), intake.roster().used_bytes())
+        };
         let counters = &self.0.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
-            series: self.0.lock_intake().len(),
-            used_bytes: self.0.used_bytes(),
+            series,
+            used_bytes,
             limit_bytes: self.0.settings.limit_bytes,
             floats: read(&counters.floats),
             histograms: read(&counters.histograms),
@@ -259,55 +262,28 @@ impl Inner {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// With all series in it.
+    /// With all series in it, for who holds no lock.
     fn lock_index(&self) -> RwLockReadGuard<'_, Index> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        if self.lock_unlisted().is_empty() {
-            return index;
+        if self.has_unlisted.load(Ordering::Acquire) {
+            let mut intake = self.lock_intake();
+            return RwLockWriteGuard::downgrade(self.lock_index_to_change(intake.roster_mut()));
         }
-        drop(index);
-        RwLockWriteGuard::downgrade(self.lock_index_to_change())
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same, for who holds the intake or no other lock.
-    fn lock_index_to_change(&self) -> RwLockWriteGuard<'_, Index> {
+    /// The same, for who holds the intake.
+    fn lock_index_to_change(&self, roster: &mut Roster) -> RwLockWriteGuard<'_, Index> {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.add(std::mem::take(&mut *self.lock_unlisted()));
+        index.add(roster.take_unlisted());
+        self.has_unlisted.store(false, Ordering::Release);
         index
     }
 
-    /// The last lock: who holds it takes no other.
-    fn lock_unlisted(&self) -> MutexGuard<'_, Vec<Arc<Series>>> {
-        self.unlisted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn used_bytes(&self) -> usize {
-        self.used_bytes.load(Ordering::Relaxed)
-    }
-
-    fn grow(&self, bytes: usize) {
-        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Something takes `after` bytes that took `before`.
-    fn resized(&self, before: usize, after: usize) {
-        match after.cmp(&before) {
-            std::cmp::Ordering::Greater => _ = self.used_bytes.fetch_add(after - before, Ordering::Relaxed),
-            std::cmp::Ordering::Less => _ = self.used_bytes.fetch_sub(before - after, Ordering::Relaxed),
-            // Nearly always.
-            std::cmp::Ordering::Equal => {}
+    /// Says that there may be new series.
+    fn tell_readers(&self, roster: &Roster) {
+        if roster.has_unlisted() {
+            self.has_unlisted.store(true, Ordering::Release);
         }
-    }
-
-    /// Changes what is kept of a series, and accounts for what that takes.
-    fn change<R>(&self, series: &Series, change: impl FnOnce(&mut Data) -> R) -> R {
-        let (before, result, after) = series.change(|data| {
-            let before = data.size_bytes();
-            let result = change(data);
-            (before, result, data.size_bytes())
-        });
-        self.resized(before, after);
-        result
     }
 
     fn is_timely(&self, at: Timestamp, now: Timestamp) -> bool {

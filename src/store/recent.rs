@@ -25,6 +25,16 @@ struct Block {
     rows: Vec<Row>,
 }
 
+impl Default for Block {
+    fn default() -> Self {
+        Self {
+            newest: vec![i64::MIN; BLOCK_SERIES].into_boxed_slice(),
+            counts: vec![0; BLOCK_SERIES].into_boxed_slice(),
+            rows: Vec::new(),
+        }
+    }
+}
+
 /// One float of each series of a block.
 #[derive(Debug)]
 struct Row {
@@ -46,24 +56,18 @@ impl Row {
 }
 
 impl Recents {
-    /// Room for one more series, or for another in this place.
-    pub fn reset(&mut self, place: u32) {
-        let place = place as usize;
-        while place >= self.blocks.len() * BLOCK_SERIES {
-            self.blocks.push(Block {
-                newest: vec![i64::MIN; BLOCK_SERIES].into_boxed_slice(),
-                counts: vec![0; BLOCK_SERIES].into_boxed_slice(),
-                rows: Vec::new(),
-            });
+    /// The series in this place is gone, and there may be another.
+    pub fn forget(&mut self, place: u32) {
+        if let Some(block) = self.blocks.get_mut(place as usize / BLOCK_SERIES) {
+            let place = place as usize % BLOCK_SERIES;
+            (block.newest[place], block.counts[place]) = (i64::MIN, 0);
         }
-        let (block, at) = (&mut self.blocks[place / BLOCK_SERIES], place % BLOCK_SERIES);
-        (block.newest[at], block.counts[at]) = (i64::MIN, 0);
     }
 
     /// Takes a float that is later than everything of its series, if there is room; whether it did.
     #[inline]
     pub fn push(&mut self, place: u32, at: i64, value: f64) -> bool {
-        let (block, place) = (&mut self.blocks[place as usize / BLOCK_SERIES], place as usize % BLOCK_SERIES);
+        let (block, place) = self.block_mut(place);
         let count = usize::from(block.counts[place]);
         if at <= block.newest[place] || count >= ROOM_COUNT {
             return false;
@@ -81,23 +85,35 @@ impl Recents {
 
     /// Something of this time went to the series another way.
     pub fn passed(&mut self, place: u32, at: i64) {
-        let newest = &mut self.blocks[place as usize / BLOCK_SERIES].newest[place as usize % BLOCK_SERIES];
-        *newest = at.max(*newest);
+        let (block, place) = self.block_mut(place);
+        block.newest[place] = at.max(block.newest[place]);
+    }
+
+    /// The block that a series stands in, and where.
+    #[inline]
+    fn block_mut(&mut self, place: u32) -> (&mut Block, usize) {
+        let (number, place) = (place as usize / BLOCK_SERIES, place as usize % BLOCK_SERIES);
+        if number >= self.blocks.len() {
+            self.blocks.resize_with(number + 1, Block::default);
+        }
+        (&mut self.blocks[number], place)
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self, place: u32) -> bool {
-        self.blocks[place as usize / BLOCK_SERIES].counts[place as usize % BLOCK_SERIES] == 0
+        let block = self.blocks.get(place as usize / BLOCK_SERIES);
+        block.is_none_or(|block| block.counts[place as usize % BLOCK_SERIES] == 0)
     }
 
     /// Whether everything of the series is older.
     pub fn is_before(&self, place: u32, at: i64) -> bool {
-        self.blocks[place as usize / BLOCK_SERIES].newest[place as usize % BLOCK_SERIES] < at
+        let block = self.blocks.get(place as usize / BLOCK_SERIES);
+        block.is_none_or(|block| block.newest[place as usize % BLOCK_SERIES] < at)
     }
 
     /// What waits of a series, in order; nothing does afterwards.
     pub fn take(&mut self, place: u32) -> impl Iterator<Item = (i64, f64)> {
-        let (block, place) = (&mut self.blocks[place as usize / BLOCK_SERIES], place as usize % BLOCK_SERIES);
+        let (block, place) = self.block_mut(place);
         let count = usize::from(std::mem::take(&mut block.counts[place]));
         block.rows.iter().take(count).map(move |row| (row.base + i64::from(row.after[place]), row.values[place]))
     }
@@ -114,8 +130,6 @@ mod tests {
     fn only_what_is_later_waits() {
         let mut recents = Recents::default();
         let other = BLOCK_SERIES as u32 + 3;
-        recents.reset(other);
-        recents.reset(2);
         assert!(recents.is_before(2, i64::MIN + 1) && recents.push(other, 100, 9.0));
         let mut push = |at, value| recents.push(2, at, value);
         assert!(push(-5, 1.0) && !push(-5, 2.0) && !push(-6, 2.0) && push(6, 3.0));
@@ -125,11 +139,10 @@ mod tests {
         assert_eq!(recents.take(2).collect::<Vec<_>>(), [(-5, 1.0), (6, 3.0), (10, 5.0)]);
         assert!(recents.is_empty(2) && !recents.push(2, 10, 6.0));
         assert_eq!((11..30).take_while(|at| recents.push(2, *at, 0.0)).count(), ROOM_COUNT);
-        recents.reset(2);
+        recents.forget(2);
         assert!(recents.is_empty(2) && recents.push(2, 1, 1.0));
         for at in [i64::MIN + 1, i64::MAX] {
             let mut recents = Recents::default();
-            recents.reset(0);
             assert!(recents.push(0, at, 1.0));
             assert_eq!(recents.take(0).collect::<Vec<_>>(), [(at, 1.0)]);
         }

@@ -44,7 +44,7 @@ fn write(store: &Store, known: &mut BTreeMap<u128, u32>, batch: &Batch, now: i64
     findings.begin(batch.series().len(), batch.histogram_series().len());
     for (source, series) in (0..).zip(batch.series()) {
         let next = known.len() as u32;
-        findings.set(source, Found::At(*known.entry(series.wire_hash).or_insert(next)));
+        findings.set(source, Found::at(*known.entry(series.wire_hash).or_insert(next)));
     }
     store.write(batch, &findings, Timestamp(now));
 }
@@ -140,7 +140,7 @@ fn places_are_used_again_and_no_wire_key_points_there() {
         now += 3_660_000;
         store.expire(Timestamp(now));
     }
-    assert_eq!(store.0.lock_intake().places(), 1, "places for one series at a time");
+    assert_eq!(store.0.lock_intake().roster().places(), 1, "places for one series at a time");
 }
 
 /// After a restart wire keys are hashed with the key of the state that was found, and our own series are not.
@@ -225,8 +225,8 @@ fn of_two_replicas_one_is_kept() {
     let ha = Some(HaPairs { replica_label: "replica".into(), ..HaPairs::default() });
     let store = Store::new(Settings { ha, ..settings() }, &[selector("m")]);
     let labels = |replica| [(METRIC_NAME, "m"), ("cluster", "eu"), ("replica", replica)];
-    for (number, found) in (0..).zip([Found::At(0), Found::Unheard, Found::At(0), Found::Unknown]) {
-        let replica = if found == Found::At(0) { "a" } else { "b" };
+    for (number, found) in (0..).zip([Found::at(0), Found::UNHEARD, Found::at(0), Found::UNKNOWN]) {
+        let replica = if found == Found::at(0) { "a" } else { "b" };
         let mut findings = Findings::default();
         findings.begin(1, 0);
         findings.set(0, found);

@@ -106,7 +106,7 @@ fn the_store_keeps_the_same_whether_or_not_the_engine_has_looked_before() {
             let protocol = if rng.random() { Protocol::V1 } else { Protocol::V2 };
             batch.decode(protocol, &body(protocol, &all), &limits, &key).unwrap();
             engine.step(Event::Write(&batch), now);
-            told.write(&batch, &engine.take_findings(), now);
+            told.write(&batch, engine.findings(), now);
             untold.write(&batch, &Findings::default(), now);
             match rng.random_range(0..40) {
                 0 => _ = engine.step(Event::Reload(&services), now),
@@ -155,7 +155,7 @@ fn of_a_pair_of_senders_the_store_keeps_whom_the_engine_hears() {
             let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
             batch.decode(Protocol::V1, &body(Protocol::V1, &[(labels, now.as_millis(), 1.0)]), &limits, &key).unwrap();
             engine.step(Event::Write(&batch), now);
-            store.write(&batch, &engine.take_findings(), now);
+            store.write(&batch, engine.findings(), now);
         }
     }
     let kept = kept(&store);
