@@ -1,6 +1,6 @@
 //! Remote write: what a million samples cost.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost::Message as _;
 use sloburn::clock;
@@ -68,10 +68,10 @@ fn samples(requests: &[Request]) -> usize {
 }
 
 impl Used {
-    fn of(server: &Server, content_type: &str, requests: &[Request]) -> anyhow::Result<Self> {
+    fn of(server: &Server, content_type: &str, requests: &[Request], connections: usize) -> anyhow::Result<Self> {
         let messages: Vec<_> = requests.iter().map(|r| sender::message(content_type, &r.body)).collect();
         let before = server.cpu()?;
-        let sent = sender::send(server.address, &messages, CONNECTIONS)?;
+        let sent = sender::send(server.address, &messages, connections)?;
         std::thread::sleep(AFTERWARDS);
         Ok(Self { samples: samples(requests), cpu_seconds: server.cpu()? - before, sent })
     }
@@ -104,8 +104,8 @@ struct Costs {
 impl Costs {
     fn of(Contender { peer, args, content_type, load, .. }: &Contender<'_>) -> anyhow::Result<Self> {
         let server = start(peer, SERVER_CORE, args)?;
-        let new = Used::of(&server, content_type, &load.first)?;
-        let known = Used::of(&server, content_type, &load.rest)?;
+        let new = Used::of(&server, content_type, &load.first, CONNECTIONS)?;
+        let known = Used::of(&server, content_type, &load.rest, CONNECTIONS)?;
         let quantile = |q: f64| known.sent.latencies.value_at_quantile(q) as f64 / 1e3;
         Ok(Self {
             known: known.cpu_seconds_a_million(),
@@ -211,6 +211,12 @@ fn print(name: &str, costs: &Costs, floor_rate: f64, own: Option<&Costs>) {
     );
 }
 
+/// Scrapes of known series for one core beside two: long enough for connections to be of no account.
+const CORES_SCRAPES: usize = 30;
+const CORES_ROUNDS: usize = 8;
+/// More than are taken at the same time, so that no thread of the server waits for the sender.
+const CORES_CONNECTIONS: usize = 16;
+
 /// How fast samples are taken, and by whom the cores are used meanwhile.
 #[derive(Clone, Copy)]
 struct Pace {
@@ -221,22 +227,53 @@ struct Pace {
     sender: f64,
 }
 
-/// sloburn on one core and on two.
+impl Pace {
+    fn of(peer: &Peer, cores: &str, load: &Load) -> anyhow::Result<Self> {
+        let server = start(peer, cores, &[])?;
+        Used::of(&server, V1, &load.first, CORES_CONNECTIONS)?;
+        let before = cpu_of(std::process::id())?;
+        let known = Used::of(&server, V1, &load.rest, CORES_CONNECTIONS)?;
+        let (seconds, sender) = (known.sent.took.as_secs_f64(), cpu_of(std::process::id())? - before);
+        let rate = known.samples as f64 / seconds;
+        Ok(Self { rate, server: known.cpu_seconds / seconds, sender: sender / seconds })
+    }
+
+    /// Samples a second if it had all of `cores` as it had its part.
+    fn whole(self, cores: f64) -> f64 {
+        self.rate / self.server.min(cores) * cores
+    }
+}
+
+/// Samples a second of so many floors at the same time, each on the whole load.
+fn floors(load: &Load, threads: usize) -> f64 {
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut floor = Floor::default();
+                let requests = load.first.iter().chain(&load.rest);
+                let taken: usize = requests.map(|request| floor.take(&request.body)).sum();
+                assert_eq!(taken, samples(&load.first) + samples(&load.rest));
+            });
+        }
+    });
+    (threads * (samples(&load.first) + samples(&load.rest))) as f64 / start.elapsed().as_secs_f64()
+}
+
+/// sloburn on one core and on two, and what two cores of this machine give to whom needs nothing from the other.
 pub fn cores(peers: &Peers) -> anyhow::Result<()> {
     let Some(peer) = peers.get(Kind::Sloburn) else { return Ok(()) };
-    let load = Load::new(SMALL, SMALL_SCRAPES);
-    pin_sender()?;
-    let mut best = [None::<Pace>; 2];
-    for _ in 0..SMALL_ROUNDS {
-        for (cores, best) in [SERVER_CORE, BOTH_CORES].into_iter().zip(&mut best) {
-            let server = start(peer, cores, &[])?;
-            Used::of(&server, V1, &load.first)?;
-            let before = cpu_of(std::process::id())?;
-            let known = Used::of(&server, V1, &load.rest)?;
-            let (seconds, sender) = (known.sent.took.as_secs_f64(), cpu_of(std::process::id())? - before);
-            let rate = known.samples as f64 / seconds;
-            let pace = Pace { rate, server: known.cpu_seconds / seconds, sender: sender / seconds };
-            *best = Some(best.filter(|best| best.rate > pace.rate).unwrap_or(pace));
+    let load = Load::new(SMALL, CORES_SCRAPES);
+    let (mut best, mut floor) = ([None::<Pace>; 2], [0.0_f64; 2]);
+    for _ in 0..CORES_ROUNDS {
+        pin(BOTH_CORES)?;
+        for (threads, floor) in (1..).zip(&mut floor) {
+            *floor = floor.max(floors(&load, threads));
+        }
+        pin_sender()?;
+        for ((count, cores), best) in [(1.0, SERVER_CORE), (2.0, BOTH_CORES)].into_iter().zip(&mut best) {
+            let pace = Pace::of(peer, cores, &load)?;
+            *best = Some(best.filter(|best| best.whole(count) > pace.whole(count)).unwrap_or(pace));
         }
     }
     let [Some(one), Some(two)] = best else { return Ok(()) };
@@ -244,9 +281,11 @@ pub fn cores(peers: &Peers) -> anyhow::Result<()> {
         println!("{cores:>4}: {:.2} M samples/s; cores used: {server:.2} by it, {sender:.2} by the sender", rate / 1e6);
     }
     println!(
-        "on two cores {:.2} times as fast with the sender on the second; {:.2} times if it had both as it had its part\n",
+        "on two cores {:.2} times as fast with the sender on the second; {:.2} times if it had both as it had its part; \
+         two floors at once {:.2} times one\n",
         two.rate / one.rate,
-        two.rate / two.server * 2.0 / (one.rate / one.server.min(1.0)),
+        two.whole(2.0) / one.whole(1.0),
+        floor[1] / floor[0],
     );
     Ok(())
 }

@@ -40,19 +40,20 @@ impl Target {
         start: Option<Timestamp>,
         step: &mut Step,
     ) -> Result<(), SampleError> {
-        let series = &mut self.series[id.index as usize];
+        let series = self.series.series_mut(id.index);
         series.seen = step.seen;
         // Nearly every sample: the next one of a counter, and nothing else to say. What follows is what `begin` and
         // `finish` do for it.
-        if series.special.is_none()
+        if series.is_plain()
             && let Some(change) = series.counter.append(at, value, start)
         {
-            let (tag, target, metric) = (series.tag_at(at, &mut self.twins), id.target, series.metric);
-            let out = &mut step.out;
+            let (tag, target, metric, out) = (series.tag, id.target, series.metric, &mut step.out);
             if !series.live {
                 series.live = true;
-                out.liveness.push(Liveness { tag: series.tag, live: true });
+                out.liveness.push(Liveness { tag, live: true });
             }
+            let is_own = series.counts_classic(at, &mut self.twins);
+            let tag = if is_own { tag } else { self.series.rest(id.index).beside_native };
             self.scrape.begin(at, step.now, &mut out.increments);
             self.scrape.hold(Increment { tag, target, change, reading: None }, &mut out.increments);
             if !self.births.was_live(metric, at) {
@@ -77,9 +78,9 @@ impl Target {
             self.end(id, at, step);
             return Ok(());
         }
-        let series = &mut self.series[id.index as usize];
-        let before = series.newest();
-        let reading = match series.special.as_deref_mut() {
+        let before = self.series.newest(id.index);
+        let (series, rest) = self.series.both_mut(id.index);
+        let reading = match rest.special_mut() {
             None => None,
             Some(Special::Native(_)) => return Ok(()),
             Some(Special::Gauge(gauge)) => match gauge.place(at, value) {
@@ -104,14 +105,14 @@ impl Target {
         };
         let arrival = Arrival { at, start, before, is_first, live_at };
         self.begin(id, arrival, step);
-        let (series, target) = (&self.series[id.index as usize], id.target);
+        let target = id.target;
         if let Some(value) = reading {
             let (change, reading) = (Change { at, since: at, amount: 1.0 }, Some(Reading { series: id, value }));
-            let increment = Increment { tag: series.tag, target, change, reading };
+            let increment = Increment { tag: self.series.series(id.index).tag, target, change, reading };
             self.scrape.hold(increment, &mut step.out.increments);
         }
         for change in [own, other].into_iter().flatten() {
-            let tag = series.tag_at(change.at, &mut self.twins);
+            let tag = self.series.tag_at(id.index, change.at, &mut self.twins);
             let increment = Increment { tag, target, change, reading: None };
             self.scrape.hold(increment, &mut step.out.increments);
         }
@@ -121,19 +122,19 @@ impl Target {
 
     /// The series has ended, unless it has a newer sample.
     pub(super) fn end(&mut self, id: SeriesId, at: Timestamp, step: &mut Step) {
-        let series = &mut self.series[id.index as usize];
-        let before = series.newest();
+        let before = self.series.newest(id.index);
+        let (series, rest) = self.series.both_mut(id.index);
         if !series.live || before.is_some_and(|b| b >= at) {
             return;
         }
         series.live = false;
         step.out.liveness.push(Liveness { tag: series.tag, live: false });
-        if let Some(Special::Native(_)) = series.special.as_deref() {
+        if let Some(Special::Native(_)) = rest.special() {
             self.twins.native_ended(series.twin, at);
         }
         self.scrape.begin(at, step.now, &mut step.out.increments);
         self.scrape.report(at, before, true, &mut step.out.increments);
-        if let Some(Special::Gauge(_)) = series.special.as_deref() {
+        if let Some(Special::Gauge(_)) = rest.special() {
             let (change, reading) = (Change { at, since: at, amount: 0.0 }, Some(Reading { series: id, value: STALE }));
             step.out.increments.push(Increment { tag: series.tag, target: id.target, change, reading });
         }
@@ -141,7 +142,7 @@ impl Target {
 
     /// A sample has a place in its series: the series is live, and a new scrape may begin.
     pub(super) fn begin(&mut self, id: SeriesId, arrival: Arrival, step: &mut Step) {
-        let series = &mut self.series[id.index as usize];
+        let series = self.series.series_mut(id.index);
         if arrival.before.is_none_or(|b| b < arrival.at) && !series.live {
             series.live = true;
             step.out.liveness.push(Liveness { tag: series.tag, live: true });
@@ -154,7 +155,7 @@ impl Target {
 
     /// The changes of a sample are held or passed on: births are decided, and the scrape may be complete.
     pub(super) fn finish(&mut self, id: SeriesId, arrival: Arrival, step: &mut Step) {
-        let (metric, at) = (self.series[id.index as usize].metric, arrival.at);
+        let (metric, at) = (self.series.series(id.index).metric, arrival.at);
         if arrival.is_first {
             if self.births.was_live(metric, at) || self.started_while_watched(arrival, step) {
                 self.count_birth(id, at, step);
@@ -176,7 +177,7 @@ impl Target {
     #[inline(never)]
     fn becomes_live(&mut self, id: SeriesId, metric: u32, at: Timestamp, step: &mut Step) {
         let series = &self.series;
-        for index in self.births.mark_live(metric, at, |index| series[index as usize].first_at()) {
+        for index in self.births.mark_live(metric, at, |index| series.first_at(index)) {
             self.count_birth(SeriesId { index, ..id }, at, step);
         }
     }
@@ -197,8 +198,9 @@ impl Target {
             PreviousScrape::At(previous) => previous,
             PreviousScrape::None | PreviousScrape::Forgotten => at,
         };
-        let (series, target) = (&mut self.series[id.index as usize], id.target);
-        if let Some(Special::Native(native)) = series.special.as_deref_mut() {
+        let target = id.target;
+        let (series, rest) = self.series.both_mut(id.index);
+        if let Some(Special::Native(native)) = rest.special_mut() {
             if native.may_be_born(at) && self.twins.counts_native_birth(series.twin, at) {
                 native.count_birth(since, at, &step.limits, &mut step.changes);
                 for change in step.changes.drain(..) {
@@ -206,7 +208,7 @@ impl Target {
                 }
             }
         } else if let Some(change) = series.counter.count_birth(at) {
-            let (tag, change) = (series.tag_at(at, &mut self.twins), Change { since, ..change });
+            let (tag, change) = (self.series.tag_at(id.index, at, &mut self.twins), Change { since, ..change });
             self.scrape.hold(Increment { tag, target, change, reading: None }, &mut step.out.increments);
         }
     }
