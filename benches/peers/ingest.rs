@@ -19,8 +19,8 @@ const SMALL_SCRAPES: usize = 15;
 const LARGE_SCRAPES: usize = 4;
 /// Everybody takes turns so often, each time from an empty folder, and shows the least that it has used: what else the
 /// machine does only ever adds to it (Chen and Revels, "Robust benchmarking in noisy environments", 2016).
-const SMALL_ROUNDS: usize = 5;
-const LARGE_ROUNDS: usize = 2;
+const SMALL_ROUNDS: usize = 9;
+const LARGE_ROUNDS: usize = 3;
 /// Work that a server does after its answer counts too.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 

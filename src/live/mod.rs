@@ -41,6 +41,7 @@ pub const QUEUE_LIMIT_BATCHES: usize = 256;
 /// How often the engine is told that time passed.
 const TICK: Span = Span::millis(250);
 
+#[expect(clippy::large_enum_variant, reason = "nearly all are writes")]
 enum Command {
     Write { parcel: Parcel, body: Body, reply: oneshot::Sender<Result<Taken, WriteError>> },
     Tick,

@@ -72,7 +72,7 @@ impl Key {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Target {
     pub(super) key: Arc<Key>,
-    series: Members,
+    members: Members,
     /// Follows from the series.
     #[serde(skip)]
     identities: Identities,
@@ -115,23 +115,23 @@ impl Target {
         self.used_count += 1;
         let index = if self.free.front().is_some_and(|(from, _)| *from <= rotation) {
             let (_, index) = self.free.pop_front().unwrap_or_default();
-            self.series.replace(index, new);
+            self.members.replace(index, new);
             index
         } else {
-            self.series.push(new)
+            self.members.push(new)
         };
-        self.identities.insert(identity, index, |index| self.series.identity(index));
+        self.identities.insert(identity, index, |index| self.members.identity(index));
         index
     }
 
     /// The place of the series with this identity.
     pub(super) fn find(&self, identity: u128) -> Option<u32> {
-        self.identities.get(identity, |index| self.series.identity(index))
+        self.identities.get(identity, |index| self.members.identity(index))
     }
 
     /// Places for series, used or not.
     pub(super) const fn places(&self) -> u32 {
-        self.series.len()
+        self.members.len()
     }
 
     /// Whether it has a series.
@@ -142,7 +142,7 @@ impl Target {
     /// Whether there is a series in this place.
     pub(super) fn has(&self, index: u32) -> bool {
         // Most targets have never lost a series: then there is no need to look at this one.
-        index < self.series.len() && (self.free.is_empty() || self.series.series(index).used)
+        index < self.members.len() && (self.free.is_empty() || self.members.series(index).used)
     }
 
     /// How many series it has.
@@ -152,29 +152,29 @@ impl Target {
 
     /// The series in this place counts for this from now on, whether or not a native histogram counts the same.
     pub(super) fn bind(&mut self, index: u32, tag: Tag) {
-        self.series.bind(index, tag);
+        self.members.bind(index, tag);
     }
 
     /// The samples of the series in this place are events from now on.
     pub(super) fn becomes_gauge(&mut self, index: u32) {
-        self.series.becomes_gauge(index);
+        self.members.becomes_gauge(index);
     }
 
     /// The series in this place, if it is one of native histograms.
     pub(super) fn native_mut(&mut self, index: u32) -> Option<&mut Native> {
-        self.series.native_mut(index)
+        self.members.native_mut(index)
     }
 
     /// Whether there is a series in this place whose last sample arrived at `until` or before.
     pub(super) fn is_idle(&self, index: u32, until: Timestamp) -> bool {
-        let series = self.series.series(index);
+        let series = self.members.series(index);
         series.used && i64::from(series.seen) <= until.as_millis().div_euclid(1_000)
     }
 
     /// Forgets the series in this place; the bytes of native histograms that it kept. One that was live is reported as
     /// ended. The place is used again from a rotation on.
     pub(super) fn forget(&mut self, index: u32, rotation: u64, out: &mut Vec<Liveness>) -> usize {
-        let (series, rest) = self.series.replace(index, members::unused());
+        let (series, rest) = self.members.replace(index, members::unused());
         if series.live {
             out.push(Liveness { tag: series.tag, live: false });
         }
@@ -210,7 +210,7 @@ impl Target {
 
     /// Tells every tag that something of it refers to.
     pub(super) fn each_tag(&self, tell: &mut impl FnMut(Tag)) {
-        for (series, rest) in self.series.iter() {
+        for (series, rest) in self.members.iter() {
             tell(series.tag);
             tell(rest.beside_native);
             if let Some(Special::Native(native)) = rest.special() {
@@ -222,7 +222,7 @@ impl Target {
 
     /// Binds every series to nothing.
     pub(super) fn unbind(&mut self) {
-        for (series, rest) in self.series.iter_mut() {
+        for (series, rest) in self.members.iter_mut() {
             series.unbind();
             rest.unbind();
         }
@@ -231,11 +231,11 @@ impl Target {
     /// Makes a target that was stored whole again; the bytes of native histograms that it keeps.
     pub(super) fn rebuild(&mut self) -> usize {
         self.twins.rebuild();
-        for index in (0..self.series.len()).filter(|index| self.series.series(*index).used) {
-            let identity_of = |index: u32| self.series.identity(index);
+        for index in (0..self.members.len()).filter(|index| self.members.series(*index).used) {
+            let identity_of = |index: u32| self.members.identity(index);
             self.identities.insert(identity_of(index), index, identity_of);
         }
-        let natives = self.series.iter_mut().filter_map(|(_, rest)| rest.native_mut());
+        let natives = self.members.iter_mut().filter_map(|(_, rest)| rest.native_mut());
         natives.map(|native| native.message_bytes()).sum()
     }
 }

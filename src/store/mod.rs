@@ -1,10 +1,11 @@
 //! Recent raw samples of selected series, in memory: what PromQL is evaluated on.
 //!
 //! A series is kept when a selector matches it that somebody asked for: an SLI, a rule, a query, or the configuration.
-//! That is decided once for each wire key and remembered by the place that the key has in the engine's table: the engine
-//! has looked for it already, and a series that is not kept costs a look into a list. What is kept is compressed, bounded in time by the retention and in bytes by a limit that
-//! includes labels and bookkeeping: over it the oldest samples of all series go first, and are counted. New series that
-//! find the store nearly full are left out, and counted, until something has gone.
+//! That is decided once for each wire key and remembered by the place that the key has in the engine's table (`roster`):
+//! the engine has looked for it already, and a series that is not kept costs a look into a list. What is kept is
+//! compressed, bounded in time by the retention and in bytes by a limit that includes labels and bookkeeping: over it the
+//! oldest samples of all series go first, and are counted. New series that find the store nearly full are left out, and
+//! counted, until something has gone.
 //!
 //! Samples out of order are put in their place within a window, older ones are dropped and counted; of two samples of
 //! one time the first stays. Where senders come in pairs, only those of the replica are kept that the engine listens to.
@@ -12,13 +13,14 @@
 //! Labels repeat: each pair of a name and a value is kept once, and series that come behind each other share the list of
 //! those that they have in common (`labels`). Series are told apart by the keyed hash of their labels, as in the engine.
 //!
-//! **Concurrency.** Writers take turns (`intake`; `roster` is who the series are). The latest floats of a series wait there for a few more (`recent`), or
-//! for a reader, before they are compressed. Each series has a lock of its own, which is held for the few
-//! microseconds that it takes to append a sample, or to unpack its samples for a reader; so a query that reads ten
-//! thousand series delays a writer by one of them. The index of labels has a read-write lock: readers hold it while they
-//! look for series, the first to look puts new series into it, and only vanished ones make a writer wait for it. A reader
-//! holds on to the series that it has found and takes one lock at a time. A query may therefore see one series a sample
-//! further than another, as in Prometheus.
+//! **Concurrency.** Writers take turns (`intake`). The latest floats of a series wait there for a few more (`recent`), or
+//! for a reader, before they are compressed. Each series has a lock of its own, which is held for the few microseconds
+//! that it takes to append a sample, or to unpack its samples for a reader; so a query that reads ten thousand series
+//! delays a writer by one of them. The index of labels has a read-write lock: readers hold it while they look for series,
+//! the first to look after new ones came puts them into it, for which it waits for its turn with the writers, and only
+//! vanished ones make a writer wait for readers. Who takes both is a writer first. A reader holds on to the series that it
+//! has found and takes one lock at a time. A query may therefore see one series a sample further than another, as in
+//! Prometheus.
 //!
 //! After a restart the store is empty until new samples arrive: the journal is read for the engine only, whose
 //! checkpoints spare it most of the retention.

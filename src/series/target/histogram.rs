@@ -75,13 +75,13 @@ impl Twins {
 impl Target {
     /// Says that a series of native histograms is a form of `histogram`.
     pub(in crate::series) fn is_native_form(&mut self, index: u32, histogram: u128) {
-        self.series.series_mut(index).twin = self.twins.join(histogram);
+        self.members.series_mut(index).twin = self.twins.join(histogram);
     }
 
     /// Says that a series is part of the classic form of `histogram`: what the native form counts is bound to
     /// `beside_native` instead of its own tag.
     pub(in crate::series) fn give_way_to_native(&mut self, index: u32, histogram: u128, beside_native: Tag) {
-        let (series, rest) = self.series.both_mut(index);
+        let (series, rest) = self.members.both_mut(index);
         rest.beside_native = beside_native;
         if series.twin == NO_TWIN {
             series.twin = self.twins.join(histogram);
@@ -100,12 +100,12 @@ impl Target {
         step: &mut Step,
     ) -> Result<(), SampleError> {
         let at = histogram.timestamp;
-        self.series.series_mut(id.index).seen = step.seen;
+        self.members.series_mut(id.index).seen = step.seen;
         if histogram.is_stale() {
             self.end(id, at, step);
             return Ok(());
         }
-        let (series, rest) = self.series.both_mut(id.index);
+        let (series, rest) = self.members.both_mut(id.index);
         let Some(Special::Native(native)) = rest.special_mut() else { return Ok(()) };
         let before = native.newest();
         let bytes = native.message_bytes();

@@ -40,7 +40,7 @@ impl Target {
         start: Option<Timestamp>,
         step: &mut Step,
     ) -> Result<(), SampleError> {
-        let series = self.series.series_mut(id.index);
+        let series = self.members.series_mut(id.index);
         series.seen = step.seen;
         // Nearly every sample: the next one of a counter, and nothing else to say. What follows is what `begin` and
         // `finish` do for it.
@@ -53,7 +53,7 @@ impl Target {
                 out.liveness.push(Liveness { tag, live: true });
             }
             let is_own = series.counts_classic(at, &mut self.twins);
-            let tag = if is_own { tag } else { self.series.rest(id.index).beside_native };
+            let tag = if is_own { tag } else { self.members.rest(id.index).beside_native };
             self.scrape.begin(at, step.now, &mut out.increments);
             self.scrape.hold(Increment { tag, target, change, reading: None }, &mut out.increments);
             if !self.births.was_live(metric, at) {
@@ -78,8 +78,8 @@ impl Target {
             self.end(id, at, step);
             return Ok(());
         }
-        let before = self.series.newest(id.index);
-        let (series, rest) = self.series.both_mut(id.index);
+        let before = self.members.newest(id.index);
+        let (series, rest) = self.members.both_mut(id.index);
         let reading = match rest.special_mut() {
             None => None,
             Some(Special::Native(_)) => return Ok(()),
@@ -108,11 +108,11 @@ impl Target {
         let target = id.target;
         if let Some(value) = reading {
             let (change, reading) = (Change { at, since: at, amount: 1.0 }, Some(Reading { series: id, value }));
-            let increment = Increment { tag: self.series.series(id.index).tag, target, change, reading };
+            let increment = Increment { tag: self.members.series(id.index).tag, target, change, reading };
             self.scrape.hold(increment, &mut step.out.increments);
         }
         for change in [own, other].into_iter().flatten() {
-            let tag = self.series.tag_at(id.index, change.at, &mut self.twins);
+            let tag = self.members.tag_at(id.index, change.at, &mut self.twins);
             let increment = Increment { tag, target, change, reading: None };
             self.scrape.hold(increment, &mut step.out.increments);
         }
@@ -122,8 +122,8 @@ impl Target {
 
     /// The series has ended, unless it has a newer sample.
     pub(super) fn end(&mut self, id: SeriesId, at: Timestamp, step: &mut Step) {
-        let before = self.series.newest(id.index);
-        let (series, rest) = self.series.both_mut(id.index);
+        let before = self.members.newest(id.index);
+        let (series, rest) = self.members.both_mut(id.index);
         if !series.live || before.is_some_and(|b| b >= at) {
             return;
         }
@@ -142,7 +142,7 @@ impl Target {
 
     /// A sample has a place in its series: the series is live, and a new scrape may begin.
     pub(super) fn begin(&mut self, id: SeriesId, arrival: Arrival, step: &mut Step) {
-        let series = self.series.series_mut(id.index);
+        let series = self.members.series_mut(id.index);
         if arrival.before.is_none_or(|b| b < arrival.at) && !series.live {
             series.live = true;
             step.out.liveness.push(Liveness { tag: series.tag, live: true });
@@ -155,7 +155,7 @@ impl Target {
 
     /// The changes of a sample are held or passed on: births are decided, and the scrape may be complete.
     pub(super) fn finish(&mut self, id: SeriesId, arrival: Arrival, step: &mut Step) {
-        let (metric, at) = (self.series.series(id.index).metric, arrival.at);
+        let (metric, at) = (self.members.series(id.index).metric, arrival.at);
         if arrival.is_first {
             if self.births.was_live(metric, at) || self.started_while_watched(arrival, step) {
                 self.count_birth(id, at, step);
@@ -176,8 +176,8 @@ impl Target {
     /// A known series of the metric has a sample at this time: first samples at it were births.
     #[inline(never)]
     fn becomes_live(&mut self, id: SeriesId, metric: u32, at: Timestamp, step: &mut Step) {
-        let series = &self.series;
-        for index in self.births.mark_live(metric, at, |index| series.first_at(index)) {
+        let members = &self.members;
+        for index in self.births.mark_live(metric, at, |index| members.first_at(index)) {
             self.count_birth(SeriesId { index, ..id }, at, step);
         }
     }
@@ -199,7 +199,7 @@ impl Target {
             PreviousScrape::None | PreviousScrape::Forgotten => at,
         };
         let target = id.target;
-        let (series, rest) = self.series.both_mut(id.index);
+        let (series, rest) = self.members.both_mut(id.index);
         if let Some(Special::Native(native)) = rest.special_mut() {
             if native.may_be_born(at) && self.twins.counts_native_birth(series.twin, at) {
                 native.count_birth(since, at, &step.limits, &mut step.changes);
@@ -208,7 +208,7 @@ impl Target {
                 }
             }
         } else if let Some(change) = series.counter.count_birth(at) {
-            let (tag, change) = (self.series.tag_at(id.index, at, &mut self.twins), Change { since, ..change });
+            let (tag, change) = (self.members.tag_at(id.index, at, &mut self.twins), Change { since, ..change });
             self.scrape.hold(Increment { tag, target, change, reading: None }, &mut step.out.increments);
         }
     }
