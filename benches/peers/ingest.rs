@@ -8,7 +8,7 @@ use sloburn::types::Span;
 use sloburn::wire::proto::WriteRequest;
 
 use crate::sender::{self, CONNECTIONS, Sent, V1, V2};
-use crate::server::{BOTH_CORES, Kind, Peer, Peers, SERVER_CORE, Server, cpu_of, pin, pin_sender};
+use crate::server::{BOTH_CORES, Kind, Peer, Peers, SERVER_CORE, Server, own_cpu, pin, pin_sender};
 use crate::support::{Fleet, Floor, INTERVAL, Request, Size, in_v2, specs_text};
 
 const SLOS: usize = 450;
@@ -146,11 +146,11 @@ fn floor(load: &Load) -> anyhow::Result<f64> {
         assert_eq!(floor.take(&request.body), request.samples);
     }
     // As of the servers: seconds that were run for, whether or not the machine is busy with other things.
-    let before = cpu_of(std::process::id())?;
+    let before = own_cpu();
     for request in &load.rest {
         floor.take(&request.body);
     }
-    let cpu_seconds = cpu_of(std::process::id())? - before;
+    let cpu_seconds = own_cpu() - before;
     assert!(floor.sum > 0.0);
     pin_sender()?;
     Ok(samples(&load.rest) as f64 / cpu_seconds)
@@ -231,9 +231,9 @@ impl Pace {
     fn of(peer: &Peer, cores: &str, load: &Load) -> anyhow::Result<Self> {
         let server = start(peer, cores, &[])?;
         Used::of(&server, V1, &load.first, CORES_CONNECTIONS)?;
-        let before = cpu_of(std::process::id())?;
+        let before = own_cpu();
         let known = Used::of(&server, V1, &load.rest, CORES_CONNECTIONS)?;
-        let (seconds, sender) = (known.sent.took.as_secs_f64(), cpu_of(std::process::id())? - before);
+        let (seconds, sender) = (known.sent.took.as_secs_f64(), own_cpu() - before);
         let rate = known.samples as f64 / seconds;
         Ok(Self { rate, server: known.cpu_seconds / seconds, sender: sender / seconds })
     }

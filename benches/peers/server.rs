@@ -197,7 +197,7 @@ impl Drop for Server {
 
 /// Seconds that a process' threads have run for, in user and system: those that are there (`proc(5)`, `schedstat`). The
 /// process' own times would come in steps of 10 ms.
-pub fn cpu_of(pid: u32) -> anyhow::Result<f64> {
+fn cpu_of(pid: u32) -> anyhow::Result<f64> {
     let mut nanoseconds = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread may end while we look.
@@ -205,6 +205,12 @@ pub fn cpu_of(pid: u32) -> anyhow::Result<f64> {
         nanoseconds += times.split_whitespace().next().context("no time in schedstat")?.parse::<u64>()?;
     }
     Ok(nanoseconds as f64 / 1e9)
+}
+
+/// Seconds that this process has run for, threads that have ended included.
+pub fn own_cpu() -> f64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    used.tv_sec as f64 + used.tv_nsec as f64 / 1e9
 }
 
 /// Keeps this process to a core, those of its threads that start later included.
