@@ -220,10 +220,10 @@ impl Table {
             Home::Series(id) => id,
             Home::Target(target) => self.add(identity, labels, target, None)?,
         };
-        let target = self.target_mut(id.target);
-        target.bind(id.index, tag);
+        let series = self.target_mut(id.target).series_mut(id.index);
+        series.bind(tag);
         if is_gauge {
-            target.becomes_gauge(id.index);
+            series.becomes_gauge();
         }
         self.remember(wire_key, id);
         Ok(id)
@@ -245,7 +245,7 @@ impl Table {
         let (tag, uses) = (uses.total, Arc::new(uses));
         let id = match self.find(identity, labels, Changes::ALL) {
             Home::Series(id) => {
-                if let Some(native) = self.target_mut(id.target).native_mut(id.index) {
+                if let Some(native) = self.target_mut(id.target).series_mut(id.index).native() {
                     native.uses(uses);
                 }
                 id
@@ -259,7 +259,7 @@ impl Table {
                 id
             }
         };
-        self.target_mut(id.target).bind(id.index, tag);
+        self.target_mut(id.target).series_mut(id.index).bind(tag);
         self.remember(wire_key, id);
         Ok(id)
     }

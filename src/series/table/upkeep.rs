@@ -45,12 +45,12 @@ impl Table {
             }
             let SeriesId { target, index } = self.sweep_next;
             let places = self.target(target).places();
-            let until = places.min((index as usize + left).try_into().unwrap_or(u32::MAX));
+            let until = places.min(index as usize + left) as u32;
             for index in index..until {
                 self.forget(SeriesId { target, index }, now, out);
             }
             left -= until.saturating_sub(index) as usize;
-            let is_done = until == places;
+            let is_done = until as usize == places;
             self.sweep_next =
                 if is_done { SeriesId { target: target + 1, index: 0 } } else { SeriesId { target, index: until } };
             self.release_target(target, out);

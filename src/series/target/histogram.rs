@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::members::NO_TWIN;
 use super::sample::Arrival;
-use super::{Increment, Special, Target};
+use super::{Increment, NO_TWIN, Special, Target};
 use crate::series::index::Index;
 use crate::series::native::Position;
 use crate::series::shard::Step;
@@ -75,14 +74,14 @@ impl Twins {
 impl Target {
     /// Says that a series of native histograms is a form of `histogram`.
     pub(in crate::series) fn is_native_form(&mut self, index: u32, histogram: u128) {
-        self.members.series_mut(index).twin = self.twins.join(histogram);
+        self.series[index as usize].twin = self.twins.join(histogram);
     }
 
     /// Says that a series is part of the classic form of `histogram`: what the native form counts is bound to
     /// `beside_native` instead of its own tag.
     pub(in crate::series) fn give_way_to_native(&mut self, index: u32, histogram: u128, beside_native: Tag) {
-        let (series, rest) = self.members.both_mut(index);
-        rest.beside_native = beside_native;
+        let series = &mut self.series[index as usize];
+        series.beside_native = beside_native;
         if series.twin == NO_TWIN {
             series.twin = self.twins.join(histogram);
         }
@@ -100,13 +99,13 @@ impl Target {
         step: &mut Step,
     ) -> Result<(), SampleError> {
         let at = histogram.timestamp;
-        self.members.series_mut(id.index).seen = step.seen;
+        let series = &mut self.series[id.index as usize];
+        series.seen = step.seen;
         if histogram.is_stale() {
             self.end(id, at, step);
             return Ok(());
         }
-        let (series, rest) = self.members.both_mut(id.index);
-        let Some(Special::Native(native)) = rest.special_mut() else { return Ok(()) };
+        let Some(Special::Native(native)) = series.special.as_deref_mut() else { return Ok(()) };
         let before = native.newest();
         let bytes = native.message_bytes();
         let position = native.place(histogram, message, &step.limits, &mut step.changes);

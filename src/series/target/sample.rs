@@ -40,20 +40,19 @@ impl Target {
         start: Option<Timestamp>,
         step: &mut Step,
     ) -> Result<(), SampleError> {
-        let series = self.members.series_mut(id.index);
+        let series = &mut self.series[id.index as usize];
         series.seen = step.seen;
         // Nearly every sample: the next one of a counter, and nothing else to say. What follows is what `begin` and
         // `finish` do for it.
-        if series.is_plain()
+        if series.special.is_none()
             && let Some(change) = series.counter.append(at, value, start)
         {
-            let (tag, target, metric, out) = (series.tag, id.target, series.metric, &mut step.out);
+            let (tag, target, metric) = (series.tag_at(at, &mut self.twins), id.target, series.metric);
+            let out = &mut step.out;
             if !series.live {
                 series.live = true;
-                out.liveness.push(Liveness { tag, live: true });
+                out.liveness.push(Liveness { tag: series.tag, live: true });
             }
-            let is_own = series.counts_classic(at, &mut self.twins);
-            let tag = if is_own { tag } else { self.members.rest(id.index).beside_native };
             self.scrape.begin(at, step.now, &mut out.increments);
             self.scrape.hold(Increment { tag, target, change, reading: None }, &mut out.increments);
             if !self.births.was_live(metric, at) {
@@ -78,9 +77,9 @@ impl Target {
             self.end(id, at, step);
             return Ok(());
         }
-        let before = self.members.newest(id.index);
-        let (series, rest) = self.members.both_mut(id.index);
-        let reading = match rest.special_mut() {
+        let series = &mut self.series[id.index as usize];
+        let before = series.newest();
+        let reading = match series.special.as_deref_mut() {
             None => None,
             Some(Special::Native(_)) => return Ok(()),
             Some(Special::Gauge(gauge)) => match gauge.place(at, value) {
@@ -105,14 +104,14 @@ impl Target {
         };
         let arrival = Arrival { at, start, before, is_first, live_at };
         self.begin(id, arrival, step);
-        let target = id.target;
+        let (series, target) = (&self.series[id.index as usize], id.target);
         if let Some(value) = reading {
             let (change, reading) = (Change { at, since: at, amount: 1.0 }, Some(Reading { series: id, value }));
-            let increment = Increment { tag: self.members.series(id.index).tag, target, change, reading };
+            let increment = Increment { tag: series.tag, target, change, reading };
             self.scrape.hold(increment, &mut step.out.increments);
         }
         for change in [own, other].into_iter().flatten() {
-            let tag = self.members.tag_at(id.index, change.at, &mut self.twins);
+            let tag = series.tag_at(change.at, &mut self.twins);
             let increment = Increment { tag, target, change, reading: None };
             self.scrape.hold(increment, &mut step.out.increments);
         }
@@ -122,19 +121,19 @@ impl Target {
 
     /// The series has ended, unless it has a newer sample.
     pub(super) fn end(&mut self, id: SeriesId, at: Timestamp, step: &mut Step) {
-        let before = self.members.newest(id.index);
-        let (series, rest) = self.members.both_mut(id.index);
+        let series = &mut self.series[id.index as usize];
+        let before = series.newest();
         if !series.live || before.is_some_and(|b| b >= at) {
             return;
         }
         series.live = false;
         step.out.liveness.push(Liveness { tag: series.tag, live: false });
-        if let Some(Special::Native(_)) = rest.special() {
+        if let Some(Special::Native(_)) = series.special.as_deref() {
             self.twins.native_ended(series.twin, at);
         }
         self.scrape.begin(at, step.now, &mut step.out.increments);
         self.scrape.report(at, before, true, &mut step.out.increments);
-        if let Some(Special::Gauge(_)) = rest.special() {
+        if let Some(Special::Gauge(_)) = series.special.as_deref() {
             let (change, reading) = (Change { at, since: at, amount: 0.0 }, Some(Reading { series: id, value: STALE }));
             step.out.increments.push(Increment { tag: series.tag, target: id.target, change, reading });
         }
@@ -142,7 +141,7 @@ impl Target {
 
     /// A sample has a place in its series: the series is live, and a new scrape may begin.
     pub(super) fn begin(&mut self, id: SeriesId, arrival: Arrival, step: &mut Step) {
-        let series = self.members.series_mut(id.index);
+        let series = &mut self.series[id.index as usize];
         if arrival.before.is_none_or(|b| b < arrival.at) && !series.live {
             series.live = true;
             step.out.liveness.push(Liveness { tag: series.tag, live: true });
@@ -155,7 +154,7 @@ impl Target {
 
     /// The changes of a sample are held or passed on: births are decided, and the scrape may be complete.
     pub(super) fn finish(&mut self, id: SeriesId, arrival: Arrival, step: &mut Step) {
-        let (metric, at) = (self.members.series(id.index).metric, arrival.at);
+        let (metric, at) = (self.series[id.index as usize].metric, arrival.at);
         if arrival.is_first {
             if self.births.was_live(metric, at) || self.started_while_watched(arrival, step) {
                 self.count_birth(id, at, step);
@@ -176,8 +175,8 @@ impl Target {
     /// A known series of the metric has a sample at this time: first samples at it were births.
     #[inline(never)]
     fn becomes_live(&mut self, id: SeriesId, metric: u32, at: Timestamp, step: &mut Step) {
-        let members = &self.members;
-        for index in self.births.mark_live(metric, at, |index| members.first_at(index)) {
+        let series = &self.series;
+        for index in self.births.mark_live(metric, at, |index| series[index as usize].first_at()) {
             self.count_birth(SeriesId { index, ..id }, at, step);
         }
     }
@@ -198,9 +197,8 @@ impl Target {
             PreviousScrape::At(previous) => previous,
             PreviousScrape::None | PreviousScrape::Forgotten => at,
         };
-        let target = id.target;
-        let (series, rest) = self.members.both_mut(id.index);
-        if let Some(Special::Native(native)) = rest.special_mut() {
+        let (series, target) = (&mut self.series[id.index as usize], id.target);
+        if let Some(Special::Native(native)) = series.special.as_deref_mut() {
             if native.may_be_born(at) && self.twins.counts_native_birth(series.twin, at) {
                 native.count_birth(since, at, &step.limits, &mut step.changes);
                 for change in step.changes.drain(..) {
@@ -208,7 +206,7 @@ impl Target {
                 }
             }
         } else if let Some(change) = series.counter.count_birth(at) {
-            let (tag, change) = (self.members.tag_at(id.index, at, &mut self.twins), Change { since, ..change });
+            let (tag, change) = (series.tag_at(at, &mut self.twins), Change { since, ..change });
             self.scrape.hold(Increment { tag, target, change, reading: None }, &mut step.out.increments);
         }
     }
