@@ -22,7 +22,7 @@ pub(super) struct Index {
 
 impl Index {
     /// Adds new series, and puts the lists in order.
-    pub fn add<'a>(&mut self, new: impl Iterator<Item = &'a Arc<Series>>) {
+    pub fn add(&mut self, new: Vec<Arc<Series>>) {
         // The lists of metric names that are not in order any more.
         let mut grown = BTreeSet::new();
         for series in new {
@@ -47,7 +47,7 @@ impl Index {
                     list.insert(at, slot);
                 }
             }
-            self.slots[place] = Some(Arc::clone(series));
+            self.slots[place] = Some(series);
         }
         for id in grown {
             let labels_of = |slot: &u32| self.slots[*slot as usize].as_ref().map(|series| &series.labels);

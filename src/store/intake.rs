@@ -82,7 +82,7 @@ impl Intake {
             self.make_room(inner);
         }
         inner.counters.count(fates, &inner.counters.histograms);
-        inner.tell_readers(&self.roster);
+        self.roster.tell_index(inner);
     }
 
     #[inline]
@@ -143,7 +143,7 @@ impl Intake {
     /// The place of a series of our own.
     fn own_place(&mut self, inner: &Inner, labels: &Labels) -> u32 {
         let place = self.roster.own_place(&inner.settings.key, labels);
-        inner.tell_readers(&self.roster);
+        self.roster.tell_index(inner);
         place
     }
 
@@ -269,7 +269,8 @@ impl Intake {
             self.roster.has_room();
         }
         if !emptied.is_empty() {
-            inner.lock_index_to_change(&mut self.roster).remove(&emptied);
+            self.roster.tell_index(inner);
+            inner.lock_index_to_change().remove(&emptied);
             self.roster.remove(&emptied);
         }
         dropped
@@ -278,11 +279,6 @@ impl Intake {
     /// The series that are kept.
     pub const fn roster(&self) -> &Roster {
         &self.roster
-    }
-
-    /// The same, to be changed.
-    pub fn roster_mut(&mut self) -> &mut Roster {
-        &mut self.roster
     }
 }
 

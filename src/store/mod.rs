@@ -17,10 +17,9 @@
 //! for a reader, before they are compressed. Each series has a lock of its own, which is held for the few microseconds
 //! that it takes to append a sample, or to unpack its samples for a reader; so a query that reads ten thousand series
 //! delays a writer by one of them. The index of labels has a read-write lock: readers hold it while they look for series,
-//! the first to look after new ones came puts them into it, for which it waits for its turn with the writers, and only
-//! vanished ones make a writer wait for readers. Who takes both is a writer first. A reader holds on to the series that it
-//! has found and takes one lock at a time. A query may therefore see one series a sample further than another, as in
-//! Prometheus.
+//! the first to look puts new series into it, and only vanished ones make a writer wait for it. A reader holds on to the
+//! series that it has found and takes one lock at a time. A query may therefore see one series a sample further than
+//! another, as in Prometheus.
 //!
 //! After a restart the store is empty until new samples arrive: the journal is read for the engine only, whose
 //! checkpoints spare it most of the retention.
@@ -35,7 +34,7 @@ mod recent;
 mod roster;
 mod series;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::promql::{FloatHistogram, Value};
@@ -47,7 +46,7 @@ pub use read::float_histogram;
 
 use index::Index;
 use intake::Intake;
-use roster::Roster;
+use series::Series;
 
 /// How long samples are kept by default.
 pub const DEFAULT_RETENTION: Span = Span::hours(1);
@@ -104,8 +103,8 @@ struct Inner {
     settings: Settings,
     intake: Mutex<Intake>,
     index: RwLock<Index>,
-    /// There are new series that are not in the index yet: nobody has looked since.
-    has_unlisted: AtomicBool,
+    /// New series that are not in the index yet: nobody has looked since.
+    unlisted: Mutex<Vec<Arc<Series>>>,
     counters: Counters,
 }
 
@@ -175,7 +174,7 @@ impl Store {
             intake: Mutex::new(Intake::new(&settings, selectors)),
             settings,
             index: RwLock::default(),
-            has_unlisted: AtomicBool::default(),
+            unlisted: Mutex::default(),
             counters: Counters::default(),
         }))
     }
@@ -264,28 +263,26 @@ impl Inner {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// With all series in it, for who holds no lock.
+    /// With all series in it.
     fn lock_index(&self) -> RwLockReadGuard<'_, Index> {
-        if self.has_unlisted.load(Ordering::Acquire) {
-            let mut intake = self.lock_intake();
-            return RwLockWriteGuard::downgrade(self.lock_index_to_change(intake.roster_mut()));
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        if self.lock_unlisted().is_empty() {
+            return index;
         }
-        self.index.read().unwrap_or_else(PoisonError::into_inner)
+        drop(index);
+        RwLockWriteGuard::downgrade(self.lock_index_to_change())
     }
 
-    /// The same, for who holds the intake.
-    fn lock_index_to_change(&self, roster: &mut Roster) -> RwLockWriteGuard<'_, Index> {
+    /// The same, for who holds the intake or no other lock.
+    fn lock_index_to_change(&self) -> RwLockWriteGuard<'_, Index> {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.add(roster.take_unlisted());
-        self.has_unlisted.store(false, Ordering::Release);
+        index.add(std::mem::take(&mut *self.lock_unlisted()));
         index
     }
 
-    /// Says that there may be new series.
-    fn tell_readers(&self, roster: &Roster) {
-        if roster.has_unlisted() {
-            self.has_unlisted.store(true, Ordering::Release);
-        }
+    /// The last lock: who holds it takes no other.
+    fn lock_unlisted(&self) -> MutexGuard<'_, Vec<Arc<Series>>> {
+        self.unlisted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_timely(&self, at: Timestamp, now: Timestamp) -> bool {

@@ -34,8 +34,8 @@ pub(super) struct Roster {
     places: HashTable<(u32, u32)>,
     /// By place.
     slots: Vec<Option<Arc<Series>>>,
-    /// Places of new series, until the index is told.
-    unlisted: Vec<u32>,
+    /// New series, until the index is told.
+    new: Vec<Arc<Series>>,
     /// Places to use again.
     free: Vec<u32>,
     /// What all series take, their samples included, but for labels that they share.
@@ -127,7 +127,7 @@ impl Roster {
             pairs: Pairs::default(),
             places: HashTable::new(),
             slots: Vec::new(),
-            unlisted: Vec::new(),
+            new: Vec::new(),
             free: Vec::new(),
             used_bytes: 0,
             limit_bytes,
@@ -273,7 +273,7 @@ impl Roster {
         let labels = self.pairs.bear(key, labels, changes);
         let series = Arc::new(Series::new(labels, place, identity));
         self.resized(before, self.pairs.size_bytes() + series.overhead_bytes());
-        self.unlisted.push(place);
+        self.new.push(Arc::clone(&series));
         if let Some(slot) = self.slots.get_mut(place as usize) {
             *slot = Some(series);
         } else {
@@ -294,14 +294,11 @@ impl Roster {
         self.slots.iter().flatten()
     }
 
-    /// Those that were added since this was asked last.
-    pub fn take_unlisted(&mut self) -> impl Iterator<Item = &Arc<Series>> {
-        std::mem::take(&mut self.unlisted).into_iter().filter_map(|place| self.slots[place as usize].as_ref())
-    }
-
-    /// Whether there are any.
-    pub fn has_unlisted(&self) -> bool {
-        !self.unlisted.is_empty()
+    /// Has readers find the series that were added since this was asked last.
+    pub fn tell_index(&mut self, inner: &Inner) {
+        if !self.new.is_empty() {
+            inner.lock_unlisted().append(&mut self.new);
+        }
     }
 
     /// Forgets the series in these places.

@@ -309,6 +309,8 @@ mod tests {
         assert_eq!(all[0], hash(&[1, 2, 3, 200]));
         let flawed = [hash(&[1, 2, 3]), hash(&[1, 300]), hash(&[1; 82]), hash(&[])];
         assert_eq!(flawed, [FLAWED; 4]);
+        assert!(symbols.wire_hash(&[1, 0x80], &limits, &KEY).is_err(), "cut off");
+        assert_eq!(symbols.wire_hash(&[], &limits, &KEY).unwrap(), FLAWED, "and leaves nothing behind");
         let expected = |half: usize| {
             let hash = |text: &[u8]| halves(KEY.hash(text))[half];
             let key = |position: u8| hash(&[&[0xff, position][..], &[0; 7]].concat()) | 1;
