@@ -322,7 +322,7 @@ impl<'a> LabelReader<'a> {
 
 /// How many bytes are the same from the beginning.
 #[inline]
-pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     const WORD_BYTES: usize = size_of::<u128>();
     let count = a.len().min(b.len());
     let (a, b) = (&a[..count], &b[..count]);

@@ -5,19 +5,15 @@
 //! symbol's hash and `k` odd keys by position, each half of the wire key is the sum of `h[i] * k[i]` modulo 2^64 (a
 //! multilinear hash: Lemire and Kaser, "Strongly universal string hashing is fast", 2014). The hash and the keys by
 //! position are keyed with the process's secret. Two different series collide with a chance of about 2^-120.
-//!
-//! Series that come behind each other differ in few references. Where those take the same bytes, the sums of the series
-//! before become those of the next one by what these references change in them.
 
 use std::ops::Range;
 
 use super::batch::WireKey;
 use super::error::{DecodeError, SeriesError};
-use super::labels::common_prefix;
 use super::limits::Limits;
 use super::protobuf::{ProtobufError, Reader};
 
-/// The wire key of series whose references are no label set: the sum of none. None is ever registered under it.
+/// The wire key of series whose references are no label set. None is ever registered under it.
 const FLAWED: u128 = 0;
 
 /// The symbols of one request and what is worked out for them. Made to be reused.
@@ -29,70 +25,6 @@ pub(super) struct Symbols {
     hashes: Vec<[u64; 2]>,
     /// By position among a series' references.
     positions: Vec<[u64; 2]>,
-    previous: Previous,
-}
-
-/// The references that were hashed last, if they may be those of a label set; else none.
-#[derive(Clone, Debug, Default)]
-struct Previous {
-    bytes: Vec<u8>,
-    /// By position, where each reference ends.
-    ends: Vec<u32>,
-    /// Of none: [`FLAWED`].
-    sums: [u64; 2],
-}
-
-impl Previous {
-    const fn new() -> Self {
-        Self { bytes: Vec::new(), ends: Vec::new(), sums: halves(FLAWED) }
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-        self.sums = halves(FLAWED);
-    }
-
-    /// Becomes these references, if they only differ in some that take the same bytes; else it is of no use.
-    #[inline]
-    fn follow(&mut self, references: &[u8], hashes: &[[u64; 2]], positions: &[[u64; 2]]) -> Option<()> {
-        if references.len() != self.bytes.len() {
-            return None;
-        }
-        let mut from = 0;
-        loop {
-            let different = from + common_prefix(&references[from..], &self.bytes[from..]);
-            if different == references.len() {
-                return Some(());
-            }
-            let position = self.ends.partition_point(|end| *end as usize <= different);
-            let start = position.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
-            let range = start..*self.ends.get(position)? as usize;
-            let (new, old) = (&references[range.clone()], &mut self.bytes[range.clone()]);
-            let (added, removed) = (hashes.get(only_reference(new)?)?, hashes.get(only_reference(old)?)?);
-            for ((sum, key), (added, removed)) in
-                self.sums.iter_mut().zip(positions.get(position)?).zip(added.iter().zip(removed))
-            {
-                *sum = sum.wrapping_add(added.wrapping_sub(*removed).wrapping_mul(*key));
-            }
-            old.copy_from_slice(new);
-            from = range.end;
-        }
-    }
-}
-
-/// The reference that these bytes are, and nothing else.
-#[inline]
-fn only_reference(bytes: &[u8]) -> Option<usize> {
-    match *bytes {
-        [low @ ..0x80] => Some(low.into()),
-        [low @ 0x80..=0xff, high @ ..0x80] => Some(usize::from(low & 0x7f) | usize::from(high) << 7),
-        _ => {
-            let mut reader = Reader::new(bytes);
-            let reference = reader.varint().ok()? as u32;
-            reader.is_empty().then_some(reference as usize)
-        }
-    }
 }
 
 /// Symbols and the text they are part of.
@@ -116,14 +48,13 @@ const fn halves(hash: u128) -> [u64; 2] {
 
 impl Symbols {
     pub(super) const fn new() -> Self {
-        Self { spans: Vec::new(), hashes: Vec::new(), positions: Vec::new(), previous: Previous::new() }
+        Self { spans: Vec::new(), hashes: Vec::new(), positions: Vec::new() }
     }
 
     pub(super) fn clear(&mut self) {
         self.spans.clear();
         self.hashes.clear();
         self.positions.clear();
-        self.previous.clear();
     }
 
     pub(super) fn push(
@@ -162,38 +93,22 @@ impl Symbols {
         if self.positions.len() < references.len().min(limit) {
             self.add_positions(references.len().min(limit), key);
         }
-        if self.previous.follow(references, &self.hashes, &self.positions).is_none() {
-            self.previous.clear();
-            let is_sound = self.add_up(references, limit);
-            if !matches!(is_sound, Ok(true)) {
-                self.previous.clear();
-            }
-            is_sound?;
-        }
-        let [low, high] = self.previous.sums;
-        Ok(u128::from(high) << 64 | u128::from(low))
-    }
-
-    /// Makes these references the previous ones; whether a label set can have them.
-    fn add_up(&mut self, bytes: &[u8], limit: usize) -> Result<bool, ProtobufError> {
-        let Previous { bytes: previous, ends, sums: [low, high] } = &mut self.previous;
-        let mut references = Reader::new(bytes);
+        let mut references = Reader::new(references);
+        let (mut low, mut high, mut is_odd) = (0_u64, 0_u64, false);
         for position in self.positions.iter().take(limit) {
             if references.is_empty() {
                 break;
             }
             let reference = references.varint()? as u32;
-            let Some(hash) = self.hashes.get(reference as usize) else { break };
-            *low = low.wrapping_add(hash[0].wrapping_mul(position[0]));
-            *high = high.wrapping_add(hash[1].wrapping_mul(position[1]));
-            ends.push((bytes.len() - references.remaining()) as u32);
+            let Some(hash) = self.hashes.get(reference as usize) else { return flawed(references) };
+            low = low.wrapping_add(hash[0].wrapping_mul(position[0]));
+            high = high.wrapping_add(hash[1].wrapping_mul(position[1]));
+            is_odd = !is_odd;
         }
-        let is_whole = ends.last().map_or(bytes.is_empty(), |end| *end as usize == bytes.len());
-        while !references.is_empty() {
-            references.varint()?;
+        if is_odd || !references.is_empty() {
+            return flawed(references);
         }
-        previous.extend_from_slice(bytes);
-        Ok(is_whole && ends.len().is_multiple_of(2))
+        Ok(u128::from(high) << 64 | u128::from(low))
     }
 
     #[cold]
@@ -209,99 +124,37 @@ impl Symbols {
     pub(super) fn capacity_bytes(&self) -> usize {
         self.spans.capacity() * size_of::<Range<usize>>()
             + (self.hashes.capacity() + self.positions.capacity()) * size_of::<[u64; 2]>()
-            + self.previous.bytes.capacity()
-            + self.previous.ends.capacity() * size_of::<u32>()
     }
+}
+
+/// The wire key of references that are no label set, if they are references at all.
+#[cold]
+fn flawed(mut rest: Reader<'_>) -> Result<u128, ProtobufError> {
+    while !rest.is_empty() {
+        rest.varint()?;
+    }
+    Ok(FLAWED)
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     const KEY: WireKey = WireKey::new([7; 192]);
-    const SYMBOLS: usize = 300;
 
-    fn symbols() -> Symbols {
-        let mut symbols = Symbols::new();
-        for number in 0..SYMBOLS {
-            let text = if number == 0 { String::new() } else { number.to_string() };
-            symbols.push(text.as_bytes(), 0, &Limits::default(), &KEY).unwrap();
-        }
-        symbols
-    }
-
-    /// In as many bytes as it needs, and some that say nothing.
-    fn varint(mut number: u64, padding: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        while number >= 0x80 {
-            bytes.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        bytes.push(number as u8);
-        for _ in 0..padding {
-            *bytes.last_mut().unwrap() |= 0x80;
-            bytes.push(0);
-        }
-        bytes
-    }
-
-    #[derive(Clone, Debug)]
-    enum Act {
-        /// Another reference in this place.
-        Change(usize, u64, usize),
-        Push(u64),
-        Pop,
-        /// Any bytes once.
-        Noise(Vec<u8>),
-    }
-
-    fn acts() -> impl Strategy<Value = Vec<Act>> {
-        let reference = || prop_oneof![20 => 0..SYMBOLS as u64, 1 => any::<u64>()];
-        let padding = prop_oneof![9 => Just(0_usize), 1 => 1..3_usize];
-        let act = prop_oneof![
-            12 => (any::<usize>(), reference(), padding).prop_map(|(place, to, padding)| Act::Change(place, to, padding)),
-            4 => reference().prop_map(Act::Push),
-            1 => Just(Act::Pop),
-            1 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Act::Noise),
-        ];
-        prop::collection::vec(act, 1..120)
-    }
-
-    proptest! {
-        /// Whatever came before, references have the hash that they have alone.
-        #[test]
-        fn a_hash_does_not_depend_on_what_came_before(acts in acts()) {
-            let (limits, mut together) = (Limits { labels_per_series_limit: 8, ..Limits::default() }, symbols());
-            let (alone, mut references) = (symbols(), Vec::new());
-            for act in acts {
-                let mut noise = None;
-                match act {
-                    Act::Change(..) if references.is_empty() => {}
-                    Act::Change(place, to, padding) => {
-                        let place = place % references.len();
-                        references[place] = varint(to, padding);
-                    }
-                    Act::Push(reference) => references.push(varint(reference, 0)),
-                    Act::Pop => drop(references.pop()),
-                    Act::Noise(bytes) => noise = Some(bytes),
-                }
-                let bytes = noise.unwrap_or_else(|| references.concat());
-                let expected = alone.clone().wire_hash(&bytes, &limits, &KEY);
-                prop_assert_eq!(together.wire_hash(&bytes, &limits, &KEY).is_ok(), expected.is_ok());
-                if let Ok(expected) = expected {
-                    prop_assert_eq!(together.wire_hash(&bytes, &limits, &KEY).unwrap(), expected);
-                }
-            }
-        }
+    fn varint(number: u16) -> Vec<u8> {
+        if number < 0x80 { vec![number as u8] } else { vec![number as u8 | 0x80, (number >> 7) as u8] }
     }
 
     #[test]
     fn a_hash_is_the_sum_of_its_references() {
-        let (mut symbols, limits) = (symbols(), Limits::default());
-        let mut hash = |references: &[u64]| {
-            let bytes: Vec<u8> = references.iter().flat_map(|reference| varint(*reference, 0)).collect();
+        let (mut symbols, limits) = (Symbols::new(), Limits::default());
+        for number in 0..300 {
+            let text = if number == 0 { String::new() } else { number.to_string() };
+            symbols.push(text.as_bytes(), 0, &limits, &KEY).unwrap();
+        }
+        let mut hash = |references: &[u16]| {
+            let bytes: Vec<u8> = references.iter().copied().flat_map(varint).collect();
             symbols.wire_hash(&bytes, &limits, &KEY).unwrap()
         };
         let all = [hash(&[1, 2, 3, 200]), hash(&[1, 2, 3, 201]), hash(&[3, 2, 1, 201]), hash(&[1, 2])];
@@ -310,7 +163,7 @@ mod tests {
         let flawed = [hash(&[1, 2, 3]), hash(&[1, 300]), hash(&[1; 82]), hash(&[])];
         assert_eq!(flawed, [FLAWED; 4]);
         assert!(symbols.wire_hash(&[1, 0x80], &limits, &KEY).is_err(), "cut off");
-        assert_eq!(symbols.wire_hash(&[], &limits, &KEY).unwrap(), FLAWED, "and leaves nothing behind");
+        assert_eq!(symbols.wire_hash(&[], &limits, &KEY).unwrap(), FLAWED);
         let expected = |half: usize| {
             let hash = |text: &[u8]| halves(KEY.hash(text))[half];
             let key = |position: u8| hash(&[&[0xff, position][..], &[0; 7]].concat()) | 1;
