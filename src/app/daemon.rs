@@ -14,6 +14,7 @@ use crate::alert::Alert;
 use crate::api::{self, About, ApiState, Metrics, Querier, QuerySettings, Readiness, ReloadStatus};
 use crate::app::counted;
 use crate::app::kept::{Kept, StoreSettings};
+use crate::app::refill::Refill;
 use crate::app::reload::{Follower, ReadSources, Reloader, argo_rollouts};
 use crate::app::storage::outbox_file;
 use crate::app::{FolderLock, HttpSettings, Server, ServerError, Storage, StorageError};
@@ -166,6 +167,7 @@ pub struct Daemon {
     rules: RulesHandle,
     slis: SlisHandle,
     kept: Kept,
+    refill: Option<Refill>,
     /// Given back when everything else has ended.
     lock: Option<FolderLock>,
 }
@@ -205,6 +207,8 @@ impl Daemon {
             ha: settings.ha,
         };
         let sink = Arc::clone(&notifier);
+        let earlier = kept.earlier(services, &settings.groups.groups, settings.series_limit);
+        let refill = opened.as_ref().and_then(|((_, durability), _)| Refill::new(&durability.journal, earlier));
         let (lock, (engine, thread)) = if let Some(((lock, durability), storage)) = opened {
             let specs = Specs { services: services.to_vec(), sources: storage.sources };
             let on_news = move |news: News<'_>| tell(&sink, news);
@@ -263,7 +267,7 @@ impl Daemon {
             router = router.merge(lifecycle(Arc::clone(&quit), reloader.clone()));
         }
         let server = Server::bind(&settings.listen_address, router, settings.http).await?;
-        Ok(Self { server, engine, thread, notifier, readiness, quit, reloader, rules, slis, kept, lock })
+        Ok(Self { server, engine, thread, notifier, readiness, quit, reloader, rules, slis, kept, refill, lock })
     }
 
     /// Where it listens.
@@ -299,8 +303,13 @@ impl Daemon {
             }
         };
         let (observer, rules, slis) = (self.engine.observer(), self.rules.clone(), self.slis.clone());
+        let refill = self.refill;
         let beginning = tokio::spawn(async move {
             observer.running().await;
+            // Queries over a time of which samples are missing would give other answers than before.
+            if let Some(refill) = refill {
+                let _ = tokio::task::spawn_blocking(move || refill.run(&observer)).await;
+            }
             rules.begin();
             slis.begin();
         });
@@ -313,15 +322,15 @@ impl Daemon {
             let _ = task.await;
         }
         beginning.abort();
+        let observer = self.engine.observer();
+        // What is half recovered is recovered again next time, and a checkpoint half made is made again.
+        observer.interrupt();
         let (rules, slis) = (self.rules, self.slis);
         let stop = move || {
             slis.stop();
             rules.stop();
         };
         let _ = tokio::task::spawn_blocking(stop).await;
-        let observer = self.engine.observer();
-        // What is half recovered is recovered again next time, and a checkpoint half made is made again.
-        observer.interrupt();
         drop(self.engine);
         let thread = self.thread;
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;

@@ -7,7 +7,7 @@ use crate::figures::{RECORDED_LIMIT_SERIES, Recorder};
 use crate::live::EngineHandle;
 use crate::ruler::Ruler;
 use crate::spec::{QueryEvents, RuleGroup, Service};
-use crate::store::{self, Store};
+use crate::store::{self, Earlier, Store};
 use crate::types::{Selector, Span};
 
 /// How often figures are recorded.
@@ -55,6 +55,11 @@ impl Kept {
         };
         let store = Store::new(parts, &selectors(&configured, keeps_slis, services, groups));
         Self { store, configured, keeps_slis }
+    }
+
+    /// For what the store of an earlier process would have kept by now. So many series are known by their wire keys.
+    pub fn earlier(&self, services: &[Service], groups: &[RuleGroup], limit_series: usize) -> Earlier {
+        Earlier::new(&self.store, &selectors(&self.configured, self.keeps_slis, services, groups), limit_series)
     }
 
     /// Keeps what these specs refer to from now on.

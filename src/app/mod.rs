@@ -4,6 +4,7 @@ mod connection;
 mod counted;
 mod daemon;
 mod kept;
+mod refill;
 mod reload;
 mod server;
 mod storage;

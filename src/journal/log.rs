@@ -89,16 +89,42 @@ impl Journal {
         Ok(segments)
     }
 
+    fn list(&self) -> Result<Vec<Segment>, LogError> {
+        self.segments().map_err(|source| LogError::Io { name: "the folder".to_owned(), source })
+    }
+
+    /// The beginning of a segment, if it means anything.
+    pub(super) fn header(&self, number: u64) -> io::Result<Option<SegmentHeader>> {
+        let mut bytes = Vec::new();
+        self.disk.read(&Segment::name(number), SEGMENT_HEADER_BYTES as u64, &mut bytes)?;
+        Ok(SegmentHeader::decode(&bytes).ok().flatten())
+    }
+
     /// Where the oldest record that is kept stands.
     pub fn oldest(&self) -> io::Result<Position> {
         for segment in self.segments()? {
-            let mut header = Vec::new();
-            self.disk.read(&Segment::name(segment.number), SEGMENT_HEADER_BYTES as u64, &mut header)?;
-            if let Ok(Some(header)) = SegmentHeader::decode(&header) {
+            if let Some(header) = self.header(segment.number)? {
                 return Ok(Position { segment: segment.number, sequence: header.first_sequence });
             }
         }
         Ok(Position::default())
+    }
+
+    /// The beginning of the segment from which on all records stand that arrived at `at` or later.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn since(&self, at: Timestamp) -> Result<Position, LogError> {
+        let mut found = Position::default();
+        for segment in self.list()?.iter().rev() {
+            // One that cannot be read, or is gone by now, says so when it is.
+            let Ok(Some(header)) = self.header(segment.number) else { continue };
+            found = Position { segment: segment.number, sequence: header.first_sequence };
+            if header.begun_at <= at {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Tells `visit` every record from `from` on, in order. `newest` is the arrival of the record before.
@@ -114,8 +140,22 @@ impl Journal {
         newest: Timestamp,
         visit: &mut dyn FnMut(&Progress, Record<'_>) -> ControlFlow<()>,
     ) -> Result<Reading, LogError> {
-        let listed = self.segments().map_err(|source| LogError::Io { name: "the folder".to_owned(), source })?;
-        let segments: Vec<Segment> = listed.iter().copied().filter(|s| s.number >= from.segment).collect();
+        self.read_until(from, u64::MAX, newest, visit)
+    }
+
+    /// The same up to a segment, while others may be written.
+    ///
+    /// # Errors
+    /// As of [`Self::read`].
+    pub fn read_until(
+        &self,
+        from: Position,
+        last_segment: u64,
+        newest: Timestamp,
+        visit: &mut dyn FnMut(&Progress, Record<'_>) -> ControlFlow<()>,
+    ) -> Result<Reading, LogError> {
+        let is_asked_for = |segment: &Segment| (from.segment..=last_segment).contains(&segment.number);
+        let segments: Vec<Segment> = self.list()?.into_iter().filter(is_asked_for).collect();
         let (first, last) = (segments.first().map_or(0, |s| s.number), segments.last().map_or(0, |s| s.number));
         let total_bytes = segments.iter().map(|s| s.bytes).sum();
         let progress = Progress { first, last, current: first, total_bytes, ..Progress::default() };

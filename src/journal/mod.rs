@@ -150,8 +150,8 @@ impl Journal {
         for pair in segments.windows(2).take_while(|pair| pair[0].number < needed_from) {
             // A segment is as old as its last record, which came before the next segment was begun.
             let is_old = || {
-                let begun_at = self.segment_begun_at(pair[1].number)?;
-                io::Result::Ok(begun_at.is_some_and(|at| now.since(at) > self.options.retention_time))
+                let next = self.header(pair[1].number)?;
+                io::Result::Ok(next.is_some_and(|next| now.since(next.begun_at) > self.options.retention_time))
             };
             if total_bytes <= self.options.retention_limit_bytes && !is_old()? {
                 break;
@@ -164,11 +164,5 @@ impl Journal {
             self.disk.sync()?;
         }
         Ok(removed)
-    }
-
-    fn segment_begun_at(&self, number: u64) -> io::Result<Option<Timestamp>> {
-        let mut bytes = Vec::new();
-        self.disk.read(&Segment::name(number), format::SEGMENT_HEADER_BYTES as u64, &mut bytes)?;
-        Ok(format::SegmentHeader::decode(&bytes).ok().flatten().map(|header| header.begun_at))
     }
 }

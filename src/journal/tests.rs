@@ -197,6 +197,36 @@ fn a_flipped_bit_costs_one_record_and_says_when() {
 }
 
 #[test]
+fn a_part_of_the_log_is_read_by_time_and_segment() {
+    let journal = journal(&written(0..30), Fsync::Off);
+    let read = |from: Position, last_segment| {
+        let mut numbers = Vec::new();
+        let visit = &mut |_: &Progress, record: Record<'_>| {
+            numbers.push(number(record.body));
+            ControlFlow::Continue(())
+        };
+        let reading = journal.read_until(from, last_segment, Timestamp::MIN, visit).unwrap();
+        assert_eq!(reading.gaps, [], "what was not asked for is not missing");
+        numbers
+    };
+    assert_eq!(read(Position::default(), u64::MAX), (0..30).collect::<Vec<_>>());
+    let segments = journal.segments().unwrap();
+    assert!(segments.len() > 3);
+    for segment in &segments {
+        let until = read(Position::default(), segment.number).len() as u32;
+        for n in 0..until {
+            let from = journal.since(Timestamp(i64::from(n) * 1_000)).unwrap();
+            let found = read(from, segment.number);
+            assert_eq!(found, (found[0]..until).collect::<Vec<_>>());
+            // Its own segment and no other before it.
+            let own = segments.iter().find(|segment| read(Position::default(), segment.number).contains(&n)).unwrap();
+            assert_eq!((from.segment, from.sequence), (own.number, u64::from(found[0])));
+        }
+    }
+    assert_eq!(journal.since(Timestamp::MIN).unwrap(), journal.oldest().unwrap());
+}
+
+#[test]
 fn a_missing_or_empty_segment_is_a_gap() {
     let whole = written(0..30);
     let segments = journal(&whole, Fsync::Off).segments().unwrap();

@@ -343,6 +343,11 @@ impl Observer {
     pub fn interrupt(&self) {
         self.0.interrupt();
     }
+
+    /// Whether that was asked for.
+    pub fn is_interrupted(&self) -> bool {
+        self.0.is_interrupted()
+    }
 }
 
 /// Tells the engine that time passes, once it runs, for as long as somebody holds a handle.

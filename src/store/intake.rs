@@ -147,6 +147,29 @@ impl Intake {
         place
     }
 
+    /// Compresses everything that waits.
+    pub fn settle_everything(&mut self, inner: &Inner) {
+        (0..self.roster.places()).for_each(|slot| self.settle(inner, slot));
+    }
+
+    /// Puts samples of a series before what there is of it, as far as there is room.
+    pub fn put_before(&mut self, inner: &Inner, earlier: &Series) {
+        let Some(place) = self.roster.place_like(inner, earlier) else { return };
+        self.settle(inner, place);
+        let earlier = earlier.take();
+        let newest = earlier.newest();
+        change(&mut self.roster, place, |data| data.put_before(earlier));
+        if let Some(newest) = newest {
+            self.recents.passed(place, newest);
+        }
+        self.make_room(inner);
+    }
+
+    /// Has readers find the series that came.
+    pub fn tell_index(&mut self, inner: &Inner) {
+        self.roster.tell_index(inner);
+    }
+
     /// Adds a sample of a series of our own, selected or not.
     pub fn push_own(&mut self, inner: &Inner, labels: &Labels, at: Timestamp, value: f64) {
         let (slot, mut fates) = (self.own_place(inner, labels), Fates::default());
@@ -224,7 +247,7 @@ impl Intake {
 
     fn evict(&mut self, inner: &Inner) {
         let (used, target) = (self.roster.used_bytes(), share(inner.settings.limit_bytes, PARTS - 2));
-        (0..self.roster.places()).for_each(|slot| self.settle(inner, slot));
+        self.settle_everything(inner);
         let mut parts: Vec<(i64, usize)> = Vec::new();
         for series in self.roster.iter() {
             // Without samples the series goes, too.

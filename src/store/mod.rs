@@ -21,11 +21,11 @@
 //! series that it has found and takes one lock at a time. A query may therefore see one series a sample further than
 //! another, as in Prometheus.
 //!
-//! After a restart the store is empty until new samples arrive: the journal is read for the engine only, whose
-//! checkpoints spare it most of the retention.
+//! After a restart new samples are taken at once, and those of before come back behind them ([`Earlier`]).
 
 mod bits;
 mod chunk;
+mod earlier;
 mod index;
 mod intake;
 mod labels;
@@ -42,6 +42,7 @@ use crate::series::{Findings, HaPairs};
 use crate::types::{Labels, Selector, Span, Timestamp};
 use crate::wire::{Batch, Limits, WireKey};
 
+pub use earlier::Earlier;
 pub use read::float_histogram;
 
 use index::Index;

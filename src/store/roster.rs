@@ -266,6 +266,15 @@ impl Roster {
         self.known(identity).unwrap_or_else(|| self.add(key, identity, &labels.into(), Changes::ALL))
     }
 
+    /// The place of the series that has this one's labels in another store of the same key, if there is one or room.
+    pub fn place_like(&mut self, inner: &Inner, other: &Series) -> Option<u32> {
+        let place = self.known_or_refused(inner, other.identity()).unwrap_or_else(|| {
+            let labels = other.labels.to_labels();
+            self.add(&inner.settings.key, other.identity(), &(&*labels).into(), Changes::ALL)
+        });
+        (place < REFUSED).then_some(place)
+    }
+
     /// Adds a series, whose labels differ in these places from those of the one that was added before.
     fn add(&mut self, key: &WireKey, identity: u128, labels: &BorrowedLabels<'_>, changes: Changes) -> u32 {
         let place = self.free.pop().unwrap_or(self.slots.len() as u32);

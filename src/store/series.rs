@@ -92,6 +92,12 @@ impl Series {
         }
     }
 
+    /// Takes what is compressed away.
+    pub fn take(&self) -> Data {
+        let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        data.take().map_or_else(Data::default, |data| *data)
+    }
+
     /// Changes what is compressed.
     pub fn change<R>(&self, change: impl FnOnce(&mut Data) -> R) -> R {
         let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
@@ -234,6 +240,47 @@ impl Data {
         Fate::Stored
     }
 
+    /// Puts samples of the same series before these, to which they came first: of two of one time theirs stays.
+    pub fn put_before(&mut self, mut earlier: Self) {
+        if let (Some(last), Some(first)) = (earlier.newest(), self.oldest())
+            && last >= first
+        {
+            earlier.merge(self);
+            *self = earlier;
+            return;
+        }
+        self.bytes += earlier.bytes - earlier.head.size_bytes();
+        if self.head.count() == 0 && self.sealed.is_empty() {
+            self.head = std::mem::take(&mut earlier.head);
+            self.bytes += self.head.size_bytes();
+        } else if earlier.head.count() > 0 {
+            let chunk = earlier.head.seal();
+            self.bytes += chunk.size_bytes();
+            earlier.sealed.push_back(chunk);
+        }
+        earlier.sealed.append(&mut self.sealed);
+        earlier.histograms.append(&mut self.histograms);
+        (self.sealed, self.histograms) = (earlier.sealed, earlier.histograms);
+    }
+
+    /// Writes all of it anew with samples that came later, of whatever time.
+    fn merge(&mut self, later: &Self) {
+        let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+        for data in [&*self, later] {
+            data.read(i64::MIN, i64::MAX, &mut floats, &mut histograms);
+        }
+        floats.sort_by_key(|sample| sample.at);
+        histograms.sort_by_key(|(at, _)| *at);
+        *self = Self::default();
+        // In order; the second of two of one time is refused.
+        for FloatSample { at, value } in floats {
+            self.push(at.0, value, Span::ZERO);
+        }
+        for (at, message) in histograms {
+            self.push_histogram(at.0, message, Span::ZERO);
+        }
+    }
+
     /// Drops what is wholly before `cutoff`; how many samples that were.
     pub fn drop_before(&mut self, cutoff: i64) -> u64 {
         let mut dropped = 0;
@@ -340,8 +387,71 @@ mod tests {
         prop::collection::vec(step, 0..700)
     }
 
+    /// Times, ascending, of floats and of histograms.
+    fn times() -> impl Strategy<Value = Vec<(i64, bool)>> {
+        let step = (1_i64..40, prop::bool::weighted(0.1));
+        prop::collection::vec(step, 0..300).prop_map(|steps| {
+            let mut now = 0;
+            let mut at = |(by, is_histogram)| {
+                now += by;
+                (now, is_histogram)
+            };
+            steps.into_iter().map(&mut at).collect()
+        })
+    }
+
+    fn data(times: &[(i64, bool)], from: i64, value: f64) -> Data {
+        let mut data = Data::default();
+        for (at, is_histogram) in times {
+            if *is_histogram {
+                data.push_histogram(from + at, Message::Wire(vec![value as u8].into()), WINDOW);
+            } else {
+                data.push(from + at, value, WINDOW);
+            }
+        }
+        data
+    }
+
+    /// Values of floats and histograms by their times, which ascend.
+    fn contents(data: &Data) -> (BTreeMap<i64, f64>, BTreeMap<i64, u8>) {
+        let (mut floats, mut messages) = (Vec::new(), Vec::new());
+        data.read(i64::MIN, i64::MAX, &mut floats, &mut messages);
+        assert!(floats.is_sorted_by(|a, b| a.at < b.at) && messages.is_sorted_by(|(a, _), (b, _)| a < b));
+        let value = |message: &Message| match message {
+            Message::Wire(bytes) => bytes[0],
+            Message::Result(_) => 0,
+        };
+        let messages = messages.iter().map(|(at, message)| (at.0, value(message)));
+        (floats.iter().map(|sample| (sample.at.0, sample.value)).collect(), messages.collect())
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+        /// What came first stands first, and stays where both have a sample of one time.
+        #[test]
+        fn earlier_samples_go_before(earlier in times(), later in times(), from in prop_oneof![0_i64..7_000, Just(12_000)]) {
+            let (before, mut all) = (data(&earlier, 0, 1.0), data(&later, from, 2.0));
+            let ((mut floats, mut messages), (before_floats, before_messages)) = (contents(&all), contents(&before));
+            floats.extend(before_floats);
+            messages.extend(before_messages);
+            all.put_before(before);
+            let (mut found_floats, mut found_messages) = contents(&all);
+            // Of a float and a histogram of one time either may stay.
+            let both: Vec<i64> = floats.keys().filter(|at| messages.contains_key(at)).copied().collect();
+            for at in both {
+                prop_assert!(found_floats.remove(&at).is_some() != found_messages.remove(&at).is_some());
+                floats.remove(&at);
+                messages.remove(&at);
+            }
+            prop_assert_eq!((found_floats, found_messages), (floats, messages));
+            let mut bytes = 0;
+            all.parts(|_, part| bytes += part);
+            prop_assert_eq!(all.size_bytes(), bytes);
+            // And it goes on from there.
+            let next = all.newest().unwrap_or(0) + 1;
+            prop_assert_eq!(all.push(next, 3.0, WINDOW), Fate::Stored);
+        }
+
         #[test]
         fn a_series_is_a_sorted_list(steps in steps()) {
             let mut data = Data::default();

@@ -343,3 +343,65 @@ proptest! {
         prop_assert_eq!(store.label_values(METRIC_NAME), names.into_iter().collect());
     }
 }
+
+/// Samples of one series after each other: how much later each is than the one before, and its value.
+fn scrapes() -> impl Strategy<Value = Vec<Vec<(i64, f64)>>> {
+    let one = prop::collection::vec((1_i64..20_000, 0.0..100.0), 0..200);
+    prop::collection::vec(one, 4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    /// A process that starts anew, and has its first samples before those of the one before are back, ends up with both.
+    #[test]
+    fn what_an_earlier_process_had_comes_back(before in scrapes(), after in scrapes(), from in 0_i64..2_000_000) {
+        let settings = Settings { retention: Span::hours(3), ..settings() };
+        let store = Store::new(settings, &[selector("m")]);
+        let mut earlier = Earlier::new(&store, &[selector("m")], 1_000);
+        let (mut known, mut expected) = (BTreeMap::new(), BTreeMap::<String, BTreeMap<i64, u64>>::new());
+        let names = ["0", "1", "2", "3"];
+        for (scrapes, first, is_before) in [(&before, START, true), (&after, START + from, false)] {
+            for (name, steps) in names.iter().zip(scrapes) {
+                let labels = [(METRIC_NAME, "m"), ("i", *name)];
+                let mut at = first;
+                for (by, value) in steps {
+                    at += by;
+                    let batch = batch(&[(&labels, &[(at, *value)]), (&[(METRIC_NAME, "other")], &[(at, 0.0)])]);
+                    if is_before {
+                        earlier.write(&batch, Timestamp(at));
+                    } else {
+                        write(&store, &mut known, &batch, at);
+                    }
+                    let series = expected.entry(format!("{{__name__=\"m\",i=\"{name}\"}}")).or_default();
+                    series.entry(at).or_insert(value.to_bits());
+                }
+            }
+        }
+        let series = earlier.join();
+        prop_assert_eq!(series, before.iter().filter(|steps| !steps.is_empty()).count());
+        let flat = |(labels, samples): (String, BTreeMap<i64, u64>)| (labels, samples.into_iter().collect::<Vec<_>>());
+        let expected: Seen = expected.into_iter().map(flat).collect();
+        prop_assert_eq!(everything(&store), expected.clone());
+        // Nothing is lost sight of: all of it goes when its time has come.
+        let newest = expected.iter().filter_map(|(_, samples)| samples.last()).map(|(at, _)| *at).max().unwrap_or(START);
+        store.expire(Timestamp(newest + Span::hours(3).0 + 1));
+        prop_assert_eq!((store.stats().series, store.stats().used_bytes), (0, 0));
+    }
+}
+
+#[test]
+fn of_a_pair_of_senders_one_comes_back() {
+    let settings = Settings { ha: Some(crate::series::HaPairs::default()), ..settings() };
+    let store = Store::new(settings, &[selector("m")]);
+    let mut earlier = Earlier::new(&store, &[selector("m")], 1_000);
+    for second in 0..10 {
+        for (replica, late) in [("a", 0), ("b", 400)] {
+            let labels = [(METRIC_NAME, "m"), ("__replica__", replica), ("cluster", "eu")];
+            let at = START + 1_000 * second + late;
+            earlier.write(&batch(&[(&labels, &[(at, 1.0)])]), Timestamp(at));
+        }
+    }
+    assert_eq!(earlier.join(), 1);
+    let [(labels, samples)] = &everything(&store)[..] else { panic!("one series") };
+    assert_eq!((labels.as_str(), samples.len()), ("{__name__=\"m\",cluster=\"eu\"}", 10));
+}
