@@ -32,21 +32,21 @@ impl Refill {
 
     /// Reads the log and fills the store. Blocks; gives up when that is interrupted.
     pub fn run(mut self, observer: &Observer) {
-        let (clock, mut samples) = (Steady::start(), 0);
-        let read = self.read(observer, &mut samples);
+        let clock = Steady::start();
+        let read = self.read(observer);
         if observer.is_interrupted() {
             return;
         }
         if let Err(error) = read {
             tracing::warn!(%error, "queries do not see all samples of before the start");
         }
-        if samples > 0 {
-            let series = self.earlier.join();
+        let (series, samples) = self.earlier.join();
+        if series > 0 {
             tracing::info!(series, samples, took = %clock.elapsed(), "queries see the samples of before the start again");
         }
     }
 
-    fn read(&mut self, observer: &Observer, samples: &mut usize) -> Result<(), LogError> {
+    fn read(&mut self, observer: &Observer) -> Result<(), LogError> {
         let Self { journal, last_segment, since, earlier } = self;
         let (from, mut batch) = (journal.since(*since)?, Batch::new());
         let clock = Steady::start();
@@ -62,7 +62,6 @@ impl Refill {
                 && record.arrived_at >= *since
                 && batch.decode(protocol, record.body, &settings.limits, &settings.key).is_ok()
             {
-                *samples += batch.sample_count() + batch.histogram_count();
                 earlier.write(&batch, record.arrived_at);
             }
             if observer.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

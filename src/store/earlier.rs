@@ -61,9 +61,10 @@ impl Earlier {
         gathered.write(batch, findings, arrived_at);
     }
 
-    /// Puts everything before what has arrived in the store by now; of how many series.
-    pub fn join(self) -> usize {
+    /// Puts everything before what has arrived in the store by now: so many series and samples.
+    pub fn join(self) -> (usize, u64) {
         let Self { to, gathered, .. } = self;
+        let stats = gathered.stats();
         let all: Vec<Arc<Series>> = {
             let mut intake = gathered.0.lock_intake();
             intake.settle_everything(&gathered.0);
@@ -77,7 +78,7 @@ impl Earlier {
             }
             intake.tell_index(&to.0);
         }
-        all.len()
+        (stats.series, stats.floats + stats.histograms)
     }
 }
 

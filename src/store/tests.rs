@@ -377,8 +377,9 @@ proptest! {
                 }
             }
         }
-        let series = earlier.join();
-        prop_assert_eq!(series, before.iter().filter(|steps| !steps.is_empty()).count());
+        let samples: usize = before.iter().map(Vec::len).sum();
+        let series = before.iter().filter(|steps| !steps.is_empty()).count();
+        prop_assert_eq!(earlier.join(), (series, samples as u64));
         let flat = |(labels, samples): (String, BTreeMap<i64, u64>)| (labels, samples.into_iter().collect::<Vec<_>>());
         let expected: Seen = expected.into_iter().map(flat).collect();
         prop_assert_eq!(everything(&store), expected.clone());
@@ -401,7 +402,7 @@ fn of_a_pair_of_senders_one_comes_back() {
             earlier.write(&batch(&[(&labels, &[(at, 1.0)])]), Timestamp(at));
         }
     }
-    assert_eq!(earlier.join(), 1);
+    assert_eq!(earlier.join(), (1, 10));
     let [(labels, samples)] = &everything(&store)[..] else { panic!("one series") };
     assert_eq!((labels.as_str(), samples.len()), ("{__name__=\"m\",cluster=\"eu\"}", 10));
 }
