@@ -1,6 +1,7 @@
 //! Rule files under the real binary: from remote write to recorded series, alerts and a restart.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use sloburn::clock;
@@ -84,21 +85,25 @@ async fn rules_record_alert_and_survive_a_crash() {
     assert_eq!(records.as_array().map(Vec::len), Some(1));
     assert_eq!(daemon.api("/api/v1/rules?match[]=%7Bmade=\"other\"%7D").await["groups"], json!([]));
 
-    // Samples of before the crash are there again, and the alert goes on as it was.
-    let daemon = daemon.crash_and_restart(|_| {}, &options);
-    until("the rule to be evaluated on the samples of before", PATIENCE, async || {
-        let found = value(&daemon, "job:x:sum").await;
-        if found.as_deref() == Some("20.5") { Ok(()) } else { Err(format!("{found:?}")) }
-    })
-    .await;
+    // Without the log nothing is left of the samples; the alert goes on as it was.
+    let lose_log = |folder: &Path| fs::remove_dir_all(folder.join("data/journal")).unwrap();
+    let daemon = daemon.crash_and_restart(lose_log, &options);
     let after = until_alert(&daemon, "firing").await;
-    assert_eq!((&after["activeAt"], &after["value"]), (&firing["activeAt"], &json!("2.05e+01")));
+    assert_eq!(after["activeAt"], firing["activeAt"]);
     assert_eq!(daemon.write(&[x("1", 1.0), x("2", 1.0)]).await.status, 204);
     until("the rule to be evaluated on new samples", PATIENCE, async || {
         let found = value(&daemon, "job:x:sum").await;
         if found.as_deref() == Some("2") { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await;
+    // Held for a while for want of its series; that it comes back high and low again ends it.
+    assert_eq!(daemon.write(&[x("1", 30.0)]).await.status, 204);
+    until("the alert to have its new value", PATIENCE, async || {
+        let alerts = daemon.api("/api/v1/alerts").await["alerts"].clone();
+        if alerts[0]["value"] == "3.1e+01" { Ok(()) } else { Err(alerts.to_string()) }
+    })
+    .await;
+    assert_eq!(daemon.write(&[x("1", 1.0)]).await.status, 204);
     loop {
         // What was delivered just before the crash may come once more.
         let next = receiver.next().await.json();
@@ -106,6 +111,40 @@ async fn rules_record_alert_and_survive_a_crash() {
             assert_eq!(next["data"][field], message["data"][field], "{field}");
         }
         if next["type"] == "alert.resolved" {
+            break;
+        }
+        assert_eq!(next, message);
+    }
+}
+
+#[tokio::test]
+async fn samples_of_before_a_crash_are_evaluated_again() {
+    let mut receiver = Receiver::start().await;
+    let hook = format!("--webhook={}", receiver.url("/hook"));
+    let daemon = Daemon::start(RULES, &[hook.as_str()]);
+    assert_eq!(daemon.write(&[x("1", 8.0), x("2", 12.5)]).await.status, 204);
+    let firing = until_alert(&daemon, "firing").await;
+    let message = receiver.next().await.json();
+    let daemon = daemon.crash_and_restart(|_| {}, &[hook.as_str()]);
+    let until_sum = async |sum: &str| {
+        until(&format!("the sum {sum}"), PATIENCE, async || {
+            let found = value(&daemon, "job:x:sum").await;
+            if found.as_deref() == Some(sum) { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    };
+    // What was recorded is not in the log: this is new.
+    until_sum("20.5").await;
+    let after = until_alert(&daemon, "firing").await;
+    assert_eq!((&after["activeAt"], &after["value"]), (&firing["activeAt"], &json!("2.05e+01")));
+    // It was seen on its series again, so that it ends as soon as they say so.
+    assert_eq!(daemon.write(&[x("1", 1.0), x("2", 1.0)]).await.status, 204);
+    until_sum("2").await;
+    loop {
+        // What was delivered just before the crash may come once more.
+        let next = receiver.next().await.json();
+        if next["type"] == "alert.resolved" {
+            assert_eq!(next["data"]["startsAt"], message["data"]["startsAt"]);
             break;
         }
         assert_eq!(next, message);
