@@ -207,8 +207,10 @@ impl Daemon {
             ha: settings.ha,
         };
         let sink = Arc::clone(&notifier);
-        let earlier = kept.earlier(services, &settings.groups.groups, settings.series_limit);
-        let refill = opened.as_ref().and_then(|((_, durability), _)| Refill::new(&durability.journal, earlier));
+        let refill = opened.as_ref().and_then(|((_, durability), _)| {
+            let earlier = kept.earlier(services, &settings.groups.groups, settings.series_limit);
+            Refill::new(&durability.journal, earlier)
+        });
         let (lock, (engine, thread)) = if let Some(((lock, durability), storage)) = opened {
             let specs = Specs { services: services.to_vec(), sources: storage.sources };
             let on_news = move |news: News<'_>| tell(&sink, news);

@@ -59,12 +59,16 @@ impl Kept {
 
     /// For what the store of an earlier process would have kept by now. So many series are known by their wire keys.
     pub fn earlier(&self, services: &[Service], groups: &[RuleGroup], limit_series: usize) -> Earlier {
-        Earlier::new(&self.store, &selectors(&self.configured, self.keeps_slis, services, groups), limit_series)
+        Earlier::new(&self.store, &self.selectors(services, groups), limit_series)
     }
 
     /// Keeps what these specs refer to from now on.
     pub fn follow(&self, services: &[Service], groups: &[RuleGroup]) {
-        self.store.watch(&selectors(&self.configured, self.keeps_slis, services, groups));
+        self.store.watch(&self.selectors(services, groups));
+    }
+
+    fn selectors(&self, services: &[Service], groups: &[RuleGroup]) -> Vec<Selector> {
+        selectors(&self.configured, self.keeps_slis, services, groups)
     }
 
     /// Records the engine's figures and drops what is too old, for ever. Holds a way to the engine.

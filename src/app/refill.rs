@@ -33,7 +33,7 @@ impl Refill {
     /// Reads the log and fills the store. Blocks; gives up when that is interrupted.
     pub fn run(mut self, observer: &Observer) {
         let clock = Steady::start();
-        let read = self.read(observer);
+        let read = self.read(observer, &clock);
         if observer.is_interrupted() {
             return;
         }
@@ -46,10 +46,9 @@ impl Refill {
         }
     }
 
-    fn read(&mut self, observer: &Observer) -> Result<(), LogError> {
+    fn read(&mut self, observer: &Observer, clock: &Steady) -> Result<(), LogError> {
         let Self { journal, last_segment, since, earlier } = self;
         let (from, mut batch) = (journal.since(*since)?, Batch::new());
-        let clock = Steady::start();
         let mut told_at = clock.now();
         journal.read_until(from, *last_segment, Timestamp::MIN, &mut |progress, record| {
             if clock.now().since(told_at) >= TELL_EVERY {

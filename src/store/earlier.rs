@@ -72,11 +72,7 @@ impl Earlier {
         };
         drop(gathered);
         for some in all.chunks(TURN_SERIES) {
-            let mut intake = to.0.lock_intake();
-            for series in some {
-                intake.put_before(&to.0, series);
-            }
-            intake.tell_index(&to.0);
+            to.0.lock_intake().put_before(&to.0, some);
         }
         (stats.series, stats.floats + stats.histograms)
     }

@@ -152,21 +152,19 @@ impl Intake {
         (0..self.roster.places()).for_each(|slot| self.settle(inner, slot));
     }
 
-    /// Puts samples of a series before what there is of it, as far as there is room.
-    pub fn put_before(&mut self, inner: &Inner, earlier: &Series) {
-        let Some(place) = self.roster.place_like(inner, earlier) else { return };
-        self.settle(inner, place);
-        let earlier = earlier.take();
-        let newest = earlier.newest();
-        change(&mut self.roster, place, |data| data.put_before(earlier));
-        if let Some(newest) = newest {
-            self.recents.passed(place, newest);
+    /// Puts the samples of these series before what there is of them, as far as there is room.
+    pub fn put_before(&mut self, inner: &Inner, all: &[Arc<Series>]) {
+        for series in all {
+            let Some(place) = self.roster.place_like(inner, series) else { continue };
+            self.settle(inner, place);
+            let earlier = series.take();
+            let newest = earlier.newest();
+            change(&mut self.roster, place, |data| data.put_before(earlier));
+            if let Some(newest) = newest {
+                self.recents.passed(place, newest);
+            }
+            self.make_room(inner);
         }
-        self.make_room(inner);
-    }
-
-    /// Has readers find the series that came.
-    pub fn tell_index(&mut self, inner: &Inner) {
         self.roster.tell_index(inner);
     }
 

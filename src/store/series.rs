@@ -177,11 +177,15 @@ impl Data {
 
     fn seal_if_full(&mut self) {
         if self.head.count() >= CHUNK_LIMIT_SAMPLES {
-            self.bytes -= self.head.size_bytes();
-            let chunk = self.head.seal();
-            self.bytes += chunk.size_bytes();
-            self.sealed.push_back(chunk);
+            self.seal();
         }
+    }
+
+    fn seal(&mut self) {
+        self.bytes -= self.head.size_bytes();
+        let chunk = self.head.seal();
+        self.bytes += chunk.size_bytes();
+        self.sealed.push_back(chunk);
     }
 
     /// Puts a float between others: the run it belongs to is written anew.
@@ -249,15 +253,10 @@ impl Data {
             *self = earlier;
             return;
         }
-        self.bytes += earlier.bytes - earlier.head.size_bytes();
-        if self.head.count() == 0 && self.sealed.is_empty() {
-            self.head = std::mem::take(&mut earlier.head);
-            self.bytes += self.head.size_bytes();
-        } else if earlier.head.count() > 0 {
-            let chunk = earlier.head.seal();
-            self.bytes += chunk.size_bytes();
-            earlier.sealed.push_back(chunk);
+        if earlier.head.count() > 0 {
+            earlier.seal();
         }
+        self.bytes += earlier.bytes;
         earlier.sealed.append(&mut self.sealed);
         earlier.histograms.append(&mut self.histograms);
         (self.sealed, self.histograms) = (earlier.sealed, earlier.histograms);
