@@ -4,13 +4,8 @@
 //! their keys were first seen, and a key is looked for behind the one before it. There it is nearly always, and then
 //! memory is read in its order. Where it is not, a hash table says where it is, once: the entry before it remembers.
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Slot;
+use crate::types::{Blocks, Places};
 
-use crate::types::Blocks;
-
-/// Tables, so that one that grows holds up a request by little.
-const TABLES: usize = 32;
 /// Parts of the list, of which each [`Cache::rotate`] goes through one.
 const PARTS: usize = 32;
 /// Neighbours in the list that belong to one part.
@@ -28,8 +23,8 @@ const VACANT: u32 = 1 << 30;
 #[derive(Clone, Debug)]
 pub struct Cache<V> {
     entries: Blocks<Entry<V>>,
-    /// Places in the list, with the first word of the key: to grow, a table need not look into the list.
-    tables: Vec<HashTable<Place>>,
+    /// By the first word of the key.
+    places: Places,
     /// Places without an entry.
     vacant: Vec<u32>,
     /// The place that was found last.
@@ -50,30 +45,10 @@ struct Entry<V> {
 
 type Key = [u32; KEY_WORDS];
 
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    first_word: u32,
-    at: u32,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "tables pass what they hold by reference")]
-const fn position_of(place: &Place) -> u64 {
-    position(place.first_word)
-}
-
 /// The key of an entry in use.
 fn key_of(hash: u128) -> Key {
     let word = |at: u32| (hash >> (32 * at)) as u32;
     [word(0), word(1), (word(2) | USED) & !VACANT]
-}
-
-/// In a table; all bits of it matter there.
-const fn position(first_word: u32) -> u64 {
-    (first_word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-const fn table(key: Key) -> usize {
-    key[2] as usize % TABLES
 }
 
 impl<V> Entry<V> {
@@ -88,8 +63,8 @@ impl<V: Copy + Default> Cache<V> {
 
     /// An empty cache of at most `limit_entries`.
     pub fn new(limit_entries: usize) -> Self {
-        let tables = (0..TABLES).map(|_| HashTable::new()).collect();
-        Self { entries: Blocks::default(), tables, vacant: Vec::new(), last: 0, turn: 0, limit_entries }
+        let (entries, places) = (Blocks::default(), Places::default());
+        Self { entries, places, vacant: Vec::new(), last: 0, turn: 0, limit_entries }
     }
 
     /// The value of `hash`, if it was used lately.
@@ -121,9 +96,8 @@ impl<V: Copy + Default> Cache<V> {
     }
 
     fn find(&self, key: Key) -> Option<usize> {
-        let is_it = |place: &Place| place.first_word == key[0] && self.entries[place.at as usize].is(key);
-        let place = self.tables[table(key)].find(position(key[0]), is_it)?;
-        Some(place.at as usize)
+        let place = self.places.find(key[0], |place| self.entries[place as usize].is(key))?;
+        Some(place as usize)
     }
 
     /// The place of the key that was found or set last: no other has it as long as the key is used.
@@ -133,30 +107,27 @@ impl<V: Copy + Default> Cache<V> {
 
     /// Sets the value of `hash`; over the limit the entry is not kept and will be worked out again. Whether it was.
     pub fn insert(&mut self, hash: u128, value: V) -> bool {
-        let (key, is_full, entries) = (key_of(hash), self.len() >= self.limit_entries, &self.entries);
-        let is_it = |place: &Place| place.first_word == key[0] && entries[place.at as usize].is(key);
-        let slot = match self.tables[table(key)].entry(position(key[0]), is_it, position_of) {
-            Slot::Vacant(_) if is_full => return false,
-            Slot::Vacant(slot) => slot,
-            Slot::Occupied(known) => {
-                let place = known.get().at as usize;
-                (self.entries[place].key, self.entries[place].value) = (key, value);
-                self.last = place;
-                return true;
-            }
-        };
+        let (key, is_full) = (key_of(hash), self.len() >= self.limit_entries);
+        let free = self.vacant.last().copied().unwrap_or(self.entries.len() as u32);
+        let is_it = |place: u32| self.entries[place as usize].is(key);
+        let known = if is_full { self.places.find(key[0], is_it) } else { self.places.find_or_insert(key[0], is_it, free) };
+        if let Some(place) = known {
+            let known = &mut self.entries[place as usize];
+            (known.key, known.value) = (key, value);
+            self.last = place as usize;
+            return true;
+        }
+        if is_full {
+            return false;
+        }
         let entry = Entry { key, value, next: 0 };
-        let place = if let Some(place) = self.vacant.pop() {
-            self.entries[place as usize] = entry;
-            place as usize
-        } else {
-            self.entries.push(entry);
-            self.entries.len() - 1
-        };
-        slot.insert(Place { first_word: key[0], at: place as u32 });
+        match self.vacant.pop() {
+            Some(place) => self.entries[place as usize] = entry,
+            None => self.entries.push(entry),
+        }
         // The first of all comes after itself, which says nothing.
-        self.entries[self.last].next = place as u32;
-        self.last = place;
+        self.entries[self.last].next = free;
+        self.last = free as usize;
         true
     }
 
@@ -168,11 +139,7 @@ impl<V: Copy + Default> Cache<V> {
     }
 
     fn vacate(&mut self, place: usize) {
-        let key = self.entries[place].key;
-        let is_it = |other: &Place| other.at as usize == place;
-        if let Ok(found) = self.tables[table(key)].find_entry(position(key[0]), is_it) {
-            found.remove();
-        }
+        self.places.remove(self.entries[place].key[0], place as u32);
         self.entries[place].key = [0, 0, VACANT];
         self.vacant.push(place as u32);
     }
@@ -206,11 +173,9 @@ impl<V: Copy + Default> Cache<V> {
         self.entries = used.copied().collect();
         self.vacant = Vec::new();
         self.last = 0;
-        self.tables = (0..TABLES).map(|_| HashTable::new()).collect();
-        let entries = &self.entries;
-        for (place, Entry { key, .. }) in (0..).zip(entries.iter()) {
-            let place = Place { first_word: key[0], at: place };
-            self.tables[table(*key)].insert_unique(position(key[0]), place, position_of);
+        self.places = Places::default();
+        for (place, Entry { key, .. }) in (0..).zip(self.entries.iter()) {
+            self.places.insert(key[0], place);
         }
     }
 

@@ -89,6 +89,10 @@ impl Findings {
         identity: Option<u128>,
         is_counted: bool,
     ) {
+        if self.readings.is_empty() {
+            // Where one series is new, most that come behind it are.
+            self.readings.reserve(self.series.len().saturating_sub(source as usize));
+        }
         let first_value = self.ends.len() as u32;
         self.readings.push(LabelReading { source, changes, identity, is_counted, first_value });
         // Where there may be other names, too, the labels have to be read again.

@@ -18,9 +18,13 @@ use crate::series::index::Identities;
 use crate::series::native::Native;
 use crate::series::scrape::Scrape;
 use crate::series::{Liveness, Output, SeriesId, Tag};
-use crate::types::{BorrowedLabels, Timestamp};
+use crate::types::{Blocks, BorrowedLabels, Timestamp};
 
 use histogram::Twins;
+
+/// Series of a target that lie behind each other: few, since there are many targets, and in most of them the last block is
+/// not full.
+const BLOCK_SERIES: usize = 8;
 
 /// A change of one series' count.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -173,7 +177,7 @@ impl Series {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Target {
     pub(super) key: Arc<Key>,
-    series: Vec<Series>,
+    series: Blocks<Series, BLOCK_SERIES>,
     /// Follows from the series.
     #[serde(skip)]
     identities: Identities,
@@ -219,11 +223,6 @@ impl Target {
             self.series[index as usize] = series;
             index
         } else {
-            if self.series.len() == self.series.capacity() {
-                // For most, not twice as much: there are many targets, and few that grow.
-                let count = self.series.len();
-                self.series.reserve_exact((count / 8).max(count.clamp(2, 8)));
-            }
             self.series.push(series);
             self.series.len() as u32 - 1
         };
@@ -307,7 +306,7 @@ impl Target {
 
     /// Tells every tag that something of it refers to.
     pub(super) fn each_tag(&self, tell: &mut impl FnMut(Tag)) {
-        for series in &self.series {
+        for series in self.series.iter() {
             tell(series.tag);
             tell(series.beside_native);
             if let Some(Special::Native(native)) = series.special.as_deref() {

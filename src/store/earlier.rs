@@ -65,10 +65,10 @@ impl Earlier {
     pub fn join(self) -> (usize, u64) {
         let Self { to, gathered, .. } = self;
         let stats = gathered.stats();
-        let all: Vec<Arc<Series>> = {
+        let all: Vec<(u128, Arc<Series>)> = {
             let mut intake = gathered.0.lock_intake();
             intake.settle_everything(&gathered.0);
-            intake.roster().iter().cloned().collect()
+            intake.roster().iter().map(|(identity, series)| (identity, Arc::clone(series))).collect()
         };
         drop(gathered);
         for some in all.chunks(TURN_SERIES) {

@@ -22,7 +22,7 @@ pub(super) struct Index {
 
 impl Index {
     /// Adds new series, and puts the lists in order.
-    pub fn add(&mut self, new: Vec<Arc<Series>>) {
+    pub fn add(&mut self, new: impl IntoIterator<Item = Arc<Series>>) {
         // The lists of metric names that are not in order any more.
         let mut grown = BTreeSet::new();
         for series in new {

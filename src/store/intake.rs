@@ -10,24 +10,42 @@ use crate::store::roster::{Meeting, Roster, Sent};
 use crate::store::series::{Data, Fate, Message, Series};
 use crate::store::{Counters, Inner, OutOfOrder, Settings};
 use crate::types::{Labels, Selector, Timestamp};
-use crate::wire::{Batch, HISTOGRAM_HASH, Histogram};
+use crate::wire::{Batch, HISTOGRAM_HASH, Histogram, Sample};
 
 /// The store's size is thought of in so many parts. When it is full, two of them are emptied at once. New series find
 /// room while the last one is untouched: it is for the samples of those that are there. So series that are too many are
 /// left out, and do not drive out each other and everything else in turn.
 const PARTS: usize = 16;
 
+/// So many newborns become series before writers have a turn.
+const TURN_NEWBORNS: usize = 1 << 12;
+
 /// What writers share, one at a time.
 #[derive(Debug)]
 pub(super) struct Intake {
     roster: Roster,
     recents: Recents,
+    run: Run,
+}
+
+/// Samples of a batch whose series stand in places that follow each other, one of each: put down at once.
+#[derive(Debug, Default)]
+struct Run {
+    first: u32,
+    samples: Vec<Sample>,
+}
+
+impl Run {
+    /// Whether a sample of the series in this place would be the next.
+    fn goes_on_at(&self, place: u32) -> bool {
+        place == self.first + self.samples.len() as u32
+    }
 }
 
 impl Intake {
     pub fn new(settings: &Settings, selectors: &[Selector]) -> Self {
         let limit_bytes = share(settings.limit_bytes, PARTS - 1);
-        Self { roster: Roster::new(&settings.key, limit_bytes, selectors), recents: Recents::default() }
+        Self { roster: Roster::new(&settings.key, limit_bytes, selectors), recents: Recents::default(), run: Run::default() }
     }
 
     /// From now on these are kept; what is there stays until it is too old.
@@ -58,11 +76,16 @@ impl Intake {
             let Some(slot) = self.roster.place_of(inner, sent, &mut meeting) else { continue };
             for sample in series.samples {
                 if inner.is_timely(sample.timestamp, now) {
-                    self.push(inner, slot, sample.timestamp, sample.value, &mut fates);
+                    self.gather(inner, slot, *sample, &mut fates);
                 }
             }
-            self.make_room(inner);
+            if self.is_over_limit(inner) {
+                self.put_run(inner, &mut fates);
+                self.make_room(inner);
+            }
         }
+        self.put_run(inner, &mut fates);
+        self.make_room(inner);
         inner.counters.count(fates, &inner.counters.floats);
         let (mut fates, mut found) = (Fates::default(), findings.histogram_series());
         for series in batch.histogram_series() {
@@ -82,30 +105,51 @@ impl Intake {
             self.make_room(inner);
         }
         inner.counters.count(fates, &inner.counters.histograms);
-        self.roster.tell_index(inner);
     }
 
+    /// Adds a sample to those that are to be put down at once.
     #[inline]
-    fn push(&mut self, inner: &Inner, slot: u32, at: Timestamp, value: f64, fates: &mut Fates) {
-        if self.recents.push(slot, at.0, value) {
-            fates.stored += 1;
-        } else {
-            self.push_past_recent(inner, slot, at, value, fates);
+    fn gather(&mut self, inner: &Inner, slot: u32, sample: Sample, fates: &mut Fates) {
+        if !self.run.goes_on_at(slot) {
+            self.put_run(inner, fates);
+            self.run.first = slot;
+        }
+        self.run.samples.push(sample);
+    }
+
+    /// Puts those down.
+    fn put_run(&mut self, inner: &Inner, fates: &mut Fates) {
+        let samples = std::mem::take(&mut self.run.samples);
+        self.push(inner, self.run.first, &samples, fates);
+        self.run.samples = samples;
+        self.run.samples.clear();
+    }
+
+    /// Adds a sample each of series whose places follow each other.
+    fn push(&mut self, inner: &Inner, mut first: u32, mut samples: &[Sample], fates: &mut Fates) {
+        while let Some(sample) = samples.first() {
+            let mut taken = self.recents.push(first, samples);
+            fates.stored += taken as u64;
+            if taken == 0 {
+                self.push_past_recent(inner, first, *sample, fates);
+                taken = 1;
+            }
+            (first, samples) = (first + taken as u32, &samples[taken..]);
         }
     }
 
-    fn push_past_recent(&mut self, inner: &Inner, slot: u32, at: Timestamp, value: f64, fates: &mut Fates) {
+    fn push_past_recent(&mut self, inner: &Inner, slot: u32, sample: Sample, fates: &mut Fates) {
         self.settle(inner, slot);
-        let window = inner.settings.out_of_order_window;
-        self.change(slot, fates, |data| data.push(at.0, value, window));
-        self.recents.passed(slot, at.0);
+        let (at, window) = (sample.timestamp, inner.settings.out_of_order_window);
+        self.change(slot, fates, |data| data.push(at.0, sample.value, window));
+        self.recents.passed(slot, at);
     }
 
     fn push_histogram(&mut self, inner: &Inner, slot: u32, at: Timestamp, message: Message, fates: &mut Fates) {
         self.settle(inner, slot);
         let window = inner.settings.out_of_order_window;
         self.change(slot, fates, |data| data.push_histogram(at.0, message, window));
-        self.recents.passed(slot, at.0);
+        self.recents.passed(slot, at);
     }
 
     /// Compresses what waits of a series.
@@ -113,7 +157,7 @@ impl Intake {
         if self.recents.is_empty(slot) {
             return;
         }
-        let Self { roster, recents } = self;
+        let Self { roster, recents, .. } = self;
         change(roster, slot, |data| {
             for (at, value) in recents.take(slot) {
                 // Later than all before it: nothing is refused.
@@ -125,7 +169,7 @@ impl Intake {
     /// Does so for series that somebody is about to read.
     pub fn settle_all(&mut self, inner: &Inner, all: &[Arc<Series>]) {
         for series in all {
-            if self.roster.get(series.place).is_some_and(|own| Arc::ptr_eq(own, series)) {
+            if self.roster.look_at(series.place).is_some_and(|own| Arc::ptr_eq(own, series)) {
                 self.settle(inner, series.place);
             }
         }
@@ -142,9 +186,12 @@ impl Intake {
 
     /// The place of a series of our own.
     fn own_place(&mut self, inner: &Inner, labels: &Labels) -> u32 {
-        let place = self.roster.own_place(&inner.settings.key, labels);
-        self.roster.tell_index(inner);
-        place
+        self.roster.own_place(&inner.settings.key, labels)
+    }
+
+    /// Some newborns become series that readers find; whether there are more.
+    pub fn tell_index(&mut self, inner: &Inner) -> bool {
+        self.roster.tell_index(inner, TURN_NEWBORNS)
     }
 
     /// Compresses everything that waits.
@@ -153,25 +200,24 @@ impl Intake {
     }
 
     /// Puts the samples of these series before what there is of them, as far as there is room.
-    pub fn put_before(&mut self, inner: &Inner, all: &[Arc<Series>]) {
-        for series in all {
-            let Some(place) = self.roster.place_like(inner, series) else { continue };
+    pub fn put_before(&mut self, inner: &Inner, all: &[(u128, Arc<Series>)]) {
+        for (identity, series) in all {
+            let Some(place) = self.roster.place_like(inner, *identity, series) else { continue };
             self.settle(inner, place);
             let earlier = series.take();
             let newest = earlier.newest();
             change(&mut self.roster, place, |data| data.put_before(earlier));
             if let Some(newest) = newest {
-                self.recents.passed(place, newest);
+                self.recents.passed(place, Timestamp(newest));
             }
             self.make_room(inner);
         }
-        self.roster.tell_index(inner);
     }
 
     /// Adds a sample of a series of our own, selected or not.
     pub fn push_own(&mut self, inner: &Inner, labels: &Labels, at: Timestamp, value: f64) {
         let (slot, mut fates) = (self.own_place(inner, labels), Fates::default());
-        self.push(inner, slot, at, value, &mut fates);
+        self.push(inner, slot, &[Sample { timestamp: at, value }], &mut fates);
         inner.counters.count(fates, &inner.counters.floats);
         self.make_room(inner);
     }
@@ -200,7 +246,7 @@ impl Intake {
     ) -> Result<(), OutOfOrder> {
         let slot = self.own_place(inner, labels);
         self.settle(inner, slot);
-        if let Some(series) = self.roster.get(slot) {
+        if let Some(series) = self.roster.look_at(slot) {
             let (newest, newest_float) = series.look(|data| (data.newest(), data.newest_float()));
             if newest.is_some_and(|newest| at.0 < newest) {
                 return Err(OutOfOrder::Late);
@@ -216,7 +262,7 @@ impl Intake {
         let mut fates = Fates::default();
         let stored = match value {
             Value::Float(value) => {
-                self.push(inner, slot, at, *value, &mut fates);
+                self.push(inner, slot, &[Sample { timestamp: at, value: *value }], &mut fates);
                 &inner.counters.floats
             }
             Value::Histogram(histogram) => {
@@ -236,18 +282,21 @@ impl Intake {
     }
 
     /// Over the limit, the oldest samples of all series go, some more than needed so that it is not needed again at once.
-    #[inline]
     fn make_room(&mut self, inner: &Inner) {
-        if self.roster.used_bytes() > inner.settings.limit_bytes {
+        if self.is_over_limit(inner) {
             self.evict(inner);
         }
+    }
+
+    fn is_over_limit(&self, inner: &Inner) -> bool {
+        self.roster.used_bytes() > inner.settings.limit_bytes
     }
 
     fn evict(&mut self, inner: &Inner) {
         let (used, target) = (self.roster.used_bytes(), share(inner.settings.limit_bytes, PARTS - 2));
         self.settle_everything(inner);
         let mut parts: Vec<(i64, usize)> = Vec::new();
-        for series in self.roster.iter() {
+        for (_, series) in self.roster.iter() {
             // Without samples the series goes, too.
             let bytes = self.roster.own_bytes(series);
             series.look(|data| {
@@ -270,18 +319,18 @@ impl Intake {
     fn drop_before(&mut self, inner: &Inner, cutoff: i64) -> u64 {
         let (mut dropped, mut emptied) = (0, Vec::new());
         for place in 0..self.roster.places() {
-            if self.roster.get(place).is_none() {
-                continue;
-            }
             if self.recents.is_before(place, cutoff) {
                 self.settle(inner, place);
             }
-            let is_old = |series: &Arc<Series>| series.look(Data::oldest).is_some_and(|oldest| oldest < cutoff);
-            if self.roster.get(place).is_some_and(is_old) {
+            // Of newborns there is nothing that is old but what waits.
+            let has_waiting = !self.recents.is_empty(place);
+            let series = if has_waiting { self.roster.look_at(place) } else { self.roster.get(place) };
+            let Some(series) = series else { continue };
+            if series.look(Data::oldest).is_some_and(|oldest| oldest < cutoff) {
                 dropped += change(&mut self.roster, place, |data| data.drop_before(cutoff)).unwrap_or(0);
             }
             let is_empty = |series: &Arc<Series>| series.look(Data::is_empty);
-            if self.recents.is_empty(place) && self.roster.get(place).is_some_and(is_empty) {
+            if !has_waiting && self.roster.look_at(place).is_some_and(is_empty) {
                 self.recents.forget(place);
                 emptied.push(place);
             }
@@ -290,7 +339,7 @@ impl Intake {
             self.roster.has_room();
         }
         if !emptied.is_empty() {
-            self.roster.tell_index(inner);
+            self.roster.tell_index(inner, 0);
             inner.lock_index_to_change().remove(&emptied);
             self.roster.remove(&emptied);
         }

@@ -28,6 +28,9 @@ pub(super) struct SharedLabels {
     own: Box<[(u32, Arc<Pair>)]>,
 }
 
+/// In which place a series has which pair instead of that of its base.
+pub(super) type Own = (u32, u32);
+
 /// The labels of a series behind which others came that differ in few of them.
 #[derive(Debug)]
 struct Base {
@@ -43,8 +46,7 @@ pub(super) struct Pairs {
     free: Vec<u32>,
     /// From the text to the place.
     places: HashTable<u32>,
-    /// How many series of the store have each base.
-    bases: Vec<u32>,
+    bases: Vec<BaseUse>,
     free_bases: Vec<u32>,
     /// The labels that were borne last, by the places of their pairs.
     met: Vec<u32>,
@@ -54,6 +56,14 @@ pub(super) struct Pairs {
     /// So many pairs stood with series since the base was made that the series before had instead of the base's, too.
     repeated: u32,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct BaseUse {
+    /// While there are any.
+    base: Option<Arc<Base>>,
+    /// How many series of the store have it.
+    uses: u32,
 }
 
 #[derive(Debug)]
@@ -82,6 +92,11 @@ impl Pair {
     fn size_bytes(&self) -> usize {
         3 * self.text.len() + size_of::<Self>() + size_of::<Entry>() + BOOKKEEPING_BYTES
     }
+}
+
+/// What the labels of a series take besides their base, by the number of its own.
+pub(super) const fn own_labels_bytes(own_count: usize) -> usize {
+    own_count * size_of::<(u32, Arc<Pair>)>()
 }
 
 /// Of a pair.
@@ -118,9 +133,9 @@ impl SharedLabels {
         first.unwrap_or_else(|| self.len().cmp(&other.len()))
     }
 
-    /// What it takes besides its base.
-    pub fn own_bytes(&self) -> usize {
-        size_of_val(&*self.own)
+    /// How many it has of its own.
+    pub fn own_count(&self) -> usize {
+        self.own.len()
     }
 }
 
@@ -138,8 +153,14 @@ impl Base {
 }
 
 impl Pairs {
-    /// The labels of a series of the store, which differ in these places from those that were asked for before.
-    pub fn bear(&mut self, key: &WireKey, labels: &BorrowedLabels<'_>, changes: Changes) -> SharedLabels {
+    /// One more series of the store with these labels, which differ in these places from those that were asked for before:
+    /// the number of its base, and what it has of its own.
+    pub fn bear(
+        &mut self,
+        key: &WireKey,
+        labels: &BorrowedLabels<'_>,
+        changes: Changes,
+    ) -> (u32, impl Iterator<Item = Own>) {
         let count = labels.len();
         // There are others of them, or somebody was released meanwhile.
         let changes = if self.met.len() == count { changes } else { Changes::ALL };
@@ -169,24 +190,33 @@ impl Pairs {
         let limit = count as u32;
         let is_worth_it = |_: &Arc<Base>| self.repeated < limit && self.own.count_ones() <= limit / 2;
         let base = base.filter(is_worth_it).unwrap_or_else(|| self.make_base());
-        self.base = Some(Arc::clone(&base));
-        self.bases[base.id as usize] += 1;
-        let mut own = Vec::with_capacity(self.own.count_ones() as usize);
+        let id = base.id;
+        self.base = Some(base);
+        self.bases[id as usize].uses += 1;
         for place in places(self.own) {
-            own.extend(self.use_pair(self.met[place]).map(|pair| (place as u32, pair)));
+            self.use_pair(self.met[place]);
         }
-        SharedLabels { base, own: own.into() }
+        (id, places(self.own).map(|place| (place as u32, self.met[place])))
+    }
+
+    /// The labels of a series that was borne.
+    pub fn share(&self, base: u32, own: &[Own]) -> Option<SharedLabels> {
+        let base = Arc::clone(self.bases[base as usize].base.as_ref()?);
+        let own = own.iter().filter_map(|(place, pair)| Some((*place, Arc::clone(self.pair_in(*pair)?))));
+        Some(SharedLabels { base, own: own.collect() })
     }
 
     /// Makes the labels met last a base.
     fn make_base(&mut self) -> Arc<Base> {
         let id = self.free_bases.pop().unwrap_or_else(|| {
-            self.bases.push(0);
+            self.bases.push(BaseUse { base: None, uses: 0 });
             self.bases.len() as u32 - 1
         });
-        let pairs = (0..self.met.len()).filter_map(|place| self.use_pair(self.met[place])).collect();
+        (0..self.met.len()).for_each(|place| self.use_pair(self.met[place]));
+        let pairs = self.met.iter().filter_map(|pair| self.pair_in(*pair).cloned()).collect();
         let base = Arc::new(Base { id, pairs });
         self.bytes += base.size_bytes();
+        self.bases[id as usize].base = Some(Arc::clone(&base));
         (self.own, self.repeated) = (0, 0);
         base
     }
@@ -195,19 +225,20 @@ impl Pairs {
         self.entries[id as usize].as_ref().map(|entry| &entry.pair)
     }
 
-    /// A pair that one more series or base has.
-    fn use_pair(&mut self, id: u32) -> Option<Arc<Pair>> {
-        let entry = self.entries[id as usize].as_mut()?;
-        entry.uses += 1;
-        Some(Arc::clone(&entry.pair))
+    /// One more series or base has this pair.
+    fn use_pair(&mut self, id: u32) {
+        if let Some(entry) = &mut self.entries[id as usize] {
+            entry.uses += 1;
+        }
     }
 
     /// A series is gone.
     pub fn release(&mut self, labels: &SharedLabels) {
         labels.own.iter().for_each(|(_, pair)| self.release_pair(pair.id));
-        let uses = &mut self.bases[labels.base.id as usize];
-        *uses -= 1;
-        if *uses == 0 {
+        let known = &mut self.bases[labels.base.id as usize];
+        known.uses -= 1;
+        if known.uses == 0 {
+            known.base = None;
             labels.base.pairs.iter().for_each(|pair| self.release_pair(pair.id));
             self.bytes -= labels.base.size_bytes();
             self.free_bases.push(labels.base.id);
@@ -234,7 +265,7 @@ impl Pairs {
 
     /// What the pairs and the base take that only this series has.
     pub fn own_bytes(&self, labels: &SharedLabels) -> usize {
-        let has_base = self.bases[labels.base.id as usize] == 1;
+        let has_base = self.bases[labels.base.id as usize].uses == 1;
         let base = has_base.then_some(&labels.base);
         let pairs = labels.own.iter().map(|(_, pair)| pair).chain(base.into_iter().flat_map(|base| &base.pairs));
         let entries = pairs.filter_map(|pair| self.entries[pair.id as usize].as_ref());
@@ -286,14 +317,20 @@ mod tests {
         labels
     }
 
+    fn bear(pairs: &mut Pairs, labels: &BorrowedLabels<'_>, changes: Changes) -> SharedLabels {
+        let (base, own) = pairs.bear(&KEY, labels, changes);
+        let own: Vec<Own> = own.collect();
+        pairs.share(base, &own).unwrap()
+    }
+
     #[test]
     fn pairs_live_as_long_as_some_series_bears_them() {
         let mut pairs = Pairs::default();
         let (a, b) = ([("job", "api"), ("pod", "1")], [("job", "api"), ("pod", "2")]);
-        let first = pairs.bear(&KEY, &borrowed(&a), Changes::ALL);
+        let first = bear(&mut pairs, &borrowed(&a), Changes::ALL);
         let alone_bytes = pairs.size_bytes();
         assert_eq!(pairs.own_bytes(&first), alone_bytes);
-        let second = pairs.bear(&KEY, &borrowed(&b), Changes::ALL);
+        let second = bear(&mut pairs, &borrowed(&b), Changes::ALL);
         let all = |labels: &SharedLabels| labels.pairs().cloned().collect::<Vec<_>>();
         assert!(Arc::ptr_eq(&all(&first)[0], &all(&second)[0]));
         assert_eq!((*first.to_labels()).clone(), Labels::from_pairs(a).unwrap());
@@ -303,13 +340,13 @@ mod tests {
         assert_eq!((pairs.own_bytes(&first), pairs.own_bytes(&second)), (0, all(&second)[1].size_bytes()));
         pairs.release(&second);
         assert_eq!((pairs.own_bytes(&first), pairs.size_bytes()), (alone_bytes, alone_bytes));
-        let third = pairs.bear(&KEY, &borrowed(&b), Changes::ALL);
+        let third = bear(&mut pairs, &borrowed(&b), Changes::ALL);
         pairs.release(&first);
         assert_eq!(pairs.own_bytes(&third), pairs.size_bytes());
         pairs.release(&third);
         assert_eq!((pairs.size_bytes(), pairs.places.len()), (0, 0));
         assert_eq!(third.get("pod"), Some("2"), "a reader may still hold it");
-        pairs.bear(&KEY, &borrowed(&a), Changes::ALL);
+        bear(&mut pairs, &borrowed(&a), Changes::ALL);
         assert_eq!((pairs.entries.len(), pairs.bases.len()), (3, 2), "places are used again");
     }
 
@@ -323,12 +360,12 @@ mod tests {
                 codes.iter().map(move |code| [("code", &**code), ("job", job), ("pod", job), ("zone", "a")])
             })
             .map(|labels| {
-                let shared = pairs.bear(&KEY, &borrowed(&labels), Changes::ALL);
+                let shared = bear(&mut pairs, &borrowed(&labels), Changes::ALL);
                 assert_eq!(*shared.to_labels(), Labels::from_pairs(labels).unwrap());
                 shared
             })
             .collect();
-        assert_eq!(pairs.bases.iter().filter(|uses| **uses > 0).count(), 2);
+        assert_eq!(pairs.bases.iter().filter(|known| known.uses > 0).count(), 2);
         assert!(all.iter().map(|labels| labels.own.len()).sum::<usize>() <= all.len());
         for labels in &all {
             pairs.release(labels);
@@ -367,7 +404,7 @@ mod tests {
                         let pairs_before = labels.iter().zip(&before).enumerate();
                         pairs_before.filter(|(_, (new, old))| new != old).for_each(|(place, _)| changes.add(place));
                         let changes = if same_names { changes } else { Changes::ALL };
-                        let shared = pairs.bear(&KEY, &borrowed(&labels), changes);
+                        let shared = bear(&mut pairs, &borrowed(&labels), changes);
                         borne.push((shared, Labels::from_pairs(labels.iter().copied()).unwrap()));
                         before = labels;
                     }

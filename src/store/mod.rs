@@ -29,6 +29,7 @@ mod earlier;
 mod index;
 mod intake;
 mod labels;
+mod newborns;
 mod read;
 mod recent;
 mod roster;
@@ -104,8 +105,8 @@ struct Inner {
     settings: Settings,
     intake: Mutex<Intake>,
     index: RwLock<Index>,
-    /// New series that are not in the index yet: nobody has looked since.
-    unlisted: Mutex<Vec<Arc<Series>>>,
+    /// New series that are not in the index yet, by request: nobody has looked since.
+    unlisted: Mutex<Vec<Vec<Arc<Series>>>>,
     counters: Counters,
 }
 
@@ -266,6 +267,7 @@ impl Inner {
 
     /// With all series in it.
     fn lock_index(&self) -> RwLockReadGuard<'_, Index> {
+        while self.lock_intake().tell_index(self) {}
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         if self.lock_unlisted().is_empty() {
             return index;
@@ -277,12 +279,12 @@ impl Inner {
     /// The same, for who holds the intake or no other lock.
     fn lock_index_to_change(&self) -> RwLockWriteGuard<'_, Index> {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.add(std::mem::take(&mut *self.lock_unlisted()));
+        index.add(std::mem::take(&mut *self.lock_unlisted()).into_iter().flatten());
         index
     }
 
     /// The last lock: who holds it takes no other.
-    fn lock_unlisted(&self) -> MutexGuard<'_, Vec<Arc<Series>>> {
+    fn lock_unlisted(&self) -> MutexGuard<'_, Vec<Vec<Arc<Series>>>> {
         self.unlisted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hashbrown::HashTable;
-
 use crate::series::{Alike, Deciding, Findings, Found, LabelReading, Met};
 use crate::store::Inner;
 use crate::store::labels::Pairs;
-use crate::store::series::Series;
-use crate::types::{Blocks, BorrowedLabels, Labels, Selector, Selectors};
+use crate::store::newborns::Newborns;
+use crate::store::series::{Series, overhead_bytes};
+use crate::types::{Blocks, BorrowedLabels, Labels, Places, Selector, Selectors};
 use crate::wire::{Batch, Changes, LabelReader, Limits, WireKey, WireLabels, label_set_hash};
 
 /// In place of a place: nothing is known of the wire key.
@@ -30,10 +29,13 @@ pub(super) struct Roster {
     /// What wire keys stand for, by the places that they have with the engine.
     wire: Blocks<WireKeyUse>,
     pairs: Pairs,
-    /// From identities, of which the lowest bits are here, to places.
-    places: HashTable<(u32, u32)>,
-    /// By place.
-    slots: Vec<Option<Arc<Series>>>,
+    /// By the lowest bits of identities.
+    places: Places,
+    /// By place; none where there is a newborn, or no series.
+    slots: Blocks<Option<Arc<Series>>>,
+    /// By place, the two halves of each; [`VACANT`] where there is no series.
+    identities: Blocks<(u64, u64)>,
+    newborns: Newborns,
     /// New series, until the index is told.
     new: Vec<Arc<Series>>,
     /// Places to use again.
@@ -125,8 +127,10 @@ impl Roster {
             alike: Alike::default(),
             wire: Blocks::default(),
             pairs: Pairs::default(),
-            places: HashTable::new(),
-            slots: Vec::new(),
+            places: Places::default(),
+            slots: Blocks::default(),
+            identities: Blocks::default(),
+            newborns: Newborns::default(),
             new: Vec::new(),
             free: Vec::new(),
             used_bytes: 0,
@@ -255,9 +259,7 @@ impl Roster {
 
     /// The place of the series with this identity.
     fn known(&self, identity: u128) -> Option<u32> {
-        let has_it = |place: u32| self.get(place).is_some_and(|own| own.identity() == identity);
-        let is_it = |(low, place): &(u32, u32)| *low == identity as u32 && has_it(*place);
-        self.places.find(spread(identity as u32), is_it).map(|(_, place)| *place)
+        self.places.find(identity as u32, |place| self.identities[place as usize] == halves_of(identity))
     }
 
     /// The place of a series of our own.
@@ -267,10 +269,10 @@ impl Roster {
     }
 
     /// The place of the series that has this one's labels in another store of the same key, if there is one or room.
-    pub fn place_like(&mut self, inner: &Inner, other: &Series) -> Option<u32> {
-        let place = self.known_or_refused(inner, other.identity()).unwrap_or_else(|| {
+    pub fn place_like(&mut self, inner: &Inner, identity: u128, other: &Series) -> Option<u32> {
+        let place = self.known_or_refused(inner, identity).unwrap_or_else(|| {
             let labels = other.labels.to_labels();
-            self.add(&inner.settings.key, other.identity(), &(&*labels).into(), Changes::ALL)
+            self.add(&inner.settings.key, identity, &(&*labels).into(), Changes::ALL)
         });
         (place < REFUSED).then_some(place)
     }
@@ -279,35 +281,59 @@ impl Roster {
     fn add(&mut self, key: &WireKey, identity: u128, labels: &BorrowedLabels<'_>, changes: Changes) -> u32 {
         let place = self.free.pop().unwrap_or(self.slots.len() as u32);
         let before = self.pairs.size_bytes();
-        let labels = self.pairs.bear(key, labels, changes);
-        let series = Arc::new(Series::new(labels, place, identity));
-        self.resized(before, self.pairs.size_bytes() + series.overhead_bytes());
-        self.new.push(Arc::clone(&series));
-        if let Some(slot) = self.slots.get_mut(place as usize) {
-            *slot = Some(series);
+        let (base, own) = self.pairs.bear(key, labels, changes);
+        let own_count = self.newborns.push(place, base, own);
+        self.resized(before, self.pairs.size_bytes() + overhead_bytes(labels.len(), own_count));
+        if let Some(known) = self.identities.get_mut(place as usize) {
+            *known = halves_of(identity);
         } else {
-            self.slots.push(Some(series));
+            self.identities.push(halves_of(identity));
+            self.slots.push(None);
         }
-        let low = identity as u32;
-        self.places.insert_unique(spread(low), (low, place), |(low, _)| spread(*low));
+        self.places.insert(identity as u32, place);
         place
     }
 
-    /// The series in this place.
-    pub fn get(&self, place: u32) -> Option<&Arc<Series>> {
+    /// The series in this place; one that was a newborn becomes one.
+    pub fn get(&mut self, place: u32) -> Option<&Arc<Series>> {
+        if self.identities[place as usize] != VACANT {
+            while self.slots[place as usize].is_none() && self.grow_up() {}
+        }
+        self.look_at(place)
+    }
+
+    /// The series in this place, if it is no newborn.
+    pub fn look_at(&self, place: u32) -> Option<&Arc<Series>> {
         self.slots[place as usize].as_ref()
     }
 
-    /// All series, by place.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Series>> {
-        self.slots.iter().flatten()
+    /// The first newborn becomes a series; whether there was one.
+    fn grow_up(&mut self) -> bool {
+        let Self { newborns, pairs, slots, new, .. } = self;
+        let grown = newborns.pop(|newborn, own| {
+            let labels = pairs.share(newborn.base, own)?;
+            let series = Arc::new(Series::new(labels, newborn.place));
+            new.push(Arc::clone(&series));
+            slots[newborn.place as usize] = Some(series);
+            Some(())
+        });
+        grown.is_some()
     }
 
-    /// Has readers find the series that were added since this was asked last.
-    pub fn tell_index(&mut self, inner: &Inner) {
+    /// All series but newborns, with their identities.
+    pub fn iter(&self) -> impl Iterator<Item = (u128, &Arc<Series>)> {
+        let all = self.identities.iter().zip(self.slots.iter());
+        all.filter_map(|(identity, series)| Some((identity_of(*identity), series.as_ref()?)))
+    }
+
+    /// At most so many newborns become series; whether there are more. Readers find those that have become series since
+    /// this was asked last.
+    pub fn tell_index(&mut self, inner: &Inner, limit_newborns: usize) -> bool {
+        let has_more = (0..limit_newborns).all(|_| self.grow_up());
         if !self.new.is_empty() {
-            inner.lock_unlisted().append(&mut self.new);
+            inner.lock_unlisted().push(std::mem::take(&mut self.new));
         }
+        has_more
     }
 
     /// Forgets the series in these places.
@@ -317,14 +343,12 @@ impl Roster {
             let before = self.pairs.size_bytes() + series.overhead_bytes();
             self.pairs.release(&series.labels);
             self.resized(before, self.pairs.size_bytes());
-            let is_it = |(_, other): &(u32, u32)| other == place;
-            if let Ok(found) = self.places.find_entry(spread(series.identity() as u32), is_it) {
-                found.remove();
-            }
+            let identity = identity_of(std::mem::replace(&mut self.identities[*place as usize], VACANT));
+            self.places.remove(identity as u32, *place);
         }
         // Their places may be others' from now on.
         for known in self.wire.iter_mut().filter(|known| known.place < REFUSED) {
-            if self.slots[known.place as usize].is_none() {
+            if self.identities[known.place as usize] == VACANT {
                 known.place = UNKNOWN;
             }
         }
@@ -376,7 +400,14 @@ const fn key_of(wire_hash: u128) -> [u32; 2] {
     [wire_hash as u32, (wire_hash >> 32) as u32]
 }
 
-/// 32 bits of a hash as one of 64 whose upper bits matter, too.
-const fn spread(hash: u32) -> u64 {
-    (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+/// Of a place without a series: no hash of labels under a key is zero, as far as anybody can tell.
+const VACANT: (u64, u64) = (0, 0);
+
+/// An identity in words that need no padding.
+const fn halves_of(identity: u128) -> (u64, u64) {
+    ((identity >> 64) as u64, identity as u64)
+}
+
+const fn identity_of((upper, lower): (u64, u64)) -> u128 {
+    (upper as u128) << 64 | lower as u128
 }

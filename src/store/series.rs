@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::promql::{FloatHistogram, FloatSample};
 use crate::store::chunk::{Chunk, Head};
-use crate::store::labels::SharedLabels;
+use crate::store::labels::{SharedLabels, own_labels_bytes};
 use crate::store::recent::RECENT_SIZE_BYTES;
 use crate::types::{Span, Timestamp};
 
@@ -23,8 +23,6 @@ pub(super) struct Series {
     pub labels: SharedLabels,
     /// Among all series.
     pub place: u32,
-    /// The two halves of the hash of its labels: a `u128` would make the whole struct larger.
-    identity: (u64, u64),
     /// None until something is compressed: many series are gone before.
     data: Mutex<Option<Box<Data>>>,
 }
@@ -68,19 +66,20 @@ pub(super) struct Data {
     bytes: usize,
 }
 
-impl Series {
-    pub fn new(labels: SharedLabels, place: u32, identity: u128) -> Self {
-        Self { labels, place, identity: ((identity >> 64) as u64, identity as u64), data: Mutex::default() }
-    }
+/// What a series with so many labels, and so many of its own, takes besides its samples.
+pub(super) const fn overhead_bytes(labels: usize, own_labels: usize) -> usize {
+    let labels_bytes = LISTED_BYTES * labels + own_labels_bytes(own_labels);
+    size_of::<Series>() + size_of::<Data>() + RECENT_SIZE_BYTES + BOOKKEEPING_BYTES + labels_bytes
+}
 
-    pub const fn identity(&self) -> u128 {
-        (self.identity.0 as u128) << 64 | self.identity.1 as u128
+impl Series {
+    pub fn new(labels: SharedLabels, place: u32) -> Self {
+        Self { labels, place, data: Mutex::default() }
     }
 
     /// What it takes besides its samples, and besides labels that it shares.
     pub fn overhead_bytes(&self) -> usize {
-        let labels_bytes = LISTED_BYTES * self.labels.len() + self.labels.own_bytes();
-        size_of::<Self>() + size_of::<Data>() + RECENT_SIZE_BYTES + BOOKKEEPING_BYTES + labels_bytes
+        overhead_bytes(self.labels.len(), self.labels.own_count())
     }
 
     /// Looks at what is compressed.

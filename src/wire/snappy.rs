@@ -86,6 +86,10 @@ pub fn decompressed_len(body: &[u8], limit_bytes: usize) -> Result<usize, Snappy
 pub fn decompress(body: &[u8], limit_bytes: usize, decoded: &mut Vec<u8>) -> Result<(), SnappyError> {
     let length = decompressed_len(body, limit_bytes)?;
     let header_bytes = 1 + body.iter().take_while(|byte| **byte >= 0x80).count();
+    if decoded.capacity() < length + CHUNK_BYTES {
+        // Not grown, which would copy what it holds; with room, since the next one is about as long.
+        *decoded = Vec::with_capacity((length + CHUNK_BYTES).next_power_of_two());
+    }
     // Not cleared first: what is already there need not be zeroed again, all of it is overwritten.
     decoded.resize(length + CHUNK_BYTES, 0);
     let expanded = expand(&body[header_bytes..], length, decoded);
