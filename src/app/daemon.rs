@@ -23,6 +23,7 @@ use crate::engine::{self, Engine};
 use crate::evaluation::record::RECORD_NAME;
 use crate::evaluation::{self, RulesHandle, SlisHandle};
 use crate::ingest::{Budget, Receiver};
+use crate::journal::Fsync;
 use crate::live::{self, EngineHandle, News, Specs};
 use crate::notify::outbox::{Outbox, OutboxError};
 use crate::notify::{self, Notifier, Receivers};
@@ -187,6 +188,7 @@ impl Daemon {
             None => None,
         };
         let record = opened.as_ref().map(|(_, storage)| storage.path.join(RECORD_NAME));
+        let waits_for_disk = opened.as_ref().is_some_and(|(_, storage)| storage.options.fsync == Fsync::Always);
         let outbox = match &opened {
             Some((_, storage)) => Some(Outbox::open(&outbox_file(&storage.path))?),
             None => None,
@@ -240,7 +242,7 @@ impl Daemon {
         let budget = Budget::new(settings.in_flight_limit_bytes);
         let receiver = Receiver::new(engine.clone(), settings.limits, settings.key, budget);
         let receiver = receiver.with_body_timeout(settings.http.timeouts.body).with_store(kept.store.clone());
-        let receiver = Arc::new(receiver);
+        let receiver = Arc::new(if waits_for_disk { receiver.with_slow_answers() } else { receiver });
         let (readiness, quit) = (Readiness::default(), Arc::new(Notify::new()));
         let reload = ReloadStatus::default();
         let reloader = settings.rules.map(|sources| {

@@ -6,6 +6,7 @@
 
 mod budget;
 
+use std::num::NonZero;
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
@@ -15,6 +16,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
 
 use crate::clock;
 use crate::engine::{Rejection, Written};
@@ -33,8 +35,11 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 const DECODE_INLINE_LIMIT_BYTES: usize = 256 << 10;
 /// Batches with more samples are stored off the network threads.
 const STORE_INLINE_LIMIT_SAMPLES: usize = 10_000;
-/// Parcels kept for reuse, and how large one may have grown.
-const POOL_LIMIT_PARCELS: usize = 16;
+/// Requests that are decoded and not answered yet, on however many cores. One more than there are cores keeps all of them
+/// busy; with every further one memory is filled that nobody works on, and what is decoded has left the caches when its
+/// turn comes. The others wait as they came.
+const DECODED_LIMIT_REQUESTS: usize = 16;
+/// How large a parcel may have grown that is kept for reuse.
 const POOL_LIMIT_BYTES: usize = 8 << 20;
 
 /// Everything the receiver needs.
@@ -46,6 +51,9 @@ pub struct Receiver {
     budget: Budget,
     body_timeout: Span,
     store: Option<Store>,
+    /// Held from decoding to the answer.
+    turns: Semaphore,
+    /// No more than there are turns.
     pool: Mutex<Vec<Parcel>>,
 }
 
@@ -128,7 +136,15 @@ impl IngestError {
 impl Receiver {
     /// A receiver for an engine. `key` is the engine's own.
     pub fn new(engine: EngineHandle, limits: Limits, key: WireKey, budget: Budget) -> Self {
-        Self { engine, limits, key, budget, body_timeout: BODY_TIMEOUT, store: None, pool: Mutex::default() }
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let turns = Semaphore::new((cores + 1).min(DECODED_LIMIT_REQUESTS));
+        Self { engine, limits, key, budget, body_timeout: BODY_TIMEOUT, store: None, turns, pool: Mutex::default() }
+    }
+
+    /// Answers wait for the disk: as many requests as may be are decoded, so that they share the wait.
+    #[must_use]
+    pub fn with_slow_answers(self) -> Self {
+        Self { turns: Semaphore::new(DECODED_LIMIT_REQUESTS), ..self }
     }
 
     /// Waits this long for bodies.
@@ -165,6 +181,7 @@ impl Receiver {
         let body = tokio::time::timeout(self.body_timeout.to_std(), read).await.map_err(late)??;
         let declared = snappy::decompressed_len(&body, self.limits.decoded_limit_bytes).map_err(DecodeError::Snappy)?;
         reservation.grow(declared)?;
+        let _turn = self.turns.acquire().await.map_err(|_| WriteError::Stopped)?;
         let (parcel, body) = Arc::clone(&self).decode(body, spoken).await?;
         let Taken { parcel, written } = self.engine.write(parcel, body).await?;
         let parcel = self.keep(parcel).await?;
@@ -222,10 +239,9 @@ impl Receiver {
     }
 
     fn recycle(&self, parcel: Parcel) {
-        let mut pool = self.lock_pool();
         let capacity_bytes = parcel.batch.capacity_bytes() + parcel.findings.capacity_bytes();
-        if pool.len() < POOL_LIMIT_PARCELS && capacity_bytes <= POOL_LIMIT_BYTES {
-            pool.push(parcel);
+        if capacity_bytes <= POOL_LIMIT_BYTES {
+            self.lock_pool().push(parcel);
         }
     }
 

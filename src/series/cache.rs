@@ -110,7 +110,8 @@ impl<V: Copy + Default> Cache<V> {
         let (key, is_full) = (key_of(hash), self.len() >= self.limit_entries);
         let free = self.vacant.last().copied().unwrap_or(self.entries.len() as u32);
         let is_it = |place: u32| self.entries[place as usize].is(key);
-        let known = if is_full { self.places.find(key[0], is_it) } else { self.places.find_or_insert(key[0], is_it, free) };
+        let known =
+            if is_full { self.places.find(key[0], is_it) } else { self.places.find_or_insert(key[0], is_it, free) };
         if let Some(place) = known {
             let known = &mut self.entries[place as usize];
             (known.key, known.value) = (key, value);

@@ -45,7 +45,11 @@ impl Run {
 impl Intake {
     pub fn new(settings: &Settings, selectors: &[Selector]) -> Self {
         let limit_bytes = share(settings.limit_bytes, PARTS - 1);
-        Self { roster: Roster::new(&settings.key, limit_bytes, selectors), recents: Recents::default(), run: Run::default() }
+        Self {
+            roster: Roster::new(&settings.key, limit_bytes, selectors),
+            recents: Recents::default(),
+            run: Run::default(),
+        }
     }
 
     /// From now on these are kept; what is there stays until it is too old.

@@ -143,6 +143,42 @@ fn places_are_used_again_and_no_wire_key_points_there() {
     assert_eq!(store.0.lock_intake().roster().places(), 1, "places for one series at a time");
 }
 
+/// Nobody looks at most of them, and they go as they came.
+#[test]
+fn series_that_nobody_has_looked_at_are_found_and_forgotten_as_others() {
+    let store = Store::new(settings(), &[selector("m")]);
+    let mut known = BTreeMap::new();
+    let mut write = |ids: std::ops::Range<i64>, at: i64, now: i64| {
+        for id in ids {
+            let (id, job) = (id.to_string(), format!("job-{}", id / 7));
+            let labels = [(METRIC_NAME, "m"), ("id", &*id), ("job", &*job)];
+            write(&store, &mut known, &batch(&[(&labels, &[(at, 1.0)])]), now);
+        }
+    };
+    let hour = 3_600_000;
+    write(0..100, START, START);
+    // Of these all samples are too old.
+    write(100..120, START - hour - 1, START);
+    write(120..150, START + hour, START + hour);
+    assert_eq!(store.stats().series, 150);
+    store.expire(Timestamp(START + hour));
+    assert_eq!((store.stats().series, store.stats().expired), (130, 0), "the samples of 100 are an hour old");
+    store.expire(Timestamp(START + hour + 1));
+    assert_eq!((store.stats().series, store.stats().expired), (30, 100));
+    let found = everything(&store);
+    assert_eq!(found.len(), 30);
+    assert_eq!((store.label_values("id").len(), store.label_values("job").len()), (30, 5));
+    // Places of those that are gone, in another order.
+    write(200..260, START + hour, START + hour + 1);
+    assert_eq!(store.label_values("id").len(), 90);
+    assert_eq!(
+        select(&store, selector("m{id=\"231\"}").matchers(), 0, i64::MAX)[0].1,
+        [(START + hour, 1.0_f64.to_bits())]
+    );
+    store.expire(Timestamp(START + 3 * hour));
+    assert_eq!((store.stats().series, store.stats().used_bytes, everything(&store).len()), (0, 0, 0));
+}
+
 /// After a restart wire keys are hashed with the key of the state that was found, and our own series are not.
 #[test]
 fn a_series_is_the_same_under_another_key_of_wire_keys() {

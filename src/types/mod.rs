@@ -21,7 +21,7 @@ pub use label::{BorrowedLabels, LabelError, LabelSet, Labels, METRIC_NAME, Pairs
 pub use matcher::{MatchOp, Matcher, MatcherError, Selector};
 pub use number::{format_value, format_value_exponent};
 pub use objective::{Objective, ObjectiveError};
-pub use quote::quote;
 pub use places::Places;
+pub use quote::quote;
 pub use selectors::Selectors;
 pub use time::{DurationError, Span, Timestamp};
