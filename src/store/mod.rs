@@ -12,14 +12,15 @@
 //!
 //! Labels repeat: each pair of a name and a value is kept once, and series that come behind each other share the list of
 //! those that they have in common (`labels`). Series are told apart by the keyed hash of their labels, as in the engine.
+//! Until somebody looks, or something is compressed, a new series is but its numbers (`newborns`).
 //!
 //! **Concurrency.** Writers take turns (`intake`). The latest floats of a series wait there for a few more (`recent`), or
 //! for a reader, before they are compressed. Each series has a lock of its own, which is held for the few microseconds
 //! that it takes to append a sample, or to unpack its samples for a reader; so a query that reads ten thousand series
 //! delays a writer by one of them. The index of labels has a read-write lock: readers hold it while they look for series,
-//! the first to look puts new series into it, and only vanished ones make a writer wait for it. A reader holds on to the
-//! series that it has found and takes one lock at a time. A query may therefore see one series a sample further than
-//! another, as in Prometheus.
+//! the first to look has new series made, some at a time, and puts them into it, and only vanished ones make a writer wait
+//! for it. A reader holds on to the series that it has found and takes one lock at a time. A query may therefore see one
+//! series a sample further than another, as in Prometheus.
 //!
 //! After a restart new samples are taken at once, and those of before come back behind them ([`Earlier`]).
 

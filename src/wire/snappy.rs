@@ -87,8 +87,9 @@ pub fn decompress(body: &[u8], limit_bytes: usize, decoded: &mut Vec<u8>) -> Res
     let length = decompressed_len(body, limit_bytes)?;
     let header_bytes = 1 + body.iter().take_while(|byte| **byte >= 0x80).count();
     if decoded.capacity() < length + CHUNK_BYTES {
-        // Not grown, which would copy what it holds; with room, since the next one is about as long.
-        *decoded = Vec::with_capacity((length + CHUNK_BYTES).next_power_of_two());
+        // Not grown, which would copy what it holds; with some room, since the next one is about as long.
+        let room = if length <= USUAL_LIMIT_BYTES { length / 8 } else { 0 };
+        *decoded = Vec::with_capacity(length + CHUNK_BYTES + room);
     }
     // Not cleared first: what is already there need not be zeroed again, all of it is overwritten.
     decoded.resize(length + CHUNK_BYTES, 0);
@@ -100,6 +101,8 @@ pub fn decompress(body: &[u8], limit_bytes: usize, decoded: &mut Vec<u8>) -> Res
 /// What a usual element writes, needed or not: none is longer. A fixed size is copied without a branch on the length, which
 /// is another one each time and would be guessed wrong.
 const CHUNK_BYTES: usize = 64;
+/// A sender's bodies are no longer than this, and each about as long as the one before.
+const USUAL_LIMIT_BYTES: usize = 4 << 20;
 /// Parts of a chunk.
 const PART_BYTES: usize = 16;
 /// A literal says its length in the tag, up to this.
