@@ -223,8 +223,9 @@ pub struct StoreOptions {
     /// Keep the samples of series that this selector matches, besides those that specs refer to. May be repeated.
     #[arg(id = "store_match", long = "store.match", value_name = "SELECTOR", env = "SLOBURN_STORE_MATCH")]
     pub matches: Vec<String>,
-    /// Keep the samples of what SLIs count, too, and not only what queries in specs and rules ask for: without them new
-    /// series take half the CPU and memory, and queries see sloburn's own figures of SLIs only [default: true].
+    /// Keep the samples of what SLIs count, too, and not only what queries in specs and rules ask for: without them
+    /// samples take a fifth less CPU, new series a quarter and less memory, and queries see sloburn's own figures of SLIs
+    /// only [default: true].
     #[arg(id = "store_slis", long = "store.slis", value_name = "BOOL", env = "SLOBURN_STORE_SLIS")]
     pub slis: Option<bool>,
     /// How long samples are kept [default: 1h].
