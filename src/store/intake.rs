@@ -188,11 +188,6 @@ impl Intake {
         }
     }
 
-    /// The place of a series of our own.
-    fn own_place(&mut self, inner: &Inner, labels: &Labels) -> u32 {
-        self.roster.own_place(&inner.settings.key, labels)
-    }
-
     /// Some newborns become series that readers find; whether there are more.
     pub fn tell_index(&mut self, inner: &Inner) -> bool {
         self.roster.tell_index(inner, TURN_NEWBORNS)
@@ -220,7 +215,7 @@ impl Intake {
 
     /// Adds a sample of a series of our own, selected or not.
     pub fn push_own(&mut self, inner: &Inner, labels: &Labels, at: Timestamp, value: f64) {
-        let (slot, mut fates) = (self.own_place(inner, labels), Fates::default());
+        let (slot, mut fates) = (self.roster.own_place(&inner.settings.key, labels), Fates::default());
         self.push(inner, slot, &[Sample { timestamp: at, value }], &mut fates);
         inner.counters.count(fates, &inner.counters.floats);
         self.make_room(inner);
@@ -234,7 +229,7 @@ impl Intake {
         at: Timestamp,
         histogram: Arc<FloatHistogram>,
     ) {
-        let (slot, mut fates) = (self.own_place(inner, labels), Fates::default());
+        let (slot, mut fates) = (self.roster.own_place(&inner.settings.key, labels), Fates::default());
         self.push_histogram(inner, slot, at, Message::Result(histogram), &mut fates);
         inner.counters.count(fates, &inner.counters.histograms);
         self.make_room(inner);
@@ -248,7 +243,7 @@ impl Intake {
         at: Timestamp,
         value: &Value,
     ) -> Result<(), OutOfOrder> {
-        let slot = self.own_place(inner, labels);
+        let slot = self.roster.own_place(&inner.settings.key, labels);
         self.settle(inner, slot);
         if let Some(series) = self.roster.look_at(slot) {
             let (newest, newest_float) = series.look(|data| (data.newest(), data.newest_float()));

@@ -55,7 +55,8 @@ impl<T, const COUNT: usize> Blocks<T, COUNT> {
     #[inline]
     pub fn push(&mut self, element: T) {
         match self.blocks.last_mut() {
-            Some(last) if last.len() < last.capacity() => last.push(element),
+            // A vector may have got more room than it asked for.
+            Some(last) if last.len() < last.capacity().min(COUNT) => last.push(element),
             _ => self.push_to_grow(element),
         }
     }
