@@ -50,6 +50,14 @@ impl Load {
         Self { first: scrape(0), rest: (1..=scrapes).flat_map(scrape).collect() }
     }
 
+    /// A scrape of what each deployment has started.
+    fn of_deployments(size: Size, deployments: usize) -> Self {
+        let start = clock::now() - Span(INTERVAL.as_millis() * (deployments as i64 + 1));
+        let scrape =
+            |number: usize| Fleet::deployed(size, number).scrape(0, start + Span(INTERVAL.as_millis() * number as i64));
+        Self { first: scrape(0), rest: (1..=deployments).flat_map(scrape).collect() }
+    }
+
     fn in_v2(&self) -> Self {
         let again = |request: &Request| Request { body: v2(&request.body), ..*request };
         Self { first: self.first.iter().map(again).collect(), rest: self.rest.iter().map(again).collect() }
@@ -92,12 +100,27 @@ struct Contender<'a> {
     load: &'a Load,
 }
 
+/// All that there are to measure, and how.
+fn contenders<'a>(peers: &'a Peers, load: &'a Load, in_v2: &'a Load) -> Vec<Contender<'a>> {
+    let mut contenders = Vec::new();
+    for peer in peers.iter() {
+        let plain = |name: &str, args| Contender { peer, name: name.to_owned(), args, content_type: V1, load };
+        contenders.push(plain(&peer.name, &[]));
+        if peer.kind == Kind::Sloburn {
+            let as_usual = plain("the same in remote write 2.0", &[]);
+            contenders.push(Contender { content_type: V2, load: in_v2, ..as_usual });
+            contenders.push(plain("sloburn without samples for queries", &["--store.slis=false"]));
+        }
+    }
+    contenders
+}
+
 /// What a server takes for one load.
 #[derive(Clone, Copy)]
 struct Costs {
-    /// CPU seconds a million samples of known series, and of new ones.
-    known: f64,
+    /// CPU seconds a million samples of the first scrape, all of whose series are new, and of the rest.
     new: f64,
+    rest: f64,
     p50_ms: f64,
     p99_ms: f64,
     resident_mib: f64,
@@ -107,11 +130,11 @@ impl Costs {
     fn of(Contender { peer, args, content_type, load, .. }: &Contender<'_>) -> anyhow::Result<Self> {
         let server = start(peer, SERVER_CORE, args)?;
         let new = Used::of(&server, content_type, &load.first, CONNECTIONS)?;
-        let known = Used::of(&server, content_type, &load.rest, CONNECTIONS)?;
-        let quantile = |q: f64| known.sent.latencies.value_at_quantile(q) as f64 / 1e3;
+        let rest = Used::of(&server, content_type, &load.rest, CONNECTIONS)?;
+        let quantile = |q: f64| rest.sent.latencies.value_at_quantile(q) as f64 / 1e3;
         Ok(Self {
-            known: known.cpu_seconds_a_million(),
             new: new.cpu_seconds_a_million(),
+            rest: rest.cpu_seconds_a_million(),
             p50_ms: quantile(0.5),
             p99_ms: quantile(0.99),
             resident_mib: server.resident_bytes()? as f64 / MIB,
@@ -121,8 +144,8 @@ impl Costs {
     /// The least of each but memory, of which it is the most.
     fn best(self, other: Self) -> Self {
         Self {
-            known: self.known.min(other.known),
             new: self.new.min(other.new),
+            rest: self.rest.min(other.rest),
             p50_ms: self.p50_ms.min(other.p50_ms),
             p99_ms: self.p99_ms.min(other.p99_ms),
             resident_mib: self.resident_mib.max(other.resident_mib),
@@ -163,19 +186,7 @@ pub fn run(peers: &Peers) -> anyhow::Result<()> {
         let load = Load::new(size, scrapes);
         let in_v2 = load.in_v2();
         println!("{} series, {} bytes a sample, {SLOS} SLOs on them", size.series(), load.bytes_a_sample());
-        let mut contenders = Vec::new();
-        for peer in peers.iter() {
-            let plain = |name: &str, args| {
-                let name = name.to_owned();
-                Contender { peer, name, args, content_type: V1, load: &load }
-            };
-            contenders.push(plain(&peer.name, &[]));
-            if peer.kind == Kind::Sloburn {
-                let as_usual = plain("the same in remote write 2.0", &[]);
-                contenders.push(Contender { content_type: V2, load: &in_v2, ..as_usual });
-                contenders.push(plain("sloburn without samples for queries", &["--store.slis=false"]));
-            }
-        }
+        let contenders = contenders(peers, &load, &in_v2);
         let (mut floor_rate, mut costs) = (0.0_f64, vec![None::<Costs>; contenders.len()]);
         for round in 1..=rounds {
             floor_rate = floor_rate.max(floor(&load)?);
@@ -202,15 +213,51 @@ pub fn run(peers: &Peers) -> anyhow::Result<()> {
 
 /// Prints a line, beside our own.
 fn print(name: &str, costs: &Costs, floor_rate: f64, own: Option<&Costs>) {
-    let Costs { known, new, p50_ms, p99_ms, resident_mib } = *costs;
-    let times = |cost: f64, own: Option<f64>| own.map_or_else(String::new, |own| format!("{:.1}x", cost / own));
+    let Costs { new, rest, p50_ms, p99_ms, resident_mib } = *costs;
     println!(
-        "| {name} | {:.2} | {:.0} % | {known:.3} | {p50_ms:.2} | {p99_ms:.2} | {resident_mib:.0} | {} | {new:.2} | {} |",
-        1.0 / known,
-        100.0 * 1e6 / known / floor_rate,
-        times(known, own.map(|own| own.known)),
+        "| {name} | {:.2} | {:.0} % | {rest:.3} | {p50_ms:.2} | {p99_ms:.2} | {resident_mib:.0} | {} | {new:.2} | {} |",
+        1.0 / rest,
+        100.0 * 1e6 / rest / floor_rate,
+        times(rest, own.map(|own| own.rest)),
         times(new, own.map(|own| own.new)),
     );
+}
+
+/// How many times our own cost it is.
+fn times(cost: f64, own: Option<f64>) -> String {
+    own.map_or_else(String::new, |own| format!("{:.1}x", cost / own))
+}
+
+/// Deployments that follow each other, each of which replaces every pod, and with it every series: together so many new
+/// series that what a server puts off falls due while it is measured.
+const DEPLOYMENTS: usize = 6;
+const DEPLOYMENTS_ROUNDS: usize = 4;
+
+/// What new series cost while one deployment after another replaces all that there are.
+pub fn deployments(peers: &Peers) -> anyhow::Result<()> {
+    let load = Load::of_deployments(SMALL, DEPLOYMENTS);
+    let in_v2 = load.in_v2();
+    println!("{DEPLOYMENTS} deployments after the first, each of {} new series, {SLOS} SLOs on them", SMALL.series());
+    let contenders = contenders(peers, &load, &in_v2);
+    let mut costs = vec![None::<Costs>; contenders.len()];
+    for round in 1..=DEPLOYMENTS_ROUNDS {
+        for (contender, best) in contenders.iter().zip(&mut costs) {
+            let new = Costs::of(contender)?;
+            *best = Some(best.map_or(new, |best| best.best(new)));
+        }
+        eprintln!("round {round} of {DEPLOYMENTS_ROUNDS} is done");
+    }
+    println!(
+        "\n| | CPU s a million new series | sloburn is | p50 ms | p99 ms | resident MiB |\n|---|---|---|---|---|---|"
+    );
+    let own = costs.first().copied().flatten();
+    for (place, (contender, costs)) in contenders.iter().zip(&costs).enumerate() {
+        let Some(Costs { rest, p50_ms, p99_ms, resident_mib, .. }) = *costs else { continue };
+        let ratio = times(rest, own.filter(|_| place > 0).map(|own| own.rest));
+        println!("| {} | {rest:.2} | {ratio} | {p50_ms:.2} | {p99_ms:.2} | {resident_mib:.0} |", contender.name);
+    }
+    println!();
+    Ok(())
 }
 
 /// Scrapes of known series for one core beside two: long enough for connections to be of no account.

@@ -11,6 +11,8 @@
 //!   the process', a second after the last request included. Everybody takes turns some times, each time from an empty
 //!   folder, and the least that each has used is shown. The *floor* is the least that any receiver does with these
 //!   bytes on that core: decompress, find labels and sample, hash the labels, look them up, add.
+//! - `deployments`: new series, while one deployment after another replaces every pod of the small fleet. The first scrape
+//!   of `ingest` is over before a server with a garbage collector has collected, or merged what it has gathered.
 //! - `cores`: sloburn on one core and on two; the sender shares the second one.
 //! - `rules`: Prometheus evaluates N SLOs as the rules that `sloburn generate` writes for them, beside what the engine
 //!   takes for the same SLOs, samples included.
@@ -36,7 +38,7 @@ use server::Peers;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const PARTS: [&str; 5] = ["ingest", "cores", "rules", "promql", "memory"];
+const PARTS: [&str; 6] = ["ingest", "deployments", "cores", "rules", "promql", "memory"];
 
 fn main() -> anyhow::Result<ExitCode> {
     // `cargo bench` passes `--bench`.
@@ -54,6 +56,7 @@ fn main() -> anyhow::Result<ExitCode> {
     for part in asked {
         match part.as_str() {
             "ingest" => ingest::run(&peers)?,
+            "deployments" => ingest::deployments(&peers)?,
             "cores" => ingest::cores(&peers)?,
             "rules" => rules::run(&peers)?,
             "memory" => is_within = memory::run(&peers)?,

@@ -84,14 +84,17 @@ impl Size {
         self.services * self.instances
     }
 
-    fn new_series(self, index: usize) -> TimeSeries {
+    /// A series of the pods of this deployment.
+    fn new_series(self, deployment: usize, index: usize) -> TimeSeries {
         let (target, child) = (index / self.children, index % self.children);
         let (service, instance) = (target / self.instances, target % self.instances);
         let value = if is_error(child) { 0.0 } else { (index * 104_729 % 1_000_003) as f64 };
         let name = service_name(service);
-        let address = format!("10.{}.{}.{}:8080", 4 + target / 4_096, target / 16 % 256, 17 + target % 16 * 13);
+        let (network, host) = (10 + deployment, 17 + target % 16 * 13);
+        let address = format!("{network}.{}.{}.{host}:8080", 4 + target / 4_096, target / 16 % 256);
         let handler = format!("/api/v1/{:02}-order", child / (CODES.len() * METHODS.len()));
-        let pod = format!("{name}-{:08x}-{instance:05x}", 0x6d9f_8c7b_u32.wrapping_mul(service as u32 | 1));
+        let template = 0x6d9f_8c7b_u32.wrapping_mul(service as u32 | 1).wrapping_add(deployment as u32);
+        let pod = format!("{name}-{template:08x}-{instance:05x}");
         let labels = [
             ("__name__", METRIC),
             ("cluster", "eu-west-1"),
@@ -121,7 +124,12 @@ pub fn service_name(service: usize) -> String {
 
 impl Fleet {
     pub fn new(size: Size) -> Self {
-        let series: Vec<TimeSeries> = (0..size.series()).map(|i| size.new_series(i)).collect();
+        Self::deployed(size, 0)
+    }
+
+    /// The same services after so many deployments: all pods are others, and so is every series.
+    pub fn deployed(size: Size, deployments: usize) -> Self {
+        let series: Vec<TimeSeries> = (0..size.series()).map(|i| size.new_series(deployments, i)).collect();
         Self { size, scrapes: vec![0; series.len()], series, message: Vec::new() }
     }
 
