@@ -44,7 +44,7 @@ pub use view::{RuleView, SloIdentity, SloState, SloView, Snapshot, Stats, TierVi
 use docket::Docket;
 use draft::Draft;
 use groups::SloRun;
-use plan::Plan;
+use plan::{Common, Plan};
 use releases::Releases;
 use slo::Judge;
 use state::Saving;
@@ -209,6 +209,7 @@ impl Engine {
         let mut slis = Vec::with_capacity(services.iter().map(|service| service.slis.len()).sum());
         let mut slos = Vec::with_capacity(services.iter().map(|service| service.slos.len()).sum());
         let mut signal_slos = Vec::new();
+        let mut common = Common::default();
         for service in services {
             let service = Arc::new(service.clone());
             let first = slis.len();
@@ -230,7 +231,7 @@ impl Engine {
                 let counting = sli.counting;
                 let first_signal = signal_slos.len();
                 signal_slos.extend(slo.signals().map(|selector| (slos.len(), selector.to_string())));
-                let plan = Plan::new(&service, at, first + slo.sli, counting);
+                let plan = Plan::new(&service, at, first + slo.sli, counting, &mut common);
                 slos.push(SloRun::new(plan, first_signal..signal_slos.len()));
             }
         }

@@ -10,16 +10,19 @@ use crate::sli::Rules;
 use crate::spec::{Counting, Service, Severity, Slo, Tier, naming};
 use crate::types::{Labels, Objective, Span};
 
+/// Plans that a new one is compared with.
+const COMMON_COUNT: usize = 32;
+
 /// How one SLO is judged.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// How its events are counted.
-    pub(super) rules: Rules,
+    pub(super) rules: Arc<Rules>,
     pub(super) objective: Objective,
     pub(super) for_: Span,
     pub(super) keep_firing_for: Span,
     /// Of the policy's tiers, then of the budget, then of missing data.
-    pub(super) conditions: Box<[Condition]>,
+    pub(super) conditions: Arc<[Condition]>,
     /// What the alerts on the conditions say, those on one severity's tiers the same.
     annotations: Box<[Annotations]>,
     /// Index of its SLI among all.
@@ -29,8 +32,15 @@ pub(super) struct Plan {
     slo: usize,
 }
 
+/// What plans have in common: most SLOs are judged alike, and what all of them read is near when one is judged.
+#[derive(Debug, Default)]
+pub(super) struct Common {
+    rules: Vec<Arc<Rules>>,
+    conditions: Vec<Arc<[Condition]>>,
+}
+
 /// Something that alerts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Condition {
     pub(super) kind: ConditionKind,
     /// Neither disabled nor out of reach.
@@ -38,7 +48,7 @@ pub(super) struct Condition {
 }
 
 /// What an alert waits for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum ConditionKind {
     /// Both windows, by their index, burn faster than the tier allows.
     Burn { tier: Tier, short: usize, long: usize, min_events: u64 },
@@ -64,7 +74,7 @@ impl ConditionKind {
 
 impl Plan {
     /// Of the service's SLO of this index, which watches the SLI of that index among all.
-    pub(super) fn new(service: &Arc<Service>, slo: usize, sli: usize, counting: Counting) -> Self {
+    pub(super) fn new(service: &Arc<Service>, slo: usize, sli: usize, counting: Counting, common: &mut Common) -> Self {
         let spec = &service.slos[slo];
         let mut windows = spec.alerting.policy.windows();
         if let Err(at) = windows.binary_search(&naming::CURRENT_WINDOW) {
@@ -84,9 +94,10 @@ impl Plan {
         let always = |kind| Condition { kind, enabled: true };
         let budgets = spec.alerting.budget_remaining.iter().map(|&percent| always(ConditionKind::BudgetBelow(percent)));
         let no_data = spec.accounting.alert_no_data.map(|severity| always(ConditionKind::NoData(severity)));
-        let conditions: Box<[Condition]> = tiers.chain(budgets).chain(no_data).collect();
+        let conditions = known_or_new(&mut common.conditions, tiers.chain(budgets).chain(no_data).collect());
+        let rules = Rules { counting, period: spec.period.clone(), accounting: spec.accounting.clone(), windows };
         Self {
-            rules: Rules { counting, period: spec.period.clone(), accounting: spec.accounting.clone(), windows },
+            rules: known_or_new(&mut common.rules, Arc::new(rules)),
             objective: spec.objective,
             for_: spec.alerting.for_,
             keep_firing_for: spec.alerting.keep_firing_for,
@@ -140,6 +151,15 @@ impl Plan {
     }
 }
 
+/// The same that a plan has already, if it is among the latest that were new.
+fn known_or_new<T: PartialEq + ?Sized>(known: &mut Vec<Arc<T>>, new: Arc<T>) -> Arc<T> {
+    if let Some(same) = known.iter().rev().take(COMMON_COUNT).find(|known| **known == new) {
+        return Arc::clone(same);
+    }
+    known.push(Arc::clone(&new));
+    new
+}
+
 fn annotations(slo: &Slo, conditions: &[Condition]) -> Box<[Annotations]> {
     let [page, ticket] = [Severity::Page, Severity::Ticket].map(|severity| naming::alert_annotations(slo, severity));
     let [page, ticket] = [page, ticket].map(|annotations| shared(&annotations));
@@ -157,4 +177,21 @@ fn annotations(slo: &Slo, conditions: &[Condition]) -> Box<[Annotations]> {
 fn shared(annotations: &[(String, String)]) -> Annotations {
     // Copies have no room left over, as what is put together piece by piece has.
     annotations.iter().map(|(name, text)| (name.as_str().to_owned(), text.as_str().to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_share_what_is_the_same_in_the_latest() {
+        let mut known = Vec::new();
+        let first = known_or_new(&mut known, Arc::new(0));
+        assert!(Arc::ptr_eq(&known_or_new(&mut known, Arc::new(0)), &first));
+        for other in 1..=COMMON_COUNT {
+            assert_eq!(*known_or_new(&mut known, Arc::new(other)), other);
+        }
+        assert!(!Arc::ptr_eq(&known_or_new(&mut known, Arc::new(0)), &first));
+        assert_eq!(known.len(), COMMON_COUNT + 2);
+    }
 }

@@ -24,6 +24,8 @@ pub(super) struct Judge {
     account: Account,
     /// Of the plan's conditions.
     machines: Box<[Machine]>,
+    /// One of them is pending or firing; follows from them, and most often they need not be looked at.
+    is_active: bool,
     /// Series of the total that have not ended.
     live_series: u32,
     /// Counted from 1; another one with each change of what the SLI counts.
@@ -78,6 +80,7 @@ impl Judge {
             slo: index,
             account: Account::new(&plan.rules, now),
             machines: vec![Machine::default(); plan.conditions.len()].into(),
+            is_active: false,
             live_series: 0,
             revision: 1,
             started: now,
@@ -190,6 +193,7 @@ impl Judge {
         self.revision = saved.revision;
         self.adopted_until = saved.adopted_until;
         self.machines = saved.machines.into();
+        self.look_at_machines();
         self.measure(self.account.now());
         Ok(())
     }
@@ -219,6 +223,7 @@ impl Judge {
             changes.extend(old.resolved(at, now));
             changes.extend(own.and_then(|own| self.standing_alert(own)));
         }
+        self.look_at_machines();
         true
     }
 
@@ -269,8 +274,12 @@ impl Judge {
     }
 
     /// Whether an alert is pending or firing.
-    pub(super) fn is_active(&self) -> bool {
-        self.machines.iter().any(|machine| !machine.is_inactive())
+    pub(super) const fn is_active(&self) -> bool {
+        self.is_active
+    }
+
+    fn look_at_machines(&mut self) {
+        self.is_active = self.machines.iter().any(|machine| !machine.is_inactive());
     }
 
     /// Measures everything at `now` and moves the alerts on. Without data alerts stay as they are, silence neither
@@ -282,6 +291,7 @@ impl Judge {
         let age = last.map_or(Span(i64::MAX), |last| now.since(last));
         let waits = now.since(last.unwrap_or(self.started));
         let is_held = self.no_data && policy == NoData::Hold;
+        let was_active = self.is_active;
         for at in 0..self.plan.conditions.len() {
             let condition = self.plan.conditions[at];
             let holds = match condition.kind {
@@ -296,9 +306,10 @@ impl Judge {
                 }
                 ConditionKind::BudgetBelow(percent) => self.budget_left().is_some_and(|left| left * 100.0 < percent),
             };
-            if !holds && self.machines[at].is_inactive() {
+            if !holds && (!was_active || self.machines[at].is_inactive()) {
                 continue;
             }
+            self.is_active = true;
             let (for_, keep) = (self.plan.for_, self.plan.keep_firing_for);
             if let Some(standing) = self.machines[at].step(holds, now, for_, keep) {
                 let value = match condition.kind {
@@ -309,6 +320,9 @@ impl Judge {
                 };
                 changes.push(self.alert(at, standing, value));
             }
+        }
+        if self.is_active {
+            self.look_at_machines();
         }
     }
 

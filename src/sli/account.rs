@@ -22,7 +22,7 @@ const LONGEST_PERIOD: Span = Span::days(92);
 pub const UNDECIDED: Span = Span::minutes(10);
 
 /// What follows from the specs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// What the SLI's numerator counts.
     pub counting: Counting,

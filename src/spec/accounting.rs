@@ -13,7 +13,7 @@ use crate::spec::{Origin, Severity};
 use crate::types::{Objective, Selector, Span, Timestamp};
 
 /// What an error budget is for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Period {
     /// The time up to now.
     Rolling(Span),
@@ -22,7 +22,7 @@ pub enum Period {
 }
 
 /// Weeks, months or quarters in some time zone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Calendar {
     /// How long.
     pub unit: CalendarUnit,
@@ -76,7 +76,7 @@ pub enum NoData {
 }
 
 /// Everything that decides how events count, besides the objective and the period.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Accounting {
     /// What the budget counts.
     pub budgeting: Budgeting,
@@ -93,7 +93,7 @@ pub struct Accounting {
 }
 
 /// A time whose events do not count.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Exclusion {
     /// When it is.
     pub when: When,
@@ -104,7 +104,7 @@ pub struct Exclusion {
 }
 
 /// The times of an [`Exclusion`]; like slices they hold `from < t <= to`, as a sample tells of the time before it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum When {
     /// Once.
     Between {
@@ -120,7 +120,7 @@ pub enum When {
 }
 
 /// Starts by a cron pattern.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     cron: Box<Cron>,
     zone: TimeZone,
