@@ -24,8 +24,8 @@ pub(super) struct Judge {
     account: Account,
     /// Of the plan's conditions.
     machines: Box<[Machine]>,
-    /// One of them is pending or firing; follows from them, and most often they need not be looked at.
-    is_active: bool,
+    /// How many of them are pending or firing: follows from them, and most often they need not be looked at.
+    active_count: usize,
     /// Series of the total that have not ended.
     live_series: u32,
     /// Counted from 1; another one with each change of what the SLI counts.
@@ -80,7 +80,7 @@ impl Judge {
             slo: index,
             account: Account::new(&plan.rules, now),
             machines: vec![Machine::default(); plan.conditions.len()].into(),
-            is_active: false,
+            active_count: 0,
             live_series: 0,
             revision: 1,
             started: now,
@@ -193,7 +193,7 @@ impl Judge {
         self.revision = saved.revision;
         self.adopted_until = saved.adopted_until;
         self.machines = saved.machines.into();
-        self.look_at_machines();
+        self.count_active();
         self.measure(self.account.now());
         Ok(())
     }
@@ -223,7 +223,7 @@ impl Judge {
             changes.extend(old.resolved(at, now));
             changes.extend(own.and_then(|own| self.standing_alert(own)));
         }
-        self.look_at_machines();
+        self.count_active();
         true
     }
 
@@ -275,11 +275,11 @@ impl Judge {
 
     /// Whether an alert is pending or firing.
     pub(super) const fn is_active(&self) -> bool {
-        self.is_active
+        self.active_count > 0
     }
 
-    fn look_at_machines(&mut self) {
-        self.is_active = self.machines.iter().any(|machine| !machine.is_inactive());
+    fn count_active(&mut self) {
+        self.active_count = self.machines.iter().filter(|machine| !machine.is_inactive()).count();
     }
 
     /// Measures everything at `now` and moves the alerts on. Without data alerts stay as they are, silence neither
@@ -291,7 +291,7 @@ impl Judge {
         let age = last.map_or(Span(i64::MAX), |last| now.since(last));
         let waits = now.since(last.unwrap_or(self.started));
         let is_held = self.no_data && policy == NoData::Hold;
-        let was_active = self.is_active;
+        let mut has_moved = false;
         for at in 0..self.plan.conditions.len() {
             let condition = self.plan.conditions[at];
             let holds = match condition.kind {
@@ -306,10 +306,10 @@ impl Judge {
                 }
                 ConditionKind::BudgetBelow(percent) => self.budget_left().is_some_and(|left| left * 100.0 < percent),
             };
-            if !holds && (!was_active || self.machines[at].is_inactive()) {
+            if !holds && (!self.is_active() || self.machines[at].is_inactive()) {
                 continue;
             }
-            self.is_active = true;
+            has_moved = true;
             let (for_, keep) = (self.plan.for_, self.plan.keep_firing_for);
             if let Some(standing) = self.machines[at].step(holds, now, for_, keep) {
                 let value = match condition.kind {
@@ -321,8 +321,8 @@ impl Judge {
                 changes.push(self.alert(at, standing, value));
             }
         }
-        if self.is_active {
-            self.look_at_machines();
+        if has_moved {
+            self.count_active();
         }
     }
 
