@@ -153,6 +153,15 @@ impl Costs {
     }
 }
 
+/// Everybody once: what each has used at least so far.
+fn take_turns(contenders: &[Contender<'_>], costs: &mut [Option<Costs>]) -> anyhow::Result<()> {
+    for (contender, best) in contenders.iter().zip(costs) {
+        let new = Costs::of(contender)?;
+        *best = Some(best.map_or(new, |best| best.best(new)));
+    }
+    Ok(())
+}
+
 fn start(peer: &Peer, cores: &str, args: &[&str]) -> anyhow::Result<Server> {
     match peer.kind {
         Kind::Sloburn => {
@@ -190,10 +199,7 @@ pub fn run(peers: &Peers) -> anyhow::Result<()> {
         let (mut floor_rate, mut costs) = (0.0_f64, vec![None::<Costs>; contenders.len()]);
         for round in 1..=rounds {
             floor_rate = floor_rate.max(floor(&load)?);
-            for (contender, best) in contenders.iter().zip(&mut costs) {
-                let new = Costs::of(contender)?;
-                *best = Some(best.map_or(new, |best| best.best(new)));
-            }
+            take_turns(&contenders, &mut costs)?;
             eprintln!("round {round} of {rounds} is done");
         }
         println!("floor: {:.2} M samples a core second\n", floor_rate / 1e6);
@@ -241,10 +247,7 @@ pub fn deployments(peers: &Peers) -> anyhow::Result<()> {
     let contenders = contenders(peers, &load, &in_v2);
     let mut costs = vec![None::<Costs>; contenders.len()];
     for round in 1..=DEPLOYMENTS_ROUNDS {
-        for (contender, best) in contenders.iter().zip(&mut costs) {
-            let new = Costs::of(contender)?;
-            *best = Some(best.map_or(new, |best| best.best(new)));
-        }
+        take_turns(&contenders, &mut costs)?;
         eprintln!("round {round} of {DEPLOYMENTS_ROUNDS} is done");
     }
     println!(

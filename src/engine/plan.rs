@@ -10,7 +10,7 @@ use crate::sli::Rules;
 use crate::spec::{Counting, Service, Severity, Slo, Tier, naming};
 use crate::types::{Labels, Objective, Span};
 
-/// Plans that a new one is compared with.
+/// Different rules, and different lists of conditions, that those of a new plan are compared with: the latest.
 const COMMON_COUNT: usize = 32;
 
 /// How one SLO is judged.
