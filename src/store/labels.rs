@@ -72,6 +72,8 @@ struct Entry {
     hash: u64,
     /// Series and bases of the store that have it as their own.
     uses: u32,
+    /// Who was met last in its place behind it: targets alike have the same labels in the same order.
+    next: u32,
 }
 
 impl Pair {
@@ -86,6 +88,10 @@ impl Pair {
     /// The bytes of the name and of the value: where the name ends needs no check for being between two characters.
     fn bytes(&self) -> (&[u8], &[u8]) {
         self.text.as_bytes().split_at(self.name_bytes as usize)
+    }
+
+    fn is(&self, name: &str, value: &str) -> bool {
+        self.bytes() == (name.as_bytes(), value.as_bytes())
     }
 
     /// What it takes, with its places in the tables, in the index, and what the allocator adds.
@@ -172,12 +178,16 @@ impl Pairs {
             let is_named_so = |pair: &&Arc<Pair>| !changes.may_be_names() || pair.bytes().0 == name.as_bytes();
             let old = old.filter(is_named_so);
             if old.is_none_or(|pair| pair.bytes().1 != value.as_bytes()) {
-                let name_hash = old.map_or_else(|| key.short_hash(name.as_bytes()), |pair| pair.name_hash);
-                let pair = self.pair(key, name_hash, name, value);
-                if let Some(met) = self.met.get_mut(place) {
-                    *met = pair;
-                } else {
-                    self.met.push(pair);
+                match old.map(|old| (old.id, old.name_hash)) {
+                    Some((old, name_hash)) => self.met[place] = self.pair_behind(old, key, name_hash, name, value),
+                    None => {
+                        let pair = self.pair(key, key.short_hash(name.as_bytes()), name, value);
+                        if let Some(met) = self.met.get_mut(place) {
+                            *met = pair;
+                        } else {
+                            self.met.push(pair);
+                        }
+                    }
                 }
             }
             if let Some(base) = &base {
@@ -281,9 +291,22 @@ impl Pairs {
     /// The place of a pair, found or made.
     fn pair(&mut self, key: &WireKey, name_hash: u64, name: &str, value: &str) -> u32 {
         let hash = name_hash.rotate_left(u64::BITS / 2) ^ key.short_hash(value.as_bytes());
-        let is_it = |pair: &Arc<Pair>| pair.bytes() == (name.as_bytes(), value.as_bytes());
-        let known = self.places.find(hash, |id| self.pair_in(*id).is_some_and(is_it)).copied();
+        let is_it = |id: &u32| self.pair_in(*id).is_some_and(|pair| pair.is(name, value));
+        let known = self.places.find(hash, is_it).copied();
         known.unwrap_or_else(|| self.make(hash, name_hash, name, value))
+    }
+
+    /// The same of one that stands in the place of this one, which has the same name.
+    fn pair_behind(&mut self, before: u32, key: &WireKey, name_hash: u64, name: &str, value: &str) -> u32 {
+        let next = self.entries[before as usize].as_ref().map_or(before, |entry| entry.next);
+        if self.pair_in(next).is_some_and(|pair| pair.is(name, value)) {
+            return next;
+        }
+        let next = self.pair(key, name_hash, name, value);
+        if let Some(before) = &mut self.entries[before as usize] {
+            before.next = next;
+        }
+        next
     }
 
     fn make(&mut self, hash: u64, name_hash: u64, name: &str, value: &str) -> u32 {
@@ -291,7 +314,7 @@ impl Pairs {
         let text = [name, value].concat().into();
         let pair = Arc::new(Pair { id, name_bytes: name.len() as u32, name_hash, text });
         self.bytes += pair.size_bytes();
-        let entry = Some(Entry { pair, hash, uses: 0 });
+        let entry = Some(Entry { pair, hash, uses: 0, next: id });
         if let Some(place) = self.entries.get_mut(id as usize) {
             *place = entry;
         } else {
