@@ -405,7 +405,7 @@ mod tests {
 
     fn acts() -> impl Strategy<Value = Vec<Act>> {
         let act = prop_oneof![
-            3 => prop::array::uniform3(0..3_u8).prop_map(Act::Bear),
+            3 => prop::array::uniform3(0..4_u8).prop_map(Act::Bear),
             1 => any::<usize>().prop_map(Act::Release),
         ];
         prop::collection::vec(act, 0..200)
@@ -416,7 +416,7 @@ mod tests {
         #[test]
         fn everybody_has_their_labels(acts in acts()) {
             let (mut pairs, mut borne, mut before) = (Pairs::default(), Vec::new(), Vec::new());
-            let values = ["", "1", "2"];
+            let values = ["", "1", "2", "3"];
             for act in acts {
                 match act {
                     Act::Bear(of) => {
