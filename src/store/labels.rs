@@ -178,16 +178,15 @@ impl Pairs {
             let is_named_so = |pair: &&Arc<Pair>| !changes.may_be_names() || pair.bytes().0 == name.as_bytes();
             let old = old.filter(is_named_so);
             if old.is_none_or(|pair| pair.bytes().1 != value.as_bytes()) {
-                match old.map(|old| (old.id, old.name_hash)) {
-                    Some((old, name_hash)) => self.met[place] = self.pair_behind(old, key, name_hash, name, value),
-                    None => {
-                        let pair = self.pair(key, key.short_hash(name.as_bytes()), name, value);
-                        if let Some(met) = self.met.get_mut(place) {
-                            *met = pair;
-                        } else {
-                            self.met.push(pair);
-                        }
-                    }
+                let pair = if let Some((old, name_hash)) = old.map(|old| (old.id, old.name_hash)) {
+                    self.pair_behind(old, key, name_hash, name, value)
+                } else {
+                    self.pair(key, key.short_hash(name.as_bytes()), name, value)
+                };
+                if let Some(met) = self.met.get_mut(place) {
+                    *met = pair;
+                } else {
+                    self.met.push(pair);
                 }
             }
             if let Some(base) = &base {
