@@ -72,7 +72,7 @@ struct Entry {
     hash: u64,
     /// Series and bases of the store that have it as their own.
     uses: u32,
-    /// Who was met last in its place behind it: targets alike have the same labels in the same order.
+    /// The pair that followed it last in its place: targets alike have the same labels in the same order.
     next: u32,
 }
 
@@ -295,7 +295,7 @@ impl Pairs {
         known.unwrap_or_else(|| self.make(hash, name_hash, name, value))
     }
 
-    /// The same of one that stands in the place of this one, which has the same name.
+    /// The same of a pair that follows one of the same name in its place: looked for first where that was last followed.
     fn pair_behind(&mut self, before: u32, key: &WireKey, name_hash: u64, name: &str, value: &str) -> u32 {
         let next = self.entries[before as usize].as_ref().map_or(before, |entry| entry.next);
         if self.pair_in(next).is_some_and(|pair| pair.is(name, value)) {
